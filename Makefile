@@ -1,0 +1,53 @@
+# make demo    sets up, makes a synthetic cohort, compares three networks on it, and prints where the report is
+# make test    sets up and runs every test and check
+# make samples fetches the files that tests of real input and real weights need, hash-checked, into the cache
+# make bench NAME=demo   runs benchmarks/demo.py with whatever it needs
+# make peers   runs the tests against other libraries, in an environment of their own
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+PEERS := .venv-peers/bin
+NETWORKS ?= vgg16,xception,mobilenetv2
+export TRAMTRACK_SHARED ?= $(abspath ../shared)
+
+.PHONY: demo test check samples bench peers clean
+.DELETE_ON_ERROR:
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+.venv-peers/installed: peers.txt
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS)/python -m pip install --quiet --disable-pip-version-check --requirement peers.txt
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/tramtrack phantom cohort demo/cohort --women 144 --seed 2024
+	$(BIN)/tramtrack ingest demo/cohort/dicom --labels demo/cohort/labels.csv --study demo/study
+	$(BIN)/tramtrack run demo/study --protocol demo --networks $(NETWORKS)
+
+test: check
+	$(BIN)/python tests/debian_packages.py
+	-$(BIN)/python tests/samples.py
+	$(BIN)/python -m pytest -m "not peers"
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+samples: .venv/installed
+	$(BIN)/python tests/samples.py
+
+bench: .venv/installed .venv-peers/installed
+	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python benchmarks/$(NAME).py
+
+peers: .venv/installed .venv-peers/installed
+	-$(BIN)/python tests/samples.py
+	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python -m pytest -m peers
+
+clean:
+	rm -rf demo .venv .venv-peers

@@ -1,0 +1,102 @@
+"""A cohort on disk: its views, exclusions and labels, read back as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tramtrack import store
+from tramtrack.cohort.exam import Exclusion, Reason
+from tramtrack.cohort.ingest import Exclusions, ingest
+from tramtrack.cohort.labels import apply_labels
+from tramtrack.errors import TramtrackError
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Views with what is known of them, one row each, and the files that are not views.
+
+    ``views`` has the columns of View, view_id, and bac_view, bac_breast, bac_woman (Int64, missing is "not known"), mask.
+    ``unmatched`` lists label rows without a view and views without a label row (columns kind, what).
+    """
+
+    views: pd.DataFrame
+    exclusions: Exclusions
+    unmatched: pd.DataFrame
+
+    @property
+    def women(self) -> int:
+        """The number of women."""
+        return int(self.views["woman"].nunique())
+
+    @property
+    def exams(self) -> int:
+        """The number of exams."""
+        return len(self.views[["woman", "exam"]].drop_duplicates())
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any view is marked as synthetic data."""
+        return bool((self.views["synthetic"] == "yes").any())
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any label is known."""
+        return bool(self.views["bac_woman"].notna().any() or self.views["bac_view"].notna().any())
+
+    def __repr__(self) -> str:
+        with_bac = int((self.views.groupby("woman")["bac_woman"].first() == 1).sum())
+        labels = f"{with_bac} with BAC" if self.labelled else "no labels"
+        files = f"{len(self.exclusions)} files excluded"
+        synthetic = "; synthetic" if self.synthetic else ""
+        return f"Cohort({len(self.views)} views, {self.exams} exams, {self.women} women; {labels}; {files}{synthetic})"
+
+
+def make_cohort(source: Path, folder: Path, labels: Path | None = None, processes: int = 2) -> Cohort:
+    """Ingest ``source``, bring the label table to it, and write both into ``folder``."""
+    intake = ingest(source, folder, skip=folder.parent, processes=processes)
+    if labels is not None:
+        views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
+        labelled = apply_labels(views, labels.absolute())
+        store.write_csv(folder / "labels.csv", labelled.views)
+        store.write_manifest(folder / "labels.json", {"sha256": store.file_sha256(labels)}, {"file": labels.name})
+        unmatched = [{"kind": "label row without a view", "what": row} for row in labelled.rows_without_view]
+        unmatched += [{"kind": "view without a label row", "what": view} for view in labelled.views_without_row]
+        unmatched += [{"kind": "column not read", "what": column} for column in labelled.ignored_columns]
+        store.write_csv(folder / "unmatched.csv", pd.DataFrame(unmatched, columns=["kind", "what"]))
+    assert intake.views
+    return load_cohort(folder)
+
+
+def load_cohort(folder: Path) -> Cohort:
+    """Read a cohort back. Raises TramtrackError where there is none yet, or where its labels are those of other views."""
+    if not (folder / "views.csv").exists():
+        raise TramtrackError(f"{folder}: no cohort yet; run `tramtrack ingest FOLDER --study {folder.parent}` first")
+    text = ["view_id", "woman", "exam", "file", "sha256", "pixels_sha256", "acquired", "manufacturer", "sop_instance_uid"]
+    views = pd.read_csv(
+        folder / "views.csv",
+        dtype={**dict.fromkeys(text, str), "spacing_mm": "float64", "age_years": "Int64"},
+        keep_default_na=False,
+        na_values={"spacing_mm": [""], "age_years": [""]},
+    )
+    if (folder / "labels.csv").exists():
+        label_types = {"view_id": str, "bac_view": "Int64", "bac_breast": "Int64", "bac_woman": "Int64", "mask": str}
+        labels = pd.read_csv(folder / "labels.csv", dtype=label_types, na_filter=True)
+        if set(labels["view_id"]) != set(views["view_id"]):
+            raise TramtrackError(
+                f"{folder}: the views have changed since the labels were brought to them; ingest again with --labels"
+            )
+        views = views.merge(labels.assign(mask=labels["mask"].fillna("")), on="view_id", how="left", validate="one_to_one")
+    else:
+        for column in ("bac_view", "bac_breast", "bac_woman"):
+            views[column] = pd.array([pd.NA] * len(views), dtype="Int64")
+        views["mask"] = ""
+    excluded = pd.read_csv(folder / "exclusions.csv", dtype=str, keep_default_na=False)
+    items = tuple(Exclusion(row["file"], Reason(row["reason"]), row["detail"]) for row in excluded.to_dict("records"))
+    unmatched_file = folder / "unmatched.csv"
+    unmatched = pd.DataFrame(columns=["kind", "what"])
+    if unmatched_file.exists():
+        unmatched = pd.read_csv(unmatched_file, dtype=str, keep_default_na=False)
+    return Cohort(views, Exclusions(items), unmatched)

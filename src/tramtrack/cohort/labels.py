@@ -1,0 +1,229 @@
+"""Labels that climb and are never lost on the way: from views to breasts to women, and down only where that is certain.
+
+A label is 1 (BAC seen), 0 (looked for, none seen) or unknown. Up: one positive view makes its breast and its woman positive;
+a breast is negative once both its standard views are, a woman once all four are, or once she or both her breasts were called
+negative; anything else is unknown. Down: a negative woman, exam or breast has negative views; of a positive one it is not
+known which views show it. Rows that contradict one another are an error, in whatever order they stand.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tramtrack.cohort.exam import STANDARD_VIEWS, Position, Side
+from tramtrack.cohort.table import Row, read_table
+from tramtrack.errors import TramtrackError
+
+KEYS = ("woman", "exam", "side", "view")
+KNOWN_COLUMNS = (*KEYS, "bac", "mask")
+POSITIVE = {"1", "1.0", "yes", "true", "positive", "bac", "present"}
+NEGATIVE = {"0", "0.0", "no", "false", "negative", "non-bac", "no bac", "absent"}
+UNKNOWN = {"", "unknown", "na", "n/a", "nan", "?", "uncertain"}
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One row of a label table: whom and what it is about (empty is "all of them"), 1, 0 or None (unknown), and its line."""
+
+    line: int
+    woman: str
+    exam: str
+    side: str
+    view: str
+    label: int | None
+    mask: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What the row is about; unique in a table."""
+        return self.woman, self.exam, self.side, self.view
+
+    @property
+    def required_views(self) -> int:
+        """How many standard views make up what the row is about."""
+        if self.view:
+            return 1
+        return len(Position) if self.side else len(STANDARD_VIEWS)
+
+    def __str__(self) -> str:
+        named = [f"{name} {value}" for name, value in zip(KEYS, self.key, strict=True) if value]
+        return f"line {self.line}: " + (", ".join(named) or "a row without a woman")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Views with their labels, and what did not match.
+
+    ``views`` has the columns view_id, bac_view, bac_breast, bac_woman (Int64, missing is unknown) and mask (a path or "");
+    ``rows_without_view`` and ``views_without_row`` list what stands on one side only; ``ignored_columns`` those not read.
+    """
+
+    views: pd.DataFrame
+    rows_without_view: list[str]
+    views_without_row: list[str]
+    ignored_columns: list[str]
+
+
+def read_labels(path: Path) -> tuple[list[LabelRow], list[str]]:
+    """A label table: woman and bac, and as far as a row is about less than a woman, exam, side and view; mask is a path.
+
+    Returns the rows and the columns that were ignored. Raises TramtrackError for a missing column, a duplicate key or a
+    value that is no label, naming the line.
+    """
+    columns, lines = read_table(path, "a table with the columns woman and bac")
+    ignored = _check_columns(columns, path)
+    rows = [_read_row(row, path, line) for line, row in lines]
+    by_key: dict[tuple[str, str, str, str], list[LabelRow]] = defaultdict(list)
+    for row in rows:
+        by_key[row.key].append(row)
+    for twice in by_key.values():
+        if len(twice) > 1:
+            numbers = ", ".join(str(row.line) for row in twice[:4])
+            raise TramtrackError(f"{path}: one row for each key; {twice[0]} stands in lines {numbers}")
+    return rows, ignored
+
+
+def apply_labels(views: pd.DataFrame, path: Path) -> Labelled:
+    """Bring a label table to the views of a cohort (columns view_id, woman, exam, side, view).
+
+    Raises TramtrackError where the table contradicts itself (a negative woman with a positive view).
+    """
+    rows, ignored = read_labels(path)
+    keys = [(str(woman), str(exam), str(side), str(view)) for woman, exam, side, view in views[list(KEYS)].to_numpy()]
+    of_woman: dict[str, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        of_woman[key[0]].append(index)
+    about = {row: [i for i in of_woman.get(row.woman, []) if _is_about(row, keys[i])] for row in rows}
+    masks = [""] * len(keys)
+    for row, chosen in about.items():
+        if row.mask and len(chosen) > 1:
+            raise TramtrackError(f"{path}, {row}: a mask belongs to one view, this row is about {len(chosen)}")
+        for index in chosen:
+            masks[index] = str(path.parent / row.mask) if row.mask else masks[index]
+    labels = _Labels(path, keys, {row: chosen for row, chosen in about.items() if chosen and row.label is not None})
+    result = pd.DataFrame({"view_id": views["view_id"].to_numpy()}, index=views.index)
+    for column, values in (("bac_view", labels.views), ("bac_breast", labels.breasts()), ("bac_woman", labels.women())):
+        result[column] = pd.array(values, dtype="Int64")
+    result["mask"] = masks
+    matched = {index for chosen in about.values() for index in chosen}
+    missing = [str(view_id) for index, view_id in enumerate(views["view_id"]) if index not in matched]
+    return Labelled(result, [str(row) for row, chosen in about.items() if not chosen], missing, ignored)
+
+
+def _is_about(row: LabelRow, key: tuple[str, str, str, str]) -> bool:
+    return all(not wanted or wanted == found for wanted, found in zip(row.key, key, strict=True))
+
+
+class _Labels:
+    """What the rows say of the views at ``keys``, and what follows for breasts and women.
+
+    ``rows`` gives for each row with a label the views (as positions in ``keys``) that it is about.
+    """
+
+    def __init__(self, path: Path, keys: Sequence[tuple[str, str, str, str]], rows: dict[LabelRow, list[int]]) -> None:
+        self.path, self.keys = path, keys
+        self.views: list[int | None] = [None] * len(keys)
+        self.negative = {row: chosen for row, chosen in rows.items() if row.label == 0}
+        self.positive = {row: chosen for row, chosen in rows.items() if row.label == 1}
+        self.called_negative: dict[int, LabelRow] = {}
+        for row, chosen in self.negative.items():
+            for index in chosen:
+                self.views[index] = 0
+                if not row.view:
+                    self.called_negative[index] = row
+        one_view = {row: chosen[0] for row, chosen in self.positive.items() if row.view and len(chosen) == 1}
+        for row, index in one_view.items():
+            if self.views[index] == 0:
+                self._contradiction(row, [index])
+            self.views[index] = 1
+        for row, chosen in self.positive.items():
+            places = {self.keys[index][2:] for index in chosen}
+            whole = len(places) == row.required_views or all(index in self.called_negative for index in chosen)
+            if whole and all(self.views[index] == 0 for index in chosen):
+                self._contradiction(row, chosen)
+
+    def _contradiction(self, row: LabelRow, chosen: Sequence[int]) -> None:
+        against = next(other for other, views in self.negative.items() if set(views) & set(chosen))
+        raise TramtrackError(f"{self.path}: {row} is positive, but all its views are negative ({against})")
+
+    def breasts(self) -> list[int | None]:
+        """For each view, the label of its breast in its exam."""
+        found: dict[tuple[str, str, str], int | None] = {}
+        for breast, members in self._gather(3).items():
+            known = [self.views[index] for index in members]
+            positions = {self.keys[index][3] for index in members}
+            whole = len(positions) == len(Position) or all(index in self.called_negative for index in members)
+            found[breast[0], breast[1], breast[2]] = 1 if 1 in known else 0 if whole and set(known) == {0} else None
+        for row, chosen in self.positive.items():
+            breasts = {self.keys[index][:3] for index in chosen}
+            if row.side and len(breasts) == 1:
+                found[breasts.pop()] = 1
+        return [found[key[:3]] for key in self.keys]
+
+    def women(self) -> list[int | None]:
+        """For each view, the label of its woman."""
+        breasts = self.breasts()
+        positive = {row.woman for row in self.positive}
+        negative = {row.woman for row in self.negative if not (row.exam or row.side or row.view)}
+        found: dict[str, int | None] = {}
+        for (woman,), members in self._gather(1).items():
+            places = {self.keys[index][2:] for index in members}
+            sides = {self.keys[index][2] for index in members}
+            views_negative = len(places) == len(STANDARD_VIEWS) and all(self.views[index] == 0 for index in members)
+            breasts_negative = len(sides) == len(Side) and all(breasts[index] == 0 for index in members)
+            if woman in positive:
+                found[woman] = 1
+            else:
+                found[woman] = 0 if woman in negative or views_negative or breasts_negative else None
+        return [found[key[0]] for key in self.keys]
+
+    def _gather(self, depth: int) -> dict[tuple[str, ...], list[int]]:
+        gathered: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for index, key in enumerate(self.keys):
+            gathered[key[:depth]].append(index)
+        return gathered
+
+
+def _check_columns(columns: list[str], path: Path) -> list[str]:
+    """The columns that are not read. Raises TramtrackError where one is missing, or is nearly one that is known."""
+    missing = [column for column in ("woman", "bac") if column not in columns]
+    if missing:
+        raise TramtrackError(f"{path}: expected the columns woman and bac, found {', '.join(columns)}")
+    ignored = [column for column in columns if column not in KNOWN_COLUMNS]
+    for column in ignored:
+        near = difflib.get_close_matches(column.lower(), [key for key in KNOWN_COLUMNS if key not in columns], cutoff=0.7)
+        if near:
+            raise TramtrackError(f"{path}: unknown column {column}, did you mean {near[0]}?")
+    if "view" in columns and "side" not in columns:
+        raise TramtrackError(f"{path}: has a column view but no column side; a view needs both")
+    return ignored
+
+
+def _read_row(row: Row, path: Path, line: int) -> LabelRow:
+    side, view = row.get("side", "").upper(), row.get("view", "").upper()
+    label = _label(row["bac"], path, line)
+    found = LabelRow(line, row["woman"], row.get("exam", ""), side, view, label, row.get("mask", ""))
+    if side not in ("", *Side) or view not in ("", *Position):
+        raise TramtrackError(f"{path}, {found}: expected side L or R and view CC or MLO, received {side!r} and {view!r}")
+    if view and not side:
+        raise TramtrackError(f"{path}, {found}: a view needs its side")
+    return found
+
+
+def _label(value: str, path: Path, line: int) -> int | None:
+    text = value.strip().lower()
+    if text in POSITIVE:
+        return 1
+    if text in NEGATIVE:
+        return 0
+    if text in UNKNOWN:
+        return None
+    raise TramtrackError(
+        f"{path}, line {line}: expected 1, 0, yes, no, positive, negative or nothing in bac, received {value!r}"
+    )

@@ -1,0 +1,111 @@
+"""Dealing women to folds: seeded, stratified, leak-free, and with the study's surplus of negatives taken out of training."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pandas as pd
+
+from tramtrack.errors import TramtrackError
+from tramtrack.protocol import Split
+
+FOLDS = ("training", "validation", "test")
+DROPPED = "dropped"
+UNLABELLED = "unlabelled"
+
+
+class Leak(TramtrackError):
+    """The same woman, file or image stands in two folds."""
+
+
+def split_women(views: pd.DataFrame, settings: Split) -> pd.DataFrame:
+    """Deal each woman to one fold.
+
+    ``views`` has the columns woman, bac_view and bac_woman (Int64). Returns one row a woman, in order of name: woman, fold
+    (training, validation, test, dropped, unlabelled), bac_woman and detail. Women are shuffled within each class and cut at
+    the shares, so every fold has the cohort's prevalence to within one woman; a woman whose label is not known is in no
+    fold. Raises TramtrackError where a fold would have one class only.
+    """
+    women = views.groupby("woman", sort=True)["bac_woman"].first()
+    rng = np.random.default_rng(settings.seed)
+    folds: dict[str, tuple[str, str]] = {}
+    for label in (1, 0):
+        names = [str(woman) for woman, value in women.items() if not pd.isna(value) and value == label]
+        shuffled = [names[index] for index in rng.permutation(len(names))]
+        cuts = np.rint(np.cumsum((settings.training, settings.validation)) * len(shuffled)).astype(int)
+        for fold, part in zip(FOLDS, (shuffled[: cuts[0]], shuffled[cuts[0] : cuts[1]], shuffled[cuts[1] :]), strict=True):
+            folds.update(dict.fromkeys(part, (fold, "")))
+            if not part:
+                raise TramtrackError(
+                    f"the {fold} fold would have no woman {'with' if label else 'without'} BAC: the cohort has "
+                    f"{len(names)} such women of {len(women)}; label more of them or change the shares"
+                )
+    if settings.training_prevalence is not None:
+        folds.update(_drop_negatives(views, folds, settings, rng))
+    rows = []
+    for woman, label in women.items():
+        fold, detail = folds.get(str(woman), (UNLABELLED, "it is not known whether this woman has BAC"))
+        rows.append({"woman": str(woman), "fold": fold, "bac_woman": label, "detail": detail})
+    table = pd.DataFrame(rows)
+    table["bac_woman"] = table["bac_woman"].astype("Int64")
+    return table
+
+
+def _drop_negatives(
+    views: pd.DataFrame, folds: dict[str, tuple[str, str]], settings: Split, rng: np.random.Generator
+) -> dict[str, tuple[str, str]]:
+    """Negative training women to leave out, drawn at random, until positives make up the stated share (as the study did).
+
+    Stated for views, the share is that of views whose own label is known. One negative woman always stays.
+    """
+    wanted = settings.training_prevalence
+    assert wanted is not None
+    training = views[views["woman"].map(lambda woman: folds.get(str(woman), ("", ""))[0] == FOLDS[0])]
+    labels = training.groupby("woman", sort=True)["bac_woman"].first()
+    negatives = [str(woman) for woman in labels.index[labels == 0]]
+    sizes = training.groupby("woman")["bac_view"].count()
+    if settings.training_prevalence_of == "women":
+        positives, total = int((labels == 1).sum()), len(labels)
+        weight = dict.fromkeys(negatives, 1)
+    else:
+        positive_views = training[training["bac_view"] == 1]
+        without = sorted(set(labels.index[labels == 1]) - set(positive_views["woman"]))
+        if without:
+            raise TramtrackError(
+                f"the training prevalence is stated for views, but of woman {without[0]} (with BAC) it is not known which "
+                'views show it; state it for women (training_prevalence_of = "women"), or label the views'
+            )
+        positives, total = len(positive_views), int(training["bac_view"].notna().sum())
+        weight = {woman: int(sizes[woman]) for woman in negatives}
+    dropped: dict[str, tuple[str, str]] = {}
+    for index in rng.permutation(len(negatives)):
+        woman = negatives[index]
+        if len(dropped) == len(negatives) - 1 or positives / (total - weight[woman]) > wanted:
+            break
+        total -= weight[woman]
+        dropped[woman] = (DROPPED, f"negative training woman left out for a training prevalence of {wanted:g}")
+    return dropped
+
+
+def require_no_leak(views: pd.DataFrame, folds: pd.DataFrame) -> None:
+    """Raise Leak where a woman, a file's content or an image's pixels stand in two folds.
+
+    ``views`` has woman, file, sha256 and pixels_sha256; ``folds`` has woman and fold.
+    """
+    twice = folds["woman"][folds["woman"].duplicated()]
+    if len(twice):
+        raise Leak(f"woman {twice.iloc[0]} stands in two rows of the folds; a woman is in exactly one")
+    fold_of = dict(zip(folds["woman"], folds["fold"], strict=True))
+    for column, what in (("sha256", "file"), ("pixels_sha256", "image")):
+        seen: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for row in views.to_dict("records"):
+            if fold_of.get(row["woman"]) in FOLDS and row[column]:
+                seen[row[column]].append((fold_of[row["woman"]], row["file"]))
+        for places in seen.values():
+            if len({fold for fold, _ in places}) > 1:
+                first, second = places[0], next(place for place in places if place[0] != places[0][0])
+                raise Leak(
+                    f"the same {what} stands in two folds: {first[1]} ({first[0]}) and {second[1]} ({second[0]}); "
+                    f"give both the same woman, or take one out, and ingest again"
+                )

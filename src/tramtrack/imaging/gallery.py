@@ -1,0 +1,100 @@
+"""All views of a cohort, prepared one after the other in worker processes; goes on where it stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tramtrack import store
+from tramtrack.errors import TramtrackError
+from tramtrack.imaging.geometry import Geometry
+from tramtrack.imaging.prepare import png_bytes, prepare_file
+from tramtrack.progress import track
+from tramtrack.protocol import Prepare
+from tramtrack.workers import Failure, run_each
+
+
+@dataclass(frozen=True)
+class _Task:
+    view_id: str
+    file: str
+    sha256: str
+    spacing_mm: float | None
+    folder: str
+    settings: Prepare
+
+
+def prepare_views(
+    views: Sequence[Mapping[str, Any]], folder: Path, settings: Prepare, identity: Mapping[str, Any], processes: int = 2
+) -> pd.DataFrame:
+    """Prepare ``views`` (each with view_id, file, sha256, spacing_mm) into ``folder`` as 16-bit PNG files.
+
+    Returns geometry.csv: view_id, the fields of Geometry, sha256 of the prepared file, and the steps applied. Raises
+    TramtrackError naming the files that could not be prepared, after all others are done.
+    """
+    manifest = folder / "manifest.json"
+    advice = "use another study folder for another protocol, or remove this folder to prepare anew"
+    if not store.require_same_identity(manifest, identity, advice):
+        store.write_manifest(manifest, identity, {"views": len(views)})
+    journal = store.Journal(folder / "prepared.jsonl")
+    wanted = {str(view["view_id"]) for view in views}
+    done = {entry["view_id"]: entry for entry in journal.entries() if (folder / f"{entry['view_id']}.png").exists()}
+    rows = {view_id: entry for view_id, entry in done.items() if view_id in wanted}
+    todo = [_task(view, folder, settings) for view in views if view["view_id"] not in rows]
+    failures = []
+    with journal.appending() as append:
+        results = run_each(_prepare_one, todo, processes=processes, seconds=120.0)
+        for task, result in track(results, "Preparing views", len(views), len(rows)):
+            if isinstance(result, Failure):
+                failures.append(f"{task.file}: {result.detail}")
+                continue
+            rows[task.view_id] = result
+            append(result)
+    if failures:
+        raise TramtrackError(
+            f"{len(failures)} of {len(views)} views could not be prepared, the others are kept; first: {failures[0]}; "
+            "if a file has changed since it was ingested, ingest again"
+        )
+    columns = ["view_id", *(field.name for field in fields(Geometry)), "sha256", "steps"]
+    table = pd.DataFrame([rows[str(view["view_id"])] for view in views], columns=columns)
+    store.write_csv(folder / "geometry.csv", table)
+    return table
+
+
+def load_geometry(folder: Path) -> dict[str, Geometry]:
+    """The Geometry of each prepared view, by view_id."""
+    table = pd.read_csv(folder / "geometry.csv", dtype={"view_id": str})
+    found = {}
+    for row in table.to_dict("records"):
+        values = {field.name: row[field.name] for field in fields(Geometry)}
+        values["flipped"] = bool(values["flipped"])
+        values["spacing_mm"] = _spacing(values["spacing_mm"])
+        found[str(row["view_id"])] = Geometry(**values)
+    return found
+
+
+def _task(view: Mapping[str, Any], folder: Path, settings: Prepare) -> _Task:
+    view_id, file, sha256 = str(view["view_id"]), str(view["file"]), str(view["sha256"])
+    return _Task(view_id, file, sha256, _spacing(view["spacing_mm"]), str(folder), settings)
+
+
+def _prepare_one(task: _Task) -> dict[str, Any]:
+    if store.file_sha256(Path(task.file)) != task.sha256:
+        raise TramtrackError("its content is no longer what was ingested; ingest again")
+    prepared = prepare_file(Path(task.file), task.settings, task.spacing_mm)
+    target = store.write_bytes(Path(task.folder) / f"{task.view_id}.png", png_bytes(prepared.pixels))
+    return {
+        "view_id": task.view_id,
+        **asdict(prepared.geometry),
+        "sha256": store.file_sha256(target),
+        "steps": "; ".join(prepared.steps),
+    }
+
+
+def _spacing(value: Any) -> float | None:
+    return None if value is None or value == "" or math.isnan(float(value)) else float(value)

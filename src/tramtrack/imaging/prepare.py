@@ -1,0 +1,90 @@
+"""From a view's picture to a network's input: the breast, cropped, hung from the left edge, scaled and stretched.
+
+The grey values between two percentiles of the breast become 0 to 65535, so that exams of several vendors are alike in
+range; nothing outside the breast takes part in that, markers and film borders least of all.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tramtrack.imaging.breast import find_breast
+from tramtrack.imaging.geometry import Geometry, fit
+from tramtrack.imaging.pixels import read_picture
+from tramtrack.protocol import Prepare
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``pixels``: uint16 (height, width) of the protocol, 0 outside the breast; ``steps``: what was applied, in order."""
+
+    pixels: np.ndarray
+    geometry: Geometry
+    steps: tuple[str, ...]
+
+
+def prepare_file(path: Path, settings: Prepare, spacing_mm: float | None = None) -> Prepared:
+    """Prepare one image file. Raises PixelError or NoBreast."""
+    picture = read_picture(path)
+    prepared = prepare_picture(picture.values, settings, spacing_mm)
+    return Prepared(prepared.pixels, prepared.geometry, picture.steps + prepared.steps)
+
+
+def prepare_picture(values: np.ndarray, settings: Prepare, spacing_mm: float | None = None) -> Prepared:
+    """Prepare a picture (rows, columns), float32 in [0, 1], dense bright. Raises NoBreast."""
+    breast = find_breast(values)
+    low, high = np.percentile(values[breast.mask], (settings.darkest_percentile, settings.brightest_percentile))
+    stretched = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * breast.mask
+    geometry = fit(
+        (values.shape[0], values.shape[1]),
+        breast.crop,
+        breast.chest_wall == "right",
+        (settings.height, settings.width),
+        spacing_mm,
+    )
+    pixels = np.rint(place(stretched, geometry) * 65535).astype(np.uint16)
+    steps = (
+        f"breast {breast.crop}, chest wall {breast.chest_wall}",
+        f"grey {low:.4f} to {high:.4f} ({settings.darkest_percentile:g} to {settings.brightest_percentile:g} %)",
+    )
+    return Prepared(pixels, geometry, steps)
+
+
+def place(values: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Put an array on the original grid, float (rows, columns), into the prepared grid; averages areas when it shrinks."""
+    crop = values[geometry.top : geometry.bottom, geometry.left : geometry.right].astype(np.float32)
+    if geometry.flipped:
+        crop = crop[:, ::-1]
+    shrinks = geometry.placed_rows <= crop.shape[0]
+    scaled = Image.fromarray(np.ascontiguousarray(crop)).resize(
+        (geometry.placed_columns, geometry.placed_rows),
+        Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR,
+    )
+    canvas = np.zeros((geometry.rows, geometry.columns), dtype=np.float32)
+    rows = slice(geometry.offset_rows, geometry.offset_rows + geometry.placed_rows)
+    columns = slice(geometry.offset_columns, geometry.offset_columns + geometry.placed_columns)
+    canvas[rows, columns] = np.asarray(scaled)
+    return canvas
+
+
+def place_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """A boolean mask on the original grid as a boolean mask on the prepared grid: any part of a pixel marks it."""
+    return place(mask.astype(np.float32), geometry) > 1e-6
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """A uint16 or uint8 (rows, columns) array as a grey PNG of 16 or 8 bits."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def read_prepared(path: Path) -> np.ndarray:
+    """A prepared view back from its file: uint16 (height, width)."""
+    with Image.open(path) as image:
+        return np.asarray(image).astype(np.uint16)

@@ -1,0 +1,135 @@
+"""The layers that torch lacks or does otherwise than Keras: padding, BatchNorm statistics, separable convolution, steps.
+
+All tensors are (N, C, H, W). Every layer with weights carries the name of its Keras counterpart as its module name.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Padding = Literal["valid", "same", "end"]
+
+
+class Conv(nn.Conv2d):
+    """A square convolution with the padding of Keras.
+
+    ``same`` pads as TensorFlow does: with stride 2 and a 3x3 kernel an even size gets one zero row at the end only, an odd
+    size one on either side. ``end`` always pads one zero row and column at the end (Keras ``ZeroPadding2D(((0, 1), (0, 1)))``).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: Padding | int = "same",
+        bias: bool = False,
+        groups: int = 1,
+    ) -> None:
+        symmetric = padding if isinstance(padding, int) else kernel // 2 if padding == "same" and stride == 1 else 0
+        super().__init__(inputs, outputs, kernel, stride=stride, padding=symmetric, bias=bias, groups=groups)
+        self.extra: Padding = "valid" if isinstance(padding, int) or stride == 1 else padding
+
+    @property
+    def depthwise(self) -> bool:
+        """True where every channel has its own kernel."""
+        return self.groups > 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H', W')."""
+        if self.extra == "end":
+            x = F.pad(x, (0, 1, 0, 1))
+        elif self.extra == "same":
+            x = pad_as_tensorflow(x, self.kernel_size[0], self.stride[0])
+        return super().forward(x)
+
+
+def pad_as_tensorflow(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """Zero-pad (N, C, H, W) so that a valid convolution gives ceil(size / stride); the odd zero goes to the end."""
+    pads = []
+    for size in (x.shape[3], x.shape[2]):
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads) if any(pads) else x
+
+
+class MaxPoolSame(nn.Module):
+    """A 3x3 maximum with stride 2 and TensorFlow's ``same`` padding, whose border never wins (it is minus infinity)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, ceil(H / 2), ceil(W / 2))."""
+        return F.max_pool2d(x, 3, 2, padding=(x.shape[2] % 2, x.shape[3] % 2), ceil_mode=True)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation whose moving variance takes the biased batch variance, as in Keras 3 (torch takes the unbiased).
+
+    ``momentum`` is in torch's sense: Keras .99 is .01 here.
+    """
+
+    def __init__(self, channels: int, epsilon: float, momentum: float = 0.01) -> None:
+        super().__init__(channels, eps=epsilon, momentum=momentum)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, H, W) by the moving statistics, or in training mode by the batch's own, which are taken up."""
+        mean, variance = self.running_mean, self.running_var
+        assert mean is not None and variance is not None and self.momentum is not None
+        if not self.training:
+            return F.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
+        kept = variance * (1 - self.momentum)
+        if x.device.type == "cpu":  # torch's channels_last kernel is three times less exact over 152 layers
+            x = x.contiguous()
+        y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
+        count = x.numel() / x.shape[1]
+        with torch.no_grad():
+            variance.sub_((variance - kept) / count)
+        return y
+
+
+class SeparableConv(nn.Module):
+    """A 3x3 convolution of each channel on its own, then a 1x1 convolution across channels, nothing between (Xception)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H, W)."""
+        return self.pointwise(self.depthwise(x))
+
+
+class Relu(nn.Module):
+    """max(x, 0), or with ``ceiling`` 6 also cut off there (ReLU6).
+
+    Writes over its input where no gradient is asked for: put it only behind a layer whose output nobody else reads.
+    """
+
+    def __init__(self, ceiling: float | None = None) -> None:
+        super().__init__()
+        self.ceiling = ceiling
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        inplace = not (torch.is_grad_enabled() and x.requires_grad)
+        return F.relu(x, inplace=inplace) if self.ceiling is None else F.hardtanh(x, 0.0, self.ceiling, inplace=inplace)
+
+
+class Chain(nn.Sequential):
+    """Layers one after the other on the first tensor of the state; the others pass unchanged."""
+
+    def __init__(self, **layers: nn.Module) -> None:
+        super().__init__(OrderedDict(layers))
+
+    def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        """(x, …) to (f(x), …)."""
+        for layer in self:
+            x = layer(x)
+        return (x, *rest)

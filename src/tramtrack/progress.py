@@ -1,0 +1,42 @@
+"""Progress bars with an estimate of the time left, on standard error; silent where nobody watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[], None]]:
+    """A function to call after each unit of ``total``; ``done`` units were finished by an earlier run.
+
+    On a terminal a bar with the time left is drawn; elsewhere (a log file, a test) nothing is.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+        yield lambda: bar.advance(task)
+
+
+def track(items: Iterable[Item], what: str, total: int | None = None, done: int = 0) -> Iterator[Item]:
+    """Yield ``items`` under a progress bar; ``total`` counts all units of the work (default: as many as there are items)."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with progress_bar(what, total, done) as advance:
+        for item in items:
+            yield item
+            advance()

@@ -1,0 +1,254 @@
+"""The protocol of a study: every choice that changes a result, frozen, hashed, and marked as the paper's or as ours.
+
+A protocol is a TOML file with the sections below; a key that is not known is refused. "paper" marks what the study's
+abstract or quoted methods state (Mobini et al., Eur Radiol Exp 2024;8:80), "inferred" what follows from their counts,
+"unverified" what others ascribe to them, and "ours" what had to be chosen because the paper's methods do not say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tramtrack.errors import UsageError
+from tramtrack.protocols import presets
+
+Origin = Literal["paper", "inferred", "unverified", "ours"]
+
+
+def setting(default: Any, description: str, *, origin: Origin = "ours", unit: str = "", **limits: Any) -> Any:
+    """One documented field: its default, what it means, whose choice it is, its unit and its limits."""
+    return Field(default, description=description, json_schema_extra={"origin": origin, "unit": unit}, **limits)
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class Split(Section):
+    """How women are dealt to the folds."""
+
+    training: float = setting(0.70, "share of the women in the training fold", origin="inferred", gt=0, lt=1)
+    validation: float = setting(0.15, "share of the women in the validation fold", origin="inferred", gt=0, lt=1)
+    test: float = setting(0.15, "share of the women in the test fold", origin="inferred", gt=0, lt=1)
+    seed: int = setting(2024, "seed of the dealing", ge=0)
+    training_prevalence: float | None = setting(
+        0.33,
+        "share of positives in the training fold once all-negative women are dropped at random; one negative woman always "
+        "stays, and a prevalence that is already higher is left alone; absent: nobody is dropped",
+        origin="inferred",
+        gt=0,
+        le=1,
+    )
+    training_prevalence_of: Literal["women", "views"] = setting(
+        "women", "the unit in which training_prevalence is stated", origin="inferred"
+    )
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Split:
+        total = self.training + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"training + validation + test must be 1, received {total:.3f}")
+        return self
+
+
+class Prepare(Section):
+    """How an image becomes a network's input."""
+
+    height: int = setting(1536, "rows of a prepared view", origin="unverified", unit="pixels", ge=32, le=8192)
+    width: int = setting(768, "columns of a prepared view", origin="unverified", unit="pixels", ge=32, le=8192)
+    darkest_percentile: float = setting(1.0, "percentile of the breast's grey values that becomes black", unit="%", ge=0, lt=50)
+    brightest_percentile: float = setting(
+        99.95, "percentile of the breast's grey values that becomes white", unit="%", gt=50, le=100
+    )
+
+
+class Labels(Section):
+    """Which label a training view carries."""
+
+    views_without_label: Literal["leave-out", "inherit"] = setting(
+        "inherit",
+        "a view of a positive woman or breast whose own label is not known: left out of training, or trained on the "
+        "coarser label (in the study about one view in four of a positive woman shows no BAC, so that much label noise)",
+    )
+
+
+class Transfer(Section):
+    """What is trained, and what replaces the classifier."""
+
+    policy: Literal["last-conv"] = setting(
+        "last-conv",
+        "everything frozen but the last convolution of the base and the new layers; the BatchNorm after that convolution "
+        "stays frozen too (our reading)",
+        origin="paper",
+    )
+    pooling: Literal["average", "maximum", "both"] = setting(
+        "average", "how the last feature map becomes a vector: its average, its maximum, or both one after the other"
+    )
+    widths: tuple[Annotated[int, Field(ge=1, le=8192)], Annotated[int, Field(ge=1, le=8192)]] = setting(
+        (256, 64), "units of the two new fully connected layers; a single sigmoid unit follows", unit="units"
+    )
+    dropout: float = setting(0.3, "share of units dropped after each new layer in training", ge=0, lt=1)
+
+
+class Training(Section):
+    """The one set of hyperparameters for all networks."""
+
+    optimiser: Literal["adam", "sgd"] = setting("adam", "Adam, or SGD with momentum 0.9")
+    learning_rate: float = setting(1e-3, "step size of the new layers", gt=0)
+    convolution_learning_rate: float = setting(1e-4, "step size of the last convolution", gt=0)
+    weight_decay: float = setting(
+        1e-4, "weight decay of all trained weights (decoupled, as in AdamW; with sgd an L2 penalty)", ge=0
+    )
+    batch_size: int = setting(16, "views a step", unit="views", ge=1)
+    epochs: int = setting(20, "passes over the training views at most", unit="epochs", ge=1)
+    patience: int = setting(
+        5, "stop after this many epochs without a lower validation loss; 0 never stops early", unit="epochs", ge=0
+    )
+    keep: Literal["best", "last"] = setting("best", "the weights kept: of the lowest validation loss, or of the last epoch")
+    class_weighting: Literal["balanced", "none"] = setting(
+        "balanced", "weigh both classes alike in the loss, or each view alike"
+    )
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = setting((0,), "one run a network for each of these", min_length=1)
+    dtype: Literal["auto", "bfloat16", "float32"] = setting(
+        "auto",
+        "arithmetic of the networks: auto is bfloat16 where the hardware multiplies it faster than float32, else float32",
+    )
+
+
+class Evaluation(Section):
+    """How scores become sentences."""
+
+    aggregation: Literal["maximum", "mean"] = setting("maximum", "how the scores of views become a breast's and a woman's")
+    threshold: Literal["f1", "youden"] = setting("f1", "what the threshold makes best on validation, for each unit")
+    resamples: int = setting(2000, "bootstrap resamples of women", ge=200, le=100_000)
+    confidence: float = setting(0.95, "coverage of every interval", gt=0.5, lt=1)
+    seed: int = setting(80, "seed of the resampling", ge=0)
+
+
+class Explain(Section):
+    """Which heat maps are made."""
+
+    method: Literal["grad-cam++"] = setting("grad-cam++", "the class activation map", origin="paper")
+    views_of_each_kind: int = setting(4, "hits, misses and false alarms of each network that are shown", unit="views", ge=1)
+
+
+class Protocol(Section):
+    """Everything that decides a study's result. Hashable, equal by value, and the same as its TOML file."""
+
+    name: str = setting("mobini-2024", "what this protocol is called")
+    description: str = setting("", "one line on what it is for")
+    split: Split = Split()
+    prepare: Prepare = Prepare()
+    labels: Labels = Labels()
+    transfer: Transfer = Transfer()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    explain: Explain = Explain()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of every setting; the name and the description do not count."""
+        settings = self.model_dump(mode="json", exclude={"name", "description"})
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def to_toml(self) -> str:
+        """This protocol as TOML; reading it back gives an equal protocol. An absent setting is left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    @classmethod
+    def from_toml(cls, text: str, source: str) -> Protocol:
+        """Read a protocol; ``source`` names the file in errors. Raises UsageError naming the key and what was expected."""
+        try:
+            content = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{source}: expected TOML, {error}") from error
+        try:
+            return cls.model_validate(_absent_is_none(content))
+        except ValidationError as error:
+            raise UsageError(f"{source}: {'; '.join(_explain(problem) for problem in error.errors())}") from error
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Protocol:
+        """A preset by its name, or a protocol file by its path."""
+        text = str(name_or_path)
+        if text in presets():
+            return cls.from_toml((resources.files("tramtrack.protocols") / f"{text}.toml").read_text("utf-8"), text)
+        path = Path(text)
+        if path.suffix == ".toml" and path.is_file():
+            try:
+                return cls.from_toml(path.read_text(encoding="utf-8"), text)
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"{text}: expected a TOML file in UTF-8, {error}") from error
+        near = difflib.get_close_matches(text, presets(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the presets are {', '.join(presets())}"
+        raise UsageError(f"protocol {text}: neither a preset nor a .toml file; {hint}")
+
+    def differences(self, other: Protocol) -> list[str]:
+        """The settings in which two protocols differ, as ``section.key: mine, theirs``."""
+        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        found = []
+        for section in mine:
+            if section in ("name", "description"):
+                continue
+            for key, value in mine[section].items():
+                if value != theirs[section][key]:
+                    found.append(f"{section}.{key}: {value} against {theirs[section][key]}")
+        return found
+
+    def settings(self) -> list[dict[str, str]]:
+        """One row a setting: section, key, value, unit, origin (paper, inferred, unverified, ours) and meaning."""
+        rows = []
+        for section_name, section_field in type(self).model_fields.items():
+            section = getattr(self, section_name)
+            if not isinstance(section, Section) or section_field.annotation is None:
+                continue
+            for key, field in type(section).model_fields.items():
+                extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+                rows.append(
+                    {
+                        "section": section_name,
+                        "key": key,
+                        "value": _plain(getattr(section, key)),
+                        "unit": str(extra.get("unit", "")),
+                        "origin": str(extra.get("origin", "")),
+                        "meaning": field.description or "",
+                    }
+                )
+        return rows
+
+
+def _absent_is_none(content: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: in a file that states the split, a missing training_prevalence means that nobody is dropped."""
+    split = content.get("split")
+    if isinstance(split, dict) and "training_prevalence" not in split:
+        return {**content, "split": {**split, "training_prevalence": None}}
+    return content
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "none"
+    return ", ".join(str(item) for item in value) if isinstance(value, tuple) else str(value)
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        *sections, key = [str(part) for part in problem["loc"]]
+        model: Any = Protocol
+        for section in sections:
+            model = model.model_fields[section].annotation
+        near = difflib.get_close_matches(key, list(model.model_fields), n=1)
+        return f"unknown key {where}" + (f", did you mean {near[0]}?" if near else "")
+    return f"{where}: {problem['msg']}, received {problem['input']!r}"

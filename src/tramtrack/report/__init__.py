@@ -1,0 +1,1 @@
+"""One HTML file that says what was found and what cannot be said."""

@@ -1,0 +1,98 @@
+"""The report of a study: one HTML file that opens without a network and says what was found and what cannot be said.
+
+It reads the study's files and computes no statistic of its own. Images, styles, figures and the few lines of script stand
+in the file; a content security policy in its head forbids the browser to load anything else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tramtrack import store
+from tramtrack.cohort.cohort import Cohort
+from tramtrack.cohort.split import FOLDS
+from tramtrack.protocol import Protocol
+from tramtrack.report import figures, tables
+from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
+from tramtrack.report.limits import limits
+from tramtrack.report.pictures import heatmap_groups, strides
+from tramtrack.report.reading import Material, read_material
+
+HERE = Path(__file__).parent
+
+
+def write_report(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd.DataFrame, folds: pd.DataFrame) -> Path:
+    """Write ``folder``/report/index.html atomically; returns its path.
+
+    ``analysed`` holds the views of each woman's first exam (the rows of ``cohort.views`` that the split saw) and ``folds``
+    is folds.csv: woman, fold, bac_woman. Raises TramtrackError where nothing is evaluated yet.
+    """
+    material = read_material(folder, protocol, cohort, analysed, folds)
+    return store.write_text(folder / "report" / "index.html", render(material))
+
+
+def render(material: Material) -> str:
+    """The whole page as HTML text."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(percent=tables.percent, bar=lambda numbers: Markup(figures.interval_bar(numbers)))
+    return environment.get_template("page.html").render(
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        **_contents(material),
+    )
+
+
+def _contents(material: Material) -> dict[str, Any]:
+    flow = count_flow(material)
+    settings = tables.protocol_rows(material.protocol)
+    return {
+        "study": material,
+        "flow": flow,
+        "evaluated": flow.fold(material.fold),
+        "published": PUBLISHED_PREVALENCE,
+        "confidence": f"{100 * material.protocol.evaluation.confidence:g}\u00a0%",
+        "several_seeds": len(material.protocol.training.seeds) > 1,
+        "metrics": tables.METRICS,
+        "main": tables.score_table(material, material.fold, "woman"),
+        "score_folds": _score_folds(material),
+        "methods": tables.interval_methods(material),
+        "thresholds": tables.operating_rows(material),
+        "groups": tables.not_separated(material),
+        "claims": tables.claim_rows(material),
+        "left_out": tables.left_out(material),
+        "roc": {unit: _markup(figures.roc_figure(material, unit)) for unit in ("woman", "view")},
+        "training": [Markup(figure) for figure in figures.training_figures(material)],
+        "cost": _markup(figures.cost_figure(material)),
+        "heatmaps": heatmap_groups(material),
+        "strides": strides(material),
+        "resources": tables.resource_rows(material),
+        "settings": settings,
+        "origins": tables.origin_counts(settings),
+        "weights": tables.weight_rows(material),
+        "machines": tables.machine_rows(material),
+        "looks": tables.look_rows(material),
+        "limits": limits(material, flow),
+    }
+
+
+def _score_folds(material: Material) -> list[tuple[str, list[tables.ScoreTable]]]:
+    """All tables but the main one: the evaluated fold's breasts and views first, then the other folds."""
+    order = [material.fold, *[fold for fold in FOLDS[::-1] if fold != material.fold]]
+    found = []
+    for fold in order:
+        units = [unit for unit in tables.UNITS if (fold, unit) != (material.fold, "woman")]
+        made = [table for unit in units if (table := tables.score_table(material, fold, unit))]
+        if made:
+            found.append((fold, made))
+    return found
+
+
+def _markup(svg: str | None) -> Markup | None:
+    return None if svg is None else Markup(svg)

@@ -1,0 +1,195 @@
+"""The heat maps as the report shows them: the plain view and every network's map of it, small enough for one file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from tramtrack.explain.overlay import draw_outline, prepared_mask
+from tramtrack.imaging.gallery import load_geometry
+from tramtrack.imaging.geometry import Geometry
+from tramtrack.imaging.prepare import read_prepared
+from tramtrack.network.registry import NETWORKS
+from tramtrack.report.reading import Material, title
+from tramtrack.training.record import RANDOM_WEIGHTS, RunKey
+
+HEIGHTS = (768, 640, 512, 400, 320, 256, 192, 128)
+"""Heights in pixels that are tried, the largest first, until all pictures fit into the budget."""
+BUDGET_BYTES = 9_000_000
+"""All pictures together as JPEG; as base64 they are a third larger, which keeps the report below 15 MB."""
+SHOWN_OF_EACH_GROUP = 12
+GROUPS = {
+    "Hits": "Views with BAC that every network called positive.",
+    "Misses": "Views with BAC that at least one network called negative.",
+    "False alarms": "Views without BAC that at least one network called positive.",
+    "Correct rejections": "Views without BAC that every network called negative.",
+}
+SIGNS = {"hit": "✓", "correct rejection": "✓", "miss": "✗", "false alarm": "!"}
+
+
+@dataclass(frozen=True)
+class Map:
+    """One network's map of one view: ``picture`` is a data URI, or empty where its file is missing."""
+
+    title: str
+    control: str
+    score: float
+    threshold: float
+    call: str
+    sign: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One view with its plain picture and a map for each network; ``outlined`` says that the true mask is drawn."""
+
+    view_id: str
+    woman: str
+    place: str
+    bac: bool
+    outlined: bool
+    picture: str
+    maps: list[Map]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The views of one kind; ``chosen`` counts those that have maps, of which ``views`` are shown."""
+
+    name: str
+    meaning: str
+    chosen: int
+    views: list[Shown]
+
+
+def heatmap_groups(material: Material) -> list[Group]:
+    """The chosen views with their pictures, in groups; empty where no heat maps were made."""
+    table = material.heatmaps
+    if table.empty:
+        return []
+    grouped: dict[str, list[pd.DataFrame]] = {name: [] for name in GROUPS}
+    for _, rows in table.groupby("view_id", sort=False):
+        grouped[_group_of(rows)].append(rows)
+    shown = {name: tables[:SHOWN_OF_EACH_GROUP] for name, tables in grouped.items() if tables}
+    encode = _fitting_encoder(material, [rows for tables in shown.values() for rows in tables])
+    return [
+        Group(name, GROUPS[name], len(grouped[name]), [_shown(material, rows, encode) for rows in tables])
+        for name, tables in shown.items()
+    ]
+
+
+def strides(material: Material) -> dict[int, list[str]]:
+    """Networks by the input pixels to a cell of their map, the finest first."""
+    found: dict[int, list[str]] = {}
+    for name in material.heatmaps["network"].drop_duplicates():
+        if name in NETWORKS:
+            found.setdefault(NETWORKS[name].stride, []).append(title(str(name)))
+    return dict(sorted(found.items()))
+
+
+def _group_of(rows: pd.DataFrame) -> str:
+    """The group of a view by what the pretrained networks made of it, or the others where there are none."""
+    calls = rows[~rows["variant"].str.endswith("+random-weights")]["call"]
+    calls = set(calls if len(calls) else rows["call"])
+    if int(rows["bac_view"].iloc[0]) == 1:
+        return "Misses" if "miss" in calls else "Hits"
+    return "False alarms" if "false alarm" in calls else "Correct rejections"
+
+
+def _shown(material: Material, rows: pd.DataFrame, encode: Callable[[Image.Image], str]) -> Shown:
+    view_id = str(rows["view_id"].iloc[0])
+    about = material.analysed[material.analysed["view_id"] == view_id].iloc[0]
+    plain = _plain(material, view_id)
+    maps = []
+    for row in rows.to_dict("records"):
+        random = str(row["variant"]).endswith("+random-weights")
+        picture = _open(_map_file(material, row))
+        maps.append(
+            Map(
+                title=title(str(row["network"])),
+                control=RANDOM_WEIGHTS if random else "",
+                score=float(row["score"]),
+                threshold=float(row["threshold"]),
+                call=str(row["call"]),
+                sign=SIGNS[str(row["call"])],
+                picture=encode(picture) if picture else "",
+            )
+        )
+    side = "right" if about["side"] == "R" else "left"
+    return Shown(
+        view_id=view_id,
+        woman=str(about["woman"]),
+        place=f"{side} {about['view']}",
+        bac=int(rows["bac_view"].iloc[0]) == 1,
+        outlined=bool(about["mask"]) and Path(about["mask"]).exists(),
+        picture=encode(plain) if plain else "",
+        maps=maps,
+    )
+
+
+def _fitting_encoder(material: Material, tables: list[pd.DataFrame]) -> Callable[[Image.Image], str]:
+    """An encoder at the largest height at which all pictures fit into the budget, judged on every third of them."""
+    files = [_map_file(material, row) for rows in tables for row in rows.to_dict("records")]
+    pictures = [picture for picture in map(_open, files[::3]) if picture]
+    count = len(files) + len(tables)
+    for height in HEIGHTS:
+        sizes = [len(_jpeg(picture, height, material.synthetic)) for picture in pictures]
+        if not sizes or count * sum(sizes) / len(sizes) < BUDGET_BYTES:
+            break
+    return lambda picture: _data_uri(_jpeg(picture, height, material.synthetic))
+
+
+def _plain(material: Material, view_id: str) -> Image.Image | None:
+    """The prepared view in grey with the edge of its true mask, if there is one."""
+    file = material.folder / "prepared" / f"{view_id}.png"
+    if not file.exists():
+        return None
+    grey = np.rint(read_prepared(file).astype(np.float32) / 257).astype(np.uint8)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    mask = material.analysed.loc[material.analysed["view_id"] == view_id, "mask"].iloc[0]
+    if mask and Path(mask).exists():
+        picture = _outlined(picture, Path(mask), load_geometry(material.folder / "prepared")[view_id])
+    return Image.fromarray(picture)
+
+
+def _outlined(picture: np.ndarray, mask: Path, geometry: Geometry) -> np.ndarray:
+    return draw_outline(picture, prepared_mask(mask, geometry))
+
+
+def _map_file(material: Material, row: dict[Any, Any]) -> Path:
+    key = RunKey(str(row["network"]), str(row["variant"]), int(row["seed"]))
+    return key.folder(material.folder / "heatmaps") / f"{row['view_id']}.png"
+
+
+def _open(file: Path) -> Image.Image | None:
+    if not file.exists():
+        return None
+    with Image.open(file) as image:
+        return image.convert("RGB")
+
+
+def _jpeg(picture: Image.Image, height: int, synthetic: bool) -> bytes:
+    """The picture as JPEG, made smaller but never larger; a synthetic one says so in its corner."""
+    if picture.height > height:
+        picture = picture.resize((max(1, round(picture.width * height / picture.height)), height), Image.Resampling.LANCZOS)
+    if synthetic:
+        picture = picture.copy()
+        font = ImageFont.load_default(max(8, picture.width // 18))
+        corner = (picture.width - 3, picture.height - 3)
+        ImageDraw.Draw(picture).text(corner, "SYNTHETIC", fill=(190, 190, 190), font=font, anchor="rb")
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=86, subsampling=0, optimize=True)
+    return stream.getvalue()
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

@@ -1,0 +1,116 @@
+"""What a report is made of: everything that it reads from a study's folder, read once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tramtrack import sealing, store
+from tramtrack.cohort.cohort import Cohort
+from tramtrack.errors import TramtrackError
+from tramtrack.network.registry import NETWORKS
+from tramtrack.protocol import Protocol
+from tramtrack.results import RUN_COLUMNS, Results, load_results
+from tramtrack.training.record import PRETRAINED, Run, RunKey, load_run
+
+HEATMAP_COLUMNS = ["view_id", "network", "variant", "seed", "bac_view", "score", "threshold", "call", "because"]
+
+
+@dataclass(frozen=True)
+class Material:
+    """One evaluated study, as its files tell it.
+
+    ``analysed`` holds the views of each woman's first exam with the column ``fold``; ``folds`` is folds.csv; ``fold`` is
+    the fold that the evaluation speaks of, test once it is unsealed and validation before. ``heatmaps`` is
+    heatmaps/views.csv, empty where none were made; ``files_seen`` is what the intake counted.
+    """
+
+    folder: Path
+    protocol: Protocol
+    cohort: Cohort
+    analysed: pd.DataFrame
+    folds: pd.DataFrame
+    results: Results
+    summary: dict[str, Any]
+    runs: tuple[Run, ...]
+    resources: pd.DataFrame
+    roc: pd.DataFrame
+    operating_points: pd.DataFrame
+    heatmaps: pd.DataFrame
+    looks: tuple[dict[str, Any], ...]
+    files_seen: int
+
+    @property
+    def name(self) -> str:
+        """The study's name: that of its folder."""
+        return self.folder.resolve().name
+
+    @property
+    def fold(self) -> str:
+        """The fold that the evaluation speaks of."""
+        return str(self.summary["fold"])
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any view is synthetic, by the cohort or by the evaluation."""
+        return self.cohort.synthetic or bool(self.summary["synthetic"])
+
+    def score(self, run: dict[str, Any], metric: str, unit: str = "woman", fold: str | None = None) -> dict[str, Any] | None:
+        """One row of scores.csv for a run given by RUN_COLUMNS, or None."""
+        table = self.results.scores
+        chosen = (table["metric"] == metric) & (table["unit"] == unit) & (table["fold"] == (fold or self.fold))
+        for column in RUN_COLUMNS:
+            chosen &= table[column] == run[column]
+        rows = table[chosen].to_dict("records")
+        return {str(key): value for key, value in rows[0].items()} if rows else None
+
+
+def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd.DataFrame, folds: pd.DataFrame) -> Material:
+    """Read an evaluated study. Raises TramtrackError where nothing is evaluated yet."""
+    results = load_results(folder / "results")
+    if results is None:
+        raise TramtrackError(f"{folder}: nothing is evaluated yet, so there is nothing to report; run `tramtrack run {folder}`")
+    keys = results.scores[["network", "variant", "seed"]].drop_duplicates().itertuples(index=False)
+    runs = [load_run(RunKey(str(n), str(v), int(s)).folder(folder / "runs")) for n, v, s in keys]
+    heatmaps = folder / "heatmaps" / "views.csv"
+    manifest = store.read_json(folder / "cohort" / "manifest.json")
+    return Material(
+        folder=folder,
+        protocol=protocol,
+        cohort=cohort,
+        analysed=analysed.merge(folds[["woman", "fold"]], on="woman", how="left", validate="many_to_one"),
+        folds=folds,
+        results=results,
+        summary=store.read_json(folder / "results" / "summary.json"),
+        runs=tuple(run for run in runs if run is not None),
+        resources=_table(folder, "resources"),
+        roc=_table(folder, "roc"),
+        operating_points=_table(folder, "operating_points"),
+        heatmaps=pd.read_csv(heatmaps, dtype={"view_id": str}) if heatmaps.exists() else pd.DataFrame(columns=HEATMAP_COLUMNS),
+        looks=tuple(sealing.looks(folder / "results" / "unsealed.jsonl")),
+        files_seen=int(manifest["information"]["files"]),
+    )
+
+
+def title(network: str) -> str:
+    """A network's name as it is read; one that the registry does not know keeps its own."""
+    return NETWORKS[network].title if network in NETWORKS else network
+
+
+def run_title(run: dict[str, Any], several_seeds: bool = False) -> str:
+    """A run's name in a figure: network, seed where there are several, and random weights wherever they are."""
+    seed = f", seed {run['seed']}" if several_seeds else ""
+    return title(str(run["network"])) + seed + ("" if run["weights"] == PRETRAINED else ", random weights")
+
+
+def known(value: Any) -> bool:
+    """Whether a cell of a table holds a number."""
+    return value is not None and not pd.isna(value) and math.isfinite(float(value))
+
+
+def _table(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(folder / "results" / f"{name}.csv")

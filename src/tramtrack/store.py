@@ -1,0 +1,144 @@
+"""How stages meet on disk: atomic writes, journals that survive a kill, and manifests that tell identity from information.
+
+Every file is written to a temporary name in the same folder and renamed, so a reader sees the old file or the new one and
+never a half. A journal is the exception: it grows a line at a time while a long stage works, and its reader drops a last
+line that was cut off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tramtrack.errors import TramtrackError
+
+SCHEMA_VERSION = 1
+
+
+class IdentityMismatch(TramtrackError):
+    """What lies on disk was made under other settings than the ones now asked for."""
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write ``content`` to ``path`` atomically (temporary name, flush to disk, rename)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write UTF-8 text atomically."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write JSON atomically, keys in the order given, NaN refused."""
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> Path:
+    """Write a table as CSV atomically; floats keep every digit that tells them apart, a carriage return becomes a space."""
+    buffer = io.StringIO()
+    table.to_csv(buffer, index=False, lineterminator="\n")
+    return write_text(path, buffer.getvalue().replace("\r", " "))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a broken file is named."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise TramtrackError(f"{path}: expected JSON, found something else ({error}); restore the file or remove it") from error
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def text_sha256(text: str) -> str:
+    """SHA-256 of a text's UTF-8 bytes, as 64 hex digits."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+class Journal:
+    """One JSON object a line, appended as a long stage finishes its units; what a kill cut off is dropped on reading."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All complete lines, oldest first."""
+        return list(self._complete_lines())
+
+    def _complete_lines(self) -> Iterator[dict[str, Any]]:
+        if not self.path.exists():
+            return
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            if line.endswith(b"\n"):
+                try:
+                    yield json.loads(line)
+                except ValueError:  # no JSON, or no UTF-8: what a power cut left
+                    continue
+
+    @contextmanager
+    def appending(self) -> Iterator[Any]:
+        """A function that appends one entry and flushes it; the cut-off end of an earlier run is removed first."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            content = self.path.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            if whole != content:
+                write_bytes(self.path, whole)
+        with self.path.open("a", encoding="utf-8") as stream:
+
+            def append(entry: Mapping[str, Any]) -> None:
+                stream.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
+                stream.flush()
+
+            yield append
+
+
+def write_manifest(path: Path, identity: Mapping[str, Any], information: Mapping[str, Any]) -> Path:
+    """Write a stage's manifest: ``identity`` is compared on resume, ``information`` never is."""
+    return write_json(path, {"identity": {"schema": SCHEMA_VERSION, **identity}, "information": dict(information)})
+
+
+def read_identity(path: Path) -> dict[str, Any] | None:
+    """The identity that a manifest holds, or None where there is no manifest yet."""
+    return dict(read_json(path)["identity"]) if path.exists() else None
+
+
+def require_same_identity(path: Path, wanted: Mapping[str, Any], what_to_do: str) -> bool:
+    """True if ``path`` holds exactly the identity ``wanted``, False if there is no manifest yet.
+
+    Raises IdentityMismatch naming each field that differs, with both values.
+    """
+    found = read_identity(path)
+    if found is None:
+        return False
+    expected = {"schema": SCHEMA_VERSION, **wanted}
+    differing = [key for key in sorted({*found, *expected}) if found.get(key) != expected.get(key)]
+    if differing:
+        detail = "; ".join(f"{key}: on disk {found.get(key)!r}, now {expected.get(key)!r}" for key in differing)
+        raise IdentityMismatch(f"{path.parent}: made under other settings ({detail}); {what_to_do}")
+    return True

@@ -1,0 +1,311 @@
+"""A Study: the folder in which the stages meet, and the order in which they run.
+
+Every stage reads files and writes files; this one only knows which. A stage whose files are there and still fit is skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tramtrack import results, sealing, store
+from tramtrack.cohort.cohort import Cohort, load_cohort, make_cohort
+from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_leak, split_women
+from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.imaging.gallery import load_geometry, prepare_views
+from tramtrack.network.registry import NETWORKS, facts
+from tramtrack.protocol import Protocol
+from tramtrack.results import Results
+from tramtrack.training.record import (
+    PRETRAINED,
+    RANDOM_WEIGHTS,
+    Run,
+    RunKey,
+    load_run,
+    read_predictions,
+    variant_name,
+    write_predictions,
+)
+
+LATER_EXAM = "later exam"
+SCORED = ("training", "validation")
+
+
+class Study:
+    """A study in ``folder``. ``protocol`` is a preset, a TOML file or a Protocol; without one, the folder's own is used."""
+
+    def __init__(self, folder: str | Path, protocol: str | Path | Protocol | None = None) -> None:
+        self.folder = Path(folder)
+        self._wanted = protocol if isinstance(protocol, Protocol) or protocol is None else Protocol.load(protocol)
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.folder)!r}, protocol={self.protocol.name!r})"
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol asked for; it must be the one that the folder was begun with. Raises IdentityMismatch."""
+        path = self.folder / "protocol.toml"
+        if not path.exists():
+            return self._wanted or Protocol.load("mobini-2024")
+        kept = Protocol.from_toml(path.read_text(encoding="utf-8"), str(path))
+        if self._wanted and self._wanted.sha256 != kept.sha256:
+            differing = "; ".join(kept.differences(self._wanted))
+            raise store.IdentityMismatch(
+                f"{self.folder}: this study has another protocol ({differing}: the folder's against the one asked for); "
+                "use another study folder, or leave --protocol out"
+            )
+        return kept
+
+    def ingest(self, source: str | Path, labels: str | Path | None = None, processes: int = 2) -> Cohort:
+        """Find the views in ``source`` (a folder, or a CSV that names woman, exam, side, view, file) and their labels."""
+        return make_cohort(Path(source), self.folder / "cohort", Path(labels) if labels else None, processes)
+
+    @property
+    def cohort(self) -> Cohort:
+        """The cohort as ingested. Raises TramtrackError where there is none."""
+        return load_cohort(self.folder / "cohort")
+
+    def split(self) -> pd.DataFrame:
+        """Deal women to folds, once; returns folds.csv: woman, fold, bac_woman, detail. Raises Leak."""
+        cohort = self.cohort
+        if not cohort.labelled:
+            raise TramtrackError(
+                f"{self.folder}: the cohort has no labels; run `tramtrack ingest ... --labels labels.csv --study {self.folder}`"
+            )
+        self._keep_protocol()
+        analysed = first_exams(cohort.views)
+        folder = self.folder / "cohort"
+        identity = {
+            "split": self.protocol.split.model_dump(mode="json"),
+            "views": store.file_sha256(folder / "views.csv"),
+            "labels": store.file_sha256(folder / "labels.csv"),
+        }
+        advice = "the cohort or its labels have changed since the split; use another study folder for them"
+        if not store.require_same_identity(folder / "split.json", identity, advice):
+            folds = split_women(analysed, self.protocol.split)
+            require_no_leak(analysed, folds)
+            store.write_csv(folder / "folds.csv", folds)
+            store.write_manifest(folder / "split.json", identity, folds["fold"].value_counts().to_dict())
+        return self.folds()
+
+    def folds(self) -> pd.DataFrame:
+        """folds.csv as written by `split`."""
+        return pd.read_csv(
+            self.folder / "cohort" / "folds.csv", dtype={"woman": str, "bac_woman": "Int64"}, keep_default_na=True
+        )
+
+    def views(self) -> pd.DataFrame:
+        """The views that take part, one row each with fold, labels, training label and the prepared file."""
+        views = first_exams(self.cohort.views).merge(self.folds()[["woman", "fold"]], on="woman", validate="many_to_one")
+        views = views[views["fold"].isin(FOLDS)].reset_index(drop=True)
+        label = views["bac_view"].astype("Float64")
+        if self.protocol.labels.views_without_label == "inherit":
+            label = label.fillna(views["bac_breast"].astype("Float64")).fillna(views["bac_woman"].astype("Float64"))
+        files = [self.folder / "prepared" / f"{view_id}.png" for view_id in views["view_id"]]
+        return views.assign(label=label.astype(float), original=views["file"], file=files)
+
+    def prepare(self, processes: int = 2) -> pd.DataFrame:
+        """Prepare every view of the folds; returns geometry.csv."""
+        self.split()
+        rows = self.views().assign(file=lambda table: table["original"])
+        identity = {
+            "prepare": self.protocol.prepare.model_dump(mode="json"),
+            "views": store.text_sha256("\n".join(rows["view_id"] + " " + rows["sha256"])),
+        }
+        return prepare_views(rows.to_dict("records"), self.folder / "prepared", self.protocol.prepare, identity, processes)
+
+    def train(self, network: str, weights: str = "pretrained", weights_dir: Path | None = None) -> list[Run]:
+        """Train ``network`` once for each seed of the protocol; finished runs are kept. Returns the Runs.
+
+        ``weights``: "pretrained", or "random" for a control that is never ranked. Raises WeightsUnavailable.
+        """
+        from tramtrack.network.weights import obtain
+        from tramtrack.training.run import Fold, train_run
+
+        if weights not in ("pretrained", "random"):
+            raise UsageError(f"weights {weights}: expected pretrained or random")
+        facts(network)
+        geometry = self.prepare()
+        views = self.views()
+        hashes = {
+            "folds": store.file_sha256(self.folder / "cohort" / "folds.csv"),
+            "prepared": store.text_sha256("\n".join(geometry["sha256"])),
+        }
+        weight_set = obtain(network, weights_dir=weights_dir) if weights == "pretrained" else None
+        variant = variant_name(self.protocol.transfer.policy, PRETRAINED if weight_set else RANDOM_WEIGHTS)
+        fold = Fold(views[views["fold"].isin(SCORED)].reset_index(drop=True))
+        cache = self.folder / "cache" / network
+        runs = []
+        for seed in self.protocol.training.seeds:
+            key = RunKey(network, variant, seed)
+            runs.append(train_run(key, weight_set, fold, self.protocol, hashes, self.folder / "runs", cache))
+        shutil.rmtree(cache, ignore_errors=True)
+        return list(runs)
+
+    def evaluate(self, networks: Sequence[str] | None = None, *, unseal: bool = False) -> Results:
+        """Score the finished runs; the test fold only with ``unseal``, and then the look is logged.
+
+        ``networks`` limits the evaluation to these; an unfinished one among them is refused. Raises TramtrackError.
+        """
+        from tramtrack.training.run import predict_views
+
+        runs = self.runs()
+        if networks is not None:
+            missing = [name for name in networks if name not in {run.key.network for run in runs}]
+            if missing:
+                raise TramtrackError(
+                    f"{self.folder}: not finished yet: {', '.join(missing)}; run `tramtrack run {self.folder}`"
+                )
+            runs = [run for run in runs if run.key.network in networks]
+        if not runs:
+            raise TramtrackError(f"{self.folder}: no finished run to evaluate; run `tramtrack run {self.folder}`")
+        views = self.views()
+        test = views[views["fold"] == "test"].reset_index(drop=True)
+
+        def score_test(run: Run, path: Path) -> pd.DataFrame:
+            identity = {"weights": run.information["weights_file_sha256"]}
+            advice = "these test scores are of an earlier run; remove their folder to score anew"
+            if not store.require_same_identity(path.parent / "manifest.json", identity, advice):
+                what = f"{run.key.network}: seed {run.key.seed}, test views"
+                write_predictions(path, test, predict_views(run, self.protocol, list(test["file"]), what))
+                store.write_manifest(path.parent / "manifest.json", identity, {"views": len(test)})
+            return read_predictions(path)
+
+        return results.evaluate(
+            runs,
+            self.protocol,
+            self.folder / "results",
+            score_test=score_test if unseal else None,
+            left_out=self._left_out(),
+            synthetic=self.cohort.synthetic,
+        )
+
+    def compare(self) -> pd.DataFrame:
+        """The paired comparisons of the last evaluation, with the claims they carry."""
+        found = results.load_results(self.folder / "results")
+        if found is None:
+            raise TramtrackError(f"{self.folder}: nothing is evaluated yet; run `tramtrack run {self.folder}`")
+        return found.claims
+
+    def explain(self) -> Path:
+        """Heat maps of each network's hits, misses and false alarms in the test fold; returns their folder."""
+        from tramtrack.explain.stage import explain_runs
+
+        return explain_runs(self.runs(), self.protocol, self.views(), load_geometry(self.folder / "prepared"), self.folder)
+
+    def report(self) -> Path:
+        """Write report/index.html, one file that opens without a network; returns its path."""
+        from tramtrack.report.page import write_report
+
+        cohort = self.cohort
+        return write_report(self.folder, self.protocol, cohort, first_exams(cohort.views), self.folds())
+
+    def run(self, networks: Sequence[str], *, weights: str = "pretrained", weights_dir: Path | None = None) -> Results:
+        """Everything from the split to the report; goes on where it stopped. The test fold is scored once, at the end.
+
+        A network whose weights cannot be had, or whose loss diverges, is left out with the reason; the others go on.
+        """
+        from tramtrack.network.weights import WeightsUnavailable
+        from tramtrack.training.loop import Diverged
+
+        for name in networks:
+            facts(name)
+        self.prepare()
+        left_out: dict[str, str] = {}
+        for name in dict.fromkeys(networks):
+            try:
+                self.train(name, weights, weights_dir)
+            except (WeightsUnavailable, Diverged) as error:
+                left_out[name] = str(error)
+        store.write_json(self.folder / "runs" / "left_out.json", left_out)
+        finished = [name for name in networks if name not in left_out]
+        if not finished:
+            raise TramtrackError("no network could be trained. " + " ".join(left_out.values()))
+        found = self.evaluate(finished, unseal=True)
+        self.explain()
+        self.report()
+        return found
+
+    def runs(self) -> list[Run]:
+        """The finished runs, networks in the registry's order, then by variant and seed."""
+        found = [load_run(path.parent) for path in (self.folder / "runs").glob("*/*/seed-*/run.json")]
+        order = list(NETWORKS)
+        return sorted(
+            (run for run in found if run is not None),
+            key=lambda run: (order.index(run.key.network), run.key.variant, run.key.seed),
+        )
+
+    def best(self) -> Run:
+        """The pretrained run with the highest AUC-ROC by woman on validation; the test fold has no say in it."""
+        found = results.load_results(self.folder / "results")
+        if found is None:
+            found = self.evaluate()
+        table = found.scores
+        chosen = table[
+            (table["fold"] == "validation")
+            & (table["unit"] == "woman")
+            & (table["metric"] == "auc_roc")
+            & (table["weights"] == "pretrained")
+        ].dropna(subset=["estimate"])
+        if chosen.empty:
+            raise TramtrackError(f"{self.folder}: no pretrained run with a validation AUC")
+        top = chosen.loc[chosen["estimate"].idxmax()]
+        return next(
+            run
+            for run in self.runs()
+            if (run.key.network, run.key.variant, run.key.seed) == (top["network"], top["variant"], top["seed"])
+        )
+
+    def status(self) -> list[dict[str, str]]:
+        """How far each stage is: stage, state, detail."""
+        rows = []
+        folder = self.folder
+        if (folder / "cohort" / "views.csv").exists():
+            rows.append({"stage": "ingest", "state": "done", "detail": repr(self.cohort)})
+        else:
+            rows.append({"stage": "ingest", "state": "to do", "detail": f"tramtrack ingest FOLDER --study {folder}"})
+        if (folder / "cohort" / "split.json").exists():
+            counts = self.folds()["fold"].value_counts()
+            detail = ", ".join(f"{counts.get(fold, 0)} {fold}" for fold in (*FOLDS, DROPPED, UNLABELLED) if counts.get(fold, 0))
+            rows.append({"stage": "split", "state": "done", "detail": f"women: {detail}"})
+        else:
+            rows.append({"stage": "split", "state": "to do", "detail": ""})
+        rows.append(self._prepare_status())
+        for path in sorted((folder / "runs").glob("*/*/seed-*")):
+            name = " ".join(path.relative_to(folder / "runs").parts)
+            rows.append({"stage": "train", "state": "done" if (path / "run.json").exists() else "unfinished", "detail": name})
+        for network, reason in self._left_out().items():
+            rows.append({"stage": "train", "state": "left out", "detail": f"{network}: {reason}"})
+        looks = sealing.looks(folder / "results" / "unsealed.jsonl")
+        state = f"unsealed, {len(looks)} look{'s' if len(looks) > 1 else ''}" if looks else "sealed"
+        rows.append({"stage": "evaluate", "state": "done" if looks else "to do", "detail": f"test fold: {state}"})
+        page = folder / "report" / "index.html"
+        rows.append(
+            {"stage": "report", "state": "done" if page.exists() else "to do", "detail": str(page) if page.exists() else ""}
+        )
+        return rows
+
+    def _prepare_status(self) -> dict[str, str]:
+        prepared = self.folder / "prepared"
+        count = len(list(prepared.glob("*.png")))
+        state = "done" if (prepared / "geometry.csv").exists() else "unfinished" if count else "to do"
+        return {"stage": "prepare", "state": state, "detail": f"{count} views" if count else ""}
+
+    def _left_out(self) -> dict[str, str]:
+        path = self.folder / "runs" / "left_out.json"
+        return dict(store.read_json(path)) if path.exists() else {}
+
+    def _keep_protocol(self) -> None:
+        path = self.folder / "protocol.toml"
+        if not path.exists():
+            store.write_text(path, self.protocol.to_toml())
+
+
+def first_exams(views: pd.DataFrame) -> pd.DataFrame:
+    """The views of each woman's first exam, by date of acquisition and then by name: one exam a woman is analysed."""
+    ordered = views.sort_values(["woman", "acquired", "exam"], na_position="last", kind="stable")
+    first = ordered.groupby("woman")["exam"].first()
+    return views[views["exam"] == views["woman"].map(first)].reset_index(drop=True)

@@ -1,0 +1,1 @@
+"""What is trained, on what, and the loop that does it."""

@@ -1,0 +1,110 @@
+"""What the frozen trunk makes of each view, computed once and kept on disk while a network's runs need it.
+
+With everything before the last convolution frozen, an epoch would repeat the same forward pass for the same views. Here
+each tensor that crosses into the trained tail is written to one memory-mapped file, channels last; batches are always cut
+at the same places, so an interrupted pass goes on at the next batch and gives the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tramtrack import store
+from tramtrack.errors import TramtrackError
+from tramtrack.progress import track
+from tramtrack.training.hardware import dtype_name
+from tramtrack.training.loader import batches
+from tramtrack.training.transfer import Classifier, State
+
+TRUNK_BATCH = 8
+"""Views a forward pass; fixed, because it is part of what makes two passes equal to the bit."""
+
+
+class Activations:
+    """The crossing tensors of a list of views, read back by position."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._tensors = tuple(tensors)
+
+    def __len__(self) -> int:
+        return int(self._tensors[0].shape[0])
+
+    def batch(self, positions: Tensor, device: torch.device) -> State:
+        """The tensors at ``positions`` (n,), each (n, C, h, w) in channels_last on ``device``."""
+        gathered = (tensor[positions].permute(0, 3, 1, 2) for tensor in self._tensors)
+        if device.type == "cuda":
+            return tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in gathered)
+        return tuple(gathered)
+
+
+def crossing_shapes(model: Classifier, size: tuple[int, int], device: torch.device) -> list[tuple[int, int, int]]:
+    """(h, w, C) of each tensor that crosses for an input of ``size`` (height, width)."""
+    with torch.inference_mode():
+        state = model.trunk(torch.zeros((1, 1, *size), device=device))
+    return [(tensor.shape[2], tensor.shape[3], tensor.shape[1]) for tensor in state]
+
+
+def compute_activations(
+    model: Classifier,
+    views: Sequence[Path],
+    folder: Path,
+    identity: Mapping[str, Any],
+    *,
+    size: tuple[int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+    what: str,
+) -> Activations:
+    """Run the trunk over ``views`` (prepared files) into ``folder``, or go on where an earlier pass stopped.
+
+    ``identity`` says what the activations depend on; other activations in the folder are removed. Raises TramtrackError
+    where the disk has not the room, with the size that is needed.
+    """
+    shapes = crossing_shapes(model, size, device)
+    identity = {**identity, "views": len(views), "shapes": [list(shape) for shape in shapes], "dtype": dtype_name(dtype)}
+    if store.read_identity(folder / "manifest.json") != {"schema": store.SCHEMA_VERSION, **identity}:
+        shutil.rmtree(folder, ignore_errors=True)
+    needed = sum(math.prod(shape) for shape in shapes) * len(views) * dtype.itemsize
+    files = [folder / f"crossing-{number}.bin" for number in range(len(shapes))]
+    if not files[0].exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _require_room(folder, needed)
+        store.write_manifest(folder / "manifest.json", identity, {"bytes": needed})
+        for file, shape in zip(files, shapes, strict=True):
+            with file.open("wb") as stream:
+                stream.truncate(math.prod(shape) * len(views) * dtype.itemsize)
+    tensors = [
+        torch.from_file(str(file), shared=True, size=math.prod(shape) * len(views), dtype=dtype).view(len(views), *shape)
+        for file, shape in zip(files, shapes, strict=True)
+    ]
+    journal = store.Journal(folder / "done.jsonl")
+    done = max((entry["batch"] + 1 for entry in journal.entries()), default=0)
+    total = math.ceil(len(views) / TRUNK_BATCH)
+    with (
+        journal.appending() as append,
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+    ):
+        for number, grey in enumerate(track(batches(views, TRUNK_BATCH, device, done), what, total, done), start=done):
+            state = model.trunk(grey)
+            start = number * TRUNK_BATCH
+            for tensor, crossing in zip(tensors, state, strict=True):
+                tensor[start : start + len(grey)] = crossing.permute(0, 2, 3, 1).to("cpu", dtype)
+            append({"batch": number})
+    return Activations(tensors)
+
+
+def _require_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > 0.95 * free:
+        raise TramtrackError(
+            f"{folder}: the activations of this network need {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free; "
+            "make room, or use a smaller input size"
+        )

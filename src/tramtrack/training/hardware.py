@@ -1,0 +1,58 @@
+"""The device that a network runs on, and the arithmetic that is fast there."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+
+def choose_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+
+
+def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """The dtype behind "auto", "bfloat16" or "float32".
+
+    auto is bfloat16 where the hardware multiplies it faster than float32: CUDA devices that say so, processors with AMX
+    tiles, and AMD's with AVX512_BF16. Intel's AVX512_BF16 without AMX runs bfloat16 at half of float32's rate
+    (``make bench NAME=dtype`` prints the ratio), so it gets float32. The answer depends on the hardware alone.
+    """
+    if wanted == "float32":
+        return torch.float32
+    if wanted == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    flags, vendor = _processor()
+    fast = "amx_bf16" in flags or ("avx512_bf16" in flags and vendor == "AuthenticAMD")
+    return torch.bfloat16 if fast else torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """ "float32" for torch.float32."""
+    return str(dtype).removeprefix("torch.")
+
+
+def describe(device: torch.device) -> dict[str, str]:
+    """What a report says of the machine: device, processor, threads. Information, never compared."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "device": f"{device.type}: {name}",
+        "cpu capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _processor() -> tuple[set[str], str]:
+    """Flags and vendor of the processor from Linux's /proc/cpuinfo; empty elsewhere."""
+    listing = Path("/proc/cpuinfo")
+    if not listing.exists():
+        return set(), ""
+    facts: dict[str, str] = {}
+    for line in listing.read_text().splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    return set(facts.get("flags", "").split()), facts.get("vendor_id", "")

@@ -1,0 +1,194 @@
+"""The training loop: the trained tail over kept activations, an epoch at a time, from the first line to the last."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tramtrack import store
+from tramtrack.errors import TramtrackError
+from tramtrack.protocol import Training
+from tramtrack.training.activations import Activations
+from tramtrack.training.record import Epoch
+from tramtrack.training.transfer import Classifier
+
+
+class Diverged(TramtrackError):
+    """The loss is no longer a number; this run stops, others go on."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Views as the loop sees them: positions in the activations (n,) int64, and labels (n,) float32, 0 or 1."""
+
+    positions: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+def train(
+    model: Classifier,
+    activations: Activations,
+    training: Examples,
+    validation: Examples,
+    settings: Training,
+    *,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    checkpoint: Path,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> list[Epoch]:
+    """Train the tail of ``model`` in place and return its history; goes on from ``checkpoint`` where there is one.
+
+    Every random draw of an epoch comes from (seed, epoch) alone, so a run that was killed gives the same weights as one
+    that was not. Raises Diverged naming epoch and batch.
+    """
+    weight_of = class_weights(training.labels, settings.class_weighting)
+    optimiser = make_optimiser(model, settings)
+    history, best = load_checkpoint(checkpoint, model, optimiser)
+    for epoch in range(len(history) + 1, settings.epochs + 1):
+        if settings.patience and history and epoch - 1 - best_epoch(history) >= settings.patience:
+            break
+        started = time.perf_counter()
+        order = torch.randperm(len(training), generator=torch.Generator().manual_seed(draw(seed, epoch, 0)))
+        total = 0.0
+        model.train()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(draw(seed, epoch, 1))  # dropout draws from the global generator, which is put back
+            for number, chosen in enumerate(order.split(settings.batch_size)):
+                labels = training.labels[chosen]
+                state = activations.batch(training.positions[chosen], device)
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                    logits = model(state)
+                loss = weighted_loss(logits, labels.to(device), weight_of)
+                if not torch.isfinite(loss):
+                    raise Diverged(f"the loss is {loss.item()} in epoch {epoch}, batch {number + 1}; try a lower learning rate")
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                total += loss.item() * len(chosen)
+        logits = predict(model, activations, validation.positions, settings.batch_size, dtype=dtype, device=device)
+        validation_loss = float(weighted_loss(torch.from_numpy(logits), validation.labels, weight_of))
+        if not math.isfinite(validation_loss):
+            raise Diverged(f"the validation loss is {validation_loss} after epoch {epoch}; try a lower learning rate")
+        history.append(Epoch(epoch, total / len(training), validation_loss, time.perf_counter() - started))
+        if settings.keep == "last" or best_epoch(history) == epoch:
+            best = {name: parameter.detach().clone() for name, parameter in model.trained()}
+        save_checkpoint(checkpoint, model, optimiser, best, history)
+        on_epoch(history[-1])
+    with torch.no_grad():
+        for name, parameter in model.trained():
+            parameter.copy_(best[name])
+    model.eval()
+    return history
+
+
+def predict(
+    model: Classifier, activations: Activations, positions: Tensor, batch_size: int, *, dtype: torch.dtype, device: torch.device
+) -> np.ndarray:
+    """Logits of the views at ``positions`` (n,), float32 (n,), in inference mode."""
+    model.eval()
+    logits = []
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        for chosen in positions.split(batch_size):
+            logits.append(model(activations.batch(chosen, device)).float().cpu())
+    return torch.cat(logits).numpy() if logits else np.zeros(0, dtype=np.float32)
+
+
+def class_weights(labels: Tensor, weighting: str) -> tuple[float, float]:
+    """Weights of a negative and of a positive view: equal sums for both classes, or 1 and 1."""
+    positives, count = int(labels.sum()), len(labels)
+    if positives in (0, count):
+        which = "with" if positives else "without"
+        raise TramtrackError(f"all {count} training views are {which} BAC; training needs both classes")
+    if weighting == "none":
+        return 1.0, 1.0
+    return count / (2 * (count - positives)), count / (2 * positives)
+
+
+def weighted_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float]) -> Tensor:
+    """Mean binary cross-entropy of logits (n,) with one weight a class."""
+    each = torch.where(labels > 0.5, weights[1], weights[0]).to(logits.device)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.to(logits.device), weight=each)
+
+
+def make_optimiser(model: Classifier, settings: Training) -> torch.optim.Optimizer:
+    """AdamW, or SGD with momentum 0.9; the last convolution steps at its own rate."""
+    convolution = [p for name, p in model.trained() if name.startswith("backbone.")]
+    head = [p for name, p in model.trained() if not name.startswith("backbone.")]
+    groups: list[dict[str, Any]] = [
+        {"params": convolution, "lr": settings.convolution_learning_rate},
+        {"params": head, "lr": settings.learning_rate},
+    ]
+    if settings.optimiser == "adam":
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay)
+
+
+def best_epoch(history: list[Epoch]) -> int:
+    """The first epoch of lowest validation loss."""
+    return min(history, key=lambda epoch: epoch.validation_loss).epoch
+
+
+def draw(seed: int, epoch: int, purpose: int) -> int:
+    """A seed of its own for each run, epoch and purpose (0: order of the views, 1: dropout)."""
+    return int(np.random.SeedSequence((seed, epoch, purpose)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def save_checkpoint(
+    path: Path, model: Classifier, optimiser: torch.optim.Optimizer, best: dict[str, Tensor], history: list[Epoch]
+) -> None:
+    """Weights now, weights at their best, the optimiser's state and the history, in one safetensors file, atomically."""
+    names = [name for name, _ in _in_optimiser_order(model)]
+    tensors = {f"now.{name}": parameter.detach().cpu() for name, parameter in model.trained()}
+    tensors |= {f"best.{name}": tensor.cpu() for name, tensor in best.items()}
+    for number, values in optimiser.state_dict()["state"].items():
+        for key, value in values.items():
+            if value is not None:
+                tensors[f"optimiser.{key}.{names[number]}"] = torch.as_tensor(value).cpu()
+    metadata = {"history": json.dumps([asdict(epoch) for epoch in history])}
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    store.write_bytes(path, safetensors.torch.save(contiguous, metadata))
+
+
+def load_checkpoint(path: Path, model: Classifier, optimiser: torch.optim.Optimizer) -> tuple[list[Epoch], dict[str, Tensor]]:
+    """Put a checkpoint back into model and optimiser; returns its history and best weights, empty where there is none."""
+    if not path.exists():
+        return [], {}
+    tensors = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, "pt") as opened:
+        history = [Epoch(**row) for row in json.loads(opened.metadata()["history"])]
+    with torch.no_grad():
+        for name, parameter in model.trained():
+            parameter.copy_(tensors[f"now.{name}"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for number, (name, parameter) in enumerate(_in_optimiser_order(model)):
+        found = {
+            key.split(".", 2)[1]: value
+            for key, value in tensors.items()
+            if key.startswith("optimiser.") and key.split(".", 2)[2] == name
+        }
+        state[number] = {key: value if key == "step" else value.to(parameter.device) for key, value in found.items()}
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    return history, {name: tensors[f"best.{name}"].to(parameter.device) for name, parameter in model.trained()}
+
+
+def _in_optimiser_order(model: Classifier) -> list[tuple[str, torch.nn.Parameter]]:
+    trained = list(model.trained())
+    return [item for item in trained if item[0].startswith("backbone.")] + [
+        item for item in trained if not item[0].startswith("backbone.")
+    ]

@@ -1,0 +1,111 @@
+"""What a finished run left in its folder: which it was, what it measured, its history and its predictions. Needs no torch.
+
+``run.json`` is written last: a folder that has it is finished. ``weights.safetensors`` holds the whole network as trained,
+``history.csv`` an epoch a row, ``predictions.csv`` the scores of training and validation views and never of test views.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tramtrack import store
+
+RANDOM_WEIGHTS = "random weights"
+PRETRAINED = "pretrained"
+PREDICTION_COLUMNS = [
+    "view_id",
+    "woman",
+    "exam",
+    "side",
+    "view",
+    "fold",
+    "bac_view",
+    "bac_breast",
+    "bac_woman",
+    "logit",
+    "score",
+]
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """Which run: network, variant (transfer policy, and whether the weights are random) and seed."""
+
+    network: str
+    variant: str
+    seed: int
+
+    def folder(self, runs: Path) -> Path:
+        """Where this run lies below ``runs``."""
+        return runs / self.network / self.variant / f"seed-{self.seed}"
+
+
+def variant_name(policy: str, weights: str) -> str:
+    """The variant's folder name; random weights stand in it, so that no path hides them."""
+    return policy if weights == PRETRAINED else f"{policy}+random-weights"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of history.csv: mean losses over the views, and the epoch's seconds (information, never compared)."""
+
+    epoch: int
+    training_loss: float
+    validation_loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, as its folder tells it."""
+
+    folder: Path
+    identity: dict[str, Any]
+    information: dict[str, Any]
+
+    @property
+    def key(self) -> RunKey:
+        """Network, variant and seed."""
+        return RunKey(self.identity["network"], self.identity["variant"], self.identity["seed"])
+
+    @property
+    def weights(self) -> str:
+        """ "pretrained" or "random weights"."""
+        return str(self.identity["weights"])
+
+    def history(self) -> list[Epoch]:
+        """The epochs, first to last."""
+        table = pd.read_csv(self.folder / "history.csv")
+        return [
+            Epoch(int(r["epoch"]), r["training_loss"], r["validation_loss"], r["seconds"]) for r in table.to_dict("records")
+        ]
+
+    def predictions(self) -> pd.DataFrame:
+        """Scores of training and validation views."""
+        return read_predictions(self.folder / "predictions.csv")
+
+
+def load_run(folder: Path) -> Run | None:
+    """The finished run in ``folder``, or None."""
+    path = folder / "run.json"
+    if not path.exists():
+        return None
+    content = store.read_json(path)
+    return Run(folder, content["identity"], content["information"])
+
+
+def write_predictions(path: Path, table: pd.DataFrame, logits: np.ndarray) -> None:
+    """Scores of views as CSV: what the view is, its labels, its fold, logit and score (the logit's sigmoid)."""
+    scored = table.assign(logit=logits.astype(np.float64), score=1.0 / (1.0 + np.exp(-logits.astype(np.float64))))
+    store.write_csv(path, scored[PREDICTION_COLUMNS])
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """A predictions table back; labels are Int64, missing where not known."""
+    types = {"view_id": str, "woman": str, "exam": str, "bac_view": "Int64", "bac_breast": "Int64", "bac_woman": "Int64"}
+    return pd.read_csv(path, dtype=types)

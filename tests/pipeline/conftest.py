@@ -1,0 +1,81 @@
+"""A tiny synthetic cohort and a command line, for tests that walk the whole pipe."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tramtrack.phantom.cohort import write_cohort
+from tramtrack.phantom.settings import PhantomSettings
+
+TINY_PROTOCOL = """
+name = "tiny"
+
+[split]
+training = 0.4
+validation = 0.3
+test = 0.3
+training_prevalence = 0.6
+
+[prepare]
+height = 64
+width = 48
+
+[transfer]
+widths = [16, 8]
+
+[training]
+epochs = 3
+patience = 0
+batch_size = 8
+
+[evaluation]
+resamples = 200
+
+[explain]
+views_of_each_kind = 1
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 synthetic women, half with BAC, at 1 mm pixels: dicom/, masks/, labels.csv."""
+    folder = tmp_path_factory.mktemp("tiny") / "cohort"
+    settings = PhantomSettings(rows=256, columns=192, pitch_mm=1.0)
+    write_cohort(folder, women=20, prevalence=0.5, seed=7, workers=1, settings=settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A protocol that trains in seconds."""
+    path = tmp_path_factory.mktemp("protocol") / "tiny.toml"
+    path.write_text(TINY_PROTOCOL)
+    return path
+
+
+@pytest.fixture(scope="session")
+def ingested(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study folder with the tiny cohort ingested; copy it before writing into it."""
+    study = tmp_path_factory.mktemp("study") / "ingested"
+    done = command("ingest", tiny_cohort / "dicom", "--labels", tiny_cohort / "labels.csv", "--study", study)
+    assert done.returncode == 0, done.stderr
+    return study
+
+
+def command(*arguments: object, timeout: float = 300, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``tramtrack`` as a user would; its exit code, output and errors."""
+    words = [sys.executable, "-m", "tramtrack.cli", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "160"}
+    return subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=environment, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="session", name="command")
+def command_fixture() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command line as a function."""
+    return command

@@ -1,0 +1,140 @@
+"""What the command line says when it is asked for help, for facts, or for something that cannot be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tramtrack.network.registry import NETWORKS
+
+WITHOUT_FRAMEWORK = """
+import sys
+from tramtrack import cli
+sys.argv = ["tramtrack", "--help"]
+try:
+    cli.main()
+except SystemExit as end:
+    assert not end.code
+heavy = {"torch", "pandas", "numpy", "pydicom", "scipy", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_help_imports_no_framework():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_FRAMEWORK], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ingest" in done.stdout
+
+
+def test_networks_lists_all_eleven_with_their_facts(command):
+    listed = json.loads(command("networks", "--json").stdout)
+    assert [network["name"] for network in listed] == list(NETWORKS)
+    assert len(listed) == 11
+    for network in listed:
+        assert network["parameters"] > 0 and network["input_convention"] in ("caffe", "tf", "torch")
+
+
+def empty(folder):
+    (folder / "empty").mkdir()
+    return ["ingest", folder / "empty", "--study", folder / "study"]
+
+
+def not_dicom(folder):
+    (folder / "exams").mkdir()
+    (folder / "exams" / "notes.txt").write_text("not an image")
+    return ["ingest", folder / "exams", "--study", folder / "study"]
+
+
+def no_cohort(folder):
+    return ["run", folder / "study", "--networks", "vgg16"]
+
+
+def unknown_network(folder):
+    return ["run", folder / "study", "--networks", "vgg16,xceptoin"]
+
+
+def unknown_protocol(folder):
+    return ["run", folder / "study", "--protocol", "mobini-2042"]
+
+
+def unknown_key(folder):
+    (folder / "mine.toml").write_text("[training]\nepoch = 3\n")
+    return ["run", folder / "study", "--protocol", folder / "mine.toml"]
+
+
+def unknown_weights(folder):
+    return ["train", folder / "study", "--networks", "vgg16", "--weights", "imagenet"]
+
+
+def unknown_option(folder):
+    return ["run", folder / "study", "--netwroks", "vgg16"]
+
+
+def bad_prevalence(folder):
+    return ["phantom", "cohort", folder / "phantoms", "--prevalence", "1.5"]
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "says"),
+    [
+        (empty, 1, "found an empty folder"),
+        (not_dicom, 1, "none of 1 files is a mammographic view"),
+        (no_cohort, 1, "no cohort yet"),
+        (unknown_network, 2, "did you mean xception?"),
+        (unknown_protocol, 2, "did you mean mobini-2024?"),
+        (unknown_key, 2, "unknown key training.epoch, did you mean epochs?"),
+        (unknown_weights, 2, "expected pretrained or random"),
+        (unknown_option, 2, "netwroks"),
+        (bad_prevalence, 2, "prevalence"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_bad_questions_get_a_clear_line_and_an_exit_code(question, code, says, command, tmp_path):
+    done = command(*question(tmp_path))
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("woman,bac,sied\na,1,L\n", "did you mean side?"),
+        ("person,bac\na,1\n", "expected the columns woman and bac"),
+        ("woman,bac\na,maybe\n", "line 2: expected 1, 0, yes, no"),
+        ("woman,bac\na,1\na,0\n", "one row for each key"),
+    ],
+)
+def test_bad_labels_are_refused_and_the_intake_is_kept(content, says, command, tmp_path, tiny_cohort):
+    labels = tmp_path / "labels.csv"
+    labels.write_text(content)
+    exams = tmp_path / "exams"
+    exams.mkdir()
+    some = sorted((tiny_cohort / "dicom").rglob("*.dcm"))[0]
+    (exams / some.name).write_bytes(some.read_bytes())
+    done = command("ingest", exams, "--labels", labels, "--study", tmp_path / "study")
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert (tmp_path / "study" / "cohort" / "views.csv").exists()
+
+
+def test_a_cohort_without_labels_can_be_ingested_but_not_split(command, tmp_path, tiny_cohort):
+    assert command("ingest", tiny_cohort / "dicom", "--study", tmp_path / "study").returncode == 0
+    done = command("split", tmp_path / "study")
+    assert done.returncode == 1
+    assert "the cohort has no labels" in done.stderr
+
+
+def test_one_class_only_is_refused_before_any_work(command, tmp_path, tiny_cohort):
+    labels = tmp_path / "labels.csv"
+    women = sorted({path.parent.name for path in (tiny_cohort / "dicom").rglob("*.dcm")})
+    labels.write_text("woman,bac\n" + "".join(f"{woman},0\n" for woman in women))
+    assert command("ingest", tiny_cohort / "dicom", "--labels", labels, "--study", tmp_path / "study").returncode == 0
+    done = command("run", tmp_path / "study", "--networks", "vgg16")
+    assert done.returncode == 1
+    assert "no woman with BAC" in done.stderr
+    assert not (tmp_path / "study" / "prepared").exists()

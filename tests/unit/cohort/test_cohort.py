@@ -1,0 +1,89 @@
+"""A cohort on disk: read back as it was written, with or without labels, and never with those of other views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mammogram import breast_stored, mammogram, write, write_exam
+from tramtrack.cohort import ingest as ingest_module
+from tramtrack.cohort.cohort import Cohort, load_cohort, make_cohort
+from tramtrack.errors import TramtrackError
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker processes: what they do is tested elsewhere."""
+    monkeypatch.setattr(ingest_module, "run_each", lambda task, units, **_: ((unit, task(unit)) for unit in units))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    write_exam(folder, woman="001", exam="1.5", SyntheticData="YES", PatientAge="055Y", Manufacturer="A\rB, Inc")
+    write_exam(folder, woman="NA", exam="2", seed=1)
+    return folder
+
+
+def labels(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    return path
+
+
+def test_without_labels_nothing_is_known(tmp_path: Path, source: Path) -> None:
+    cohort = make_cohort(source, tmp_path / "study" / "cohort")
+    assert isinstance(cohort, Cohort) and not cohort.labelled
+    assert cohort.views[["bac_view", "bac_breast", "bac_woman"]].isna().all(axis=None)
+    assert repr(cohort) == "Cohort(8 views, 2 exams, 2 women; no labels; 0 files excluded; synthetic)"
+    assert cohort.synthetic and len(cohort.unmatched) == 0
+
+
+def test_texts_stay_texts_and_missing_numbers_stay_missing(tmp_path: Path, source: Path) -> None:
+    views = make_cohort(source, tmp_path / "cohort").views.set_index("view_id")
+    assert set(views["woman"]) == {"001", "NA"} and set(views["exam"]) == {"1.5", "2"}
+    assert set(views["acquired"]) == {"20240102"}
+    assert views.loc["001_1.5_L_CC", "age_years"] == 55 and views.loc["NA_2_L_CC"].isna()[["age_years", "spacing_mm"]].all()
+    assert views.loc["001_1.5_L_CC", "manufacturer"] == "A B, Inc"
+    assert views["rows"].dtype == int and views["bits"].eq(12).all()
+
+
+def test_labels_come_to_their_views(tmp_path: Path, source: Path) -> None:
+    table = labels(tmp_path, "woman,side,view,bac,reader\n001,L,CC,1,x\nNA,,,0,x\nNobody,,,1,x\n")
+    cohort = make_cohort(source, tmp_path / "cohort", table)
+    assert cohort.labelled and repr(cohort).startswith("Cohort(8 views, 2 exams, 2 women; 1 with BAC; 0 files")
+    by_woman = cohort.views.groupby("woman")["bac_woman"].first()
+    assert by_woman.to_dict() == {"001": 1, "NA": 0}
+    assert cohort.views["bac_view"].dtype == "Int64" and cohort.views["bac_view"].isna().sum() == 3
+    assert sorted(cohort.unmatched.itertuples(index=False, name=None)) == [
+        ("column not read", "reader"),
+        ("label row without a view", "line 4: woman Nobody"),
+        ("view without a label row", "001_1.5_L_MLO"),
+        ("view without a label row", "001_1.5_R_CC"),
+        ("view without a label row", "001_1.5_R_MLO"),
+    ]
+
+
+def test_labels_stay_when_the_same_views_are_ingested_again_and_are_refused_for_others(tmp_path: Path, source: Path) -> None:
+    table = labels(tmp_path, "woman,bac\n001,1\nNA,0\n")
+    make_cohort(source, tmp_path / "cohort", table)
+    assert make_cohort(source, tmp_path / "cohort").labelled
+    write(mammogram(breast_stored(seed=77), woman="NA", exam="3"), source / "new.dcm")
+    with pytest.raises(TramtrackError, match="the views have changed since the labels were brought to them"):
+        make_cohort(source, tmp_path / "cohort")
+    again = make_cohort(source, tmp_path / "cohort", table)
+    assert len(again.views) == 9 and again.views["bac_woman"].notna().all()
+
+
+def test_masks_are_absolute_paths_or_empty(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels(tmp_path, "woman,side,view,bac,mask\n001,L,CC,1,masks/m.png\n")
+    monkeypatch.chdir(tmp_path)
+    cohort = make_cohort(Path("in"), Path("cohort"), Path("labels.csv"))
+    masks = cohort.views.set_index("view_id")["mask"]
+    assert masks["001_1.5_L_CC"] == str(tmp_path / "masks/m.png") and (masks.drop("001_1.5_L_CC") == "").all()
+
+
+def test_no_cohort_yet(tmp_path: Path) -> None:
+    with pytest.raises(TramtrackError, match="no cohort yet; run `tramtrack ingest"):
+        load_cohort(tmp_path / "study" / "cohort")

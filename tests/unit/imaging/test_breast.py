@@ -1,0 +1,112 @@
+"""Where the breast is: either side, any scale of grey, with markers, borders and strips, and not where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from mammogram import breast_picture
+from tramtrack.imaging.breast import NoBreast, find_breast
+
+ROWS, COLUMNS = 640, 480
+
+
+def truth(picture: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.nonzero(picture)
+    return rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+
+
+def assert_found(picture: np.ndarray, clean: np.ndarray, chest_wall: str, margin: int = 8, too_much: float = 0.05) -> None:
+    """The breast of ``clean`` is found in ``picture``: all of it, and no more than a margin around it."""
+    found = find_breast(picture)
+    assert found.chest_wall == chest_wall
+    np.testing.assert_allclose(found.crop, truth(clean), atol=margin)
+    inside = clean > 0
+    assert found.mask.shape == picture.shape
+    assert (found.mask & inside).sum() > 0.98 * inside.sum()
+    assert (found.mask & ~inside).sum() < too_much * inside.sum()
+
+
+@pytest.mark.parametrize("chest_wall", ["left", "right"])
+@pytest.mark.parametrize("shape", [(640, 480), (2000, 1500), (150, 120)])
+def test_on_either_side_and_in_any_size(chest_wall: str, shape: tuple[int, int]) -> None:
+    clean = breast_picture(*shape, chest_wall=chest_wall)
+    small = shape[0] < 200  # a rim of two pixels is much of a small breast
+    assert_found(clean, clean, chest_wall, margin=max(4, shape[0] // 80), too_much=0.1 if small else 0.05)
+
+
+def test_the_mirror_image_has_the_mirrored_breast() -> None:
+    clean = breast_picture(ROWS, COLUMNS)
+    first, second = find_breast(clean), find_breast(np.ascontiguousarray(clean[:, ::-1]))
+    assert second.crop == (first.crop[0], COLUMNS - first.crop[3], first.crop[2], COLUMNS - first.crop[1])
+    assert np.array_equal(second.mask, first.mask[:, ::-1])
+
+
+@pytest.mark.parametrize("factor", [1 / 16, 1 / 4])
+def test_twelve_bits_kept_in_sixteen_make_no_difference(factor: float) -> None:
+    clean = breast_picture(ROWS, COLUMNS)
+    full, dim = find_breast(clean), find_breast(clean * np.float32(factor))
+    assert full.crop == dim.crop and np.array_equal(full.mask, dim.mask)
+
+
+@pytest.mark.parametrize("wall", [0.6, 0.9, 0.97])
+def test_dense_tissue_at_the_chest_wall_is_not_taken_for_a_strip(wall: float) -> None:
+    clean = breast_picture(ROWS, COLUMNS)
+    texture = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=clean.shape), 2) * 0.3
+    pectoral = np.arange(COLUMNS) < COLUMNS * 0.06
+    picture = np.where((clean > 0) & pectoral, np.clip(wall + texture, 0.1, 1.0), clean).astype(np.float32)
+    assert find_breast(picture).crop[1] == 0
+    assert_found(picture, clean, "left")
+
+
+def test_film_borders_strips_and_markers_are_left_out() -> None:
+    clean = breast_picture(ROWS, COLUMNS)
+    noise = np.random.default_rng(4).normal(0.06, 0.01, clean.shape)
+    film = np.where(clean > 0, clean, np.clip(noise, 0, 1)).astype(np.float32)
+    film[:12] = 1.0  # white strips above and on the right
+    film[:, -20:] = 1.0
+    film[60:100, 330:420] = 0.9  # a lead marker
+    film[:8, :8] = 0.0
+    assert_found(film, clean, "left", margin=16)
+
+
+def test_the_light_edge_of_a_film_along_the_chest_wall_is_cut_off() -> None:
+    clean = breast_picture(ROWS, COLUMNS)
+    film = clean.copy()
+    film[:, :36] = np.maximum(film[:, :36], 0.3)
+    found = find_breast(film)
+    top, _, bottom, _ = truth(clean)
+    assert found.crop[0] > top - 10 and found.crop[2] < bottom + 10
+
+
+def test_the_thin_tips_of_a_breast_are_kept() -> None:
+    y, x = np.mgrid[:ROWS, :COLUMNS]
+    clean = np.where(x < 300 * (1 - np.abs(y - 320) / 300), 0.5, 0.0).astype(np.float32)  # a triangle
+    found = find_breast(clean)
+    # Opening takes what is thinner than 11 of 400 rows; the cut for a film's edge would take 60 rows at each end.
+    assert found.crop[0] <= truth(clean)[0] + 45 and found.crop[2] >= truth(clean)[2] - 45
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_a_blank_picture_has_no_breast(value: float) -> None:
+    with pytest.raises(NoBreast, match="a picture of one grey"):
+        find_breast(np.full((ROWS, COLUMNS), value, dtype=np.float32))
+
+
+def test_what_is_small_or_only_noise_is_no_breast() -> None:
+    speck = np.zeros((ROWS, COLUMNS), dtype=np.float32)
+    speck[100:160, 100:160] = 1.0
+    with pytest.raises(NoBreast, match="no large bright region"):
+        find_breast(speck)
+    noise = np.random.default_rng(0).integers(0, 4, (ROWS, COLUMNS)) / 65535
+    with pytest.raises(NoBreast):
+        find_breast(noise.astype(np.float32))
+
+
+def test_the_picture_is_not_changed() -> None:
+    clean = breast_picture(ROWS, COLUMNS)
+    clean[:10] = 1.0
+    before = clean.copy()
+    find_breast(clean)
+    assert np.array_equal(clean, before)

@@ -1,0 +1,168 @@
+"""A synthetic cohort on disk: the same bits for a seed, resumed where it stopped, with labels that agree with the masks."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from PIL import Image
+
+from tramtrack.errors import UsageError
+from tramtrack.phantom.cohort import CohortSummary, conditional_bernoulli, draw_women, write_cohort
+from tramtrack.phantom.settings import PhantomSettings
+from tramtrack.store import IdentityMismatch
+
+SMALL = PhantomSettings(rows=320, columns=240, pitch_mm=0.8)
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a cohort, by its relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> CohortSummary:
+    folder = tmp_path_factory.mktemp("cohort") / "six"
+    return write_cohort(folder, women=6, prevalence=0.5, seed=9001, workers=1, settings=SMALL)
+
+
+def test_summary_and_tables(made: CohortSummary) -> None:
+    labels, truth = pd.read_csv(made.folder / "labels.csv"), pd.read_csv(made.folder / "truth.csv")
+    assert list(labels.columns) == ["woman", "exam", "side", "view", "bac", "mask"]
+    assert (made.women, made.positive_women, made.views, made.made) == (6, 3, 24, 6)
+    assert labels.groupby("woman")["bac"].max().sum() == 3
+    assert made.positive_views == labels["bac"].sum() >= 3
+    assert (labels[["woman", "side", "view", "bac"]] == truth[["woman", "side", "view", "bac"]]).all(axis=None)
+    assert (truth["calcium"].eq("visible") == truth["bac"].eq(1)).all()
+    assert truth[truth["calcium"] == "none"]["length_mm"].eq(0).all()
+    negative = truth[truth.groupby("woman")["bac"].transform("max") == 0]
+    assert negative["calcium"].eq("none").all()
+    assert negative[["round", "cluster", "rod", "ring"]].to_numpy().sum() > 0
+    assert "6 synthetic women, 3 with BAC" in str(made)
+
+
+def test_masks_agree_with_labels(made: CohortSummary) -> None:
+    labels = pd.read_csv(made.folder / "labels.csv", keep_default_na=False)
+    truth = pd.read_csv(made.folder / "truth.csv")
+    for row, area in zip(labels.itertuples(), truth["area_mm2"], strict=True):
+        assert (row.mask != "") == (row.bac == 1)
+        if row.bac:
+            mask = np.asarray(Image.open(made.folder / row.mask))
+            image = pydicom.dcmread(made.folder / "dicom" / row.woman / f"{row.side}{row.view}.dcm").pixel_array
+            assert mask.dtype == np.uint8
+            assert mask.shape == image.shape == (320, 240)
+            assert set(np.unique(mask)) == {0, 255}
+            assert (mask > 0).sum() * 0.8**2 == pytest.approx(area, abs=1e-3)
+            assert area > SMALL.visible_area_mm2
+            assert (image[mask > 0] > 0).all()
+    assert len(list((made.folder / "masks").iterdir())) == labels["bac"].sum()
+
+
+def test_calcium_under_the_mask_is_brighter_than_without_it(made: CohortSummary, tmp_path: Path) -> None:
+    """The same seed with a hundredth of the visible area needed and no mineral left gives the same breast without calcium."""
+    faint = replace(SMALL, hydroxyapatite=(1e-6, 1e-6), visible_cnr=1e-9, visible_area_mm2=1e-9)
+    write_cohort(tmp_path / "faint", women=6, prevalence=0.5, seed=9001, workers=1, settings=faint)
+    labels, other = pd.read_csv(made.folder / "labels.csv"), pd.read_csv(tmp_path / "faint" / "labels.csv")
+    gains = []
+    for row, faint_row in zip(labels.itertuples(), other.itertuples(), strict=True):
+        if row.bac:
+            name = f"{row.side}{row.view}.dcm"
+            bright = pydicom.dcmread(made.folder / "dicom" / row.woman / name).pixel_array.astype(int)
+            plain = pydicom.dcmread(tmp_path / "faint" / "dicom" / faint_row.woman / name).pixel_array.astype(int)
+            mask = np.asarray(Image.open(made.folder / row.mask)) > 0
+            gains.append((bright - plain)[mask].mean())
+            assert np.median(np.abs(bright - plain)[~mask]) <= 5
+    assert min(gains) > 20
+
+
+def test_chest_wall_is_left_in_left_views(made: CohortSummary) -> None:
+    for path in (made.folder / "dicom").rglob("*.dcm"):
+        image = pydicom.dcmread(path).pixel_array
+        at_wall, at_air = (0, -1) if path.name.startswith("L") else (-1, 0)
+        assert (image[:, at_wall] > 0).mean() > 0.4
+        assert not image[:, at_air].any()
+        assert image.max() <= 4095
+
+
+def test_bits_do_not_depend_on_the_processes(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        write_cohort(tmp_path / str(workers), women=2, prevalence=0.5, seed=9002, workers=workers, settings=SMALL)
+    assert fingerprint(tmp_path / "1") == fingerprint(tmp_path / "2")
+    write_cohort(tmp_path / "other", women=2, prevalence=0.5, seed=9003, workers=1, settings=SMALL)
+    pixels = [
+        {hashlib.sha256(pydicom.dcmread(path).pixel_array.tobytes()).hexdigest() for path in (tmp_path / name).rglob("*.dcm")}
+        for name in ("1", "other")
+    ]
+    assert len(pixels[0]) == 8
+    assert not pixels[0] & pixels[1]
+
+
+def test_resume_makes_only_what_is_missing(tmp_path: Path) -> None:
+    out = tmp_path / "cohort"
+    keywords = {"women": 3, "prevalence": 1 / 3, "seed": 9004, "workers": 1, "settings": SMALL}
+    assert write_cohort(out, **keywords).made == 3
+    before = fingerprint(out)
+    assert write_cohort(out, **keywords).made == 0
+    victim, cut = sorted((out / "dicom").rglob("*.dcm"))[::9][:2]
+    untouched = sorted((out / "dicom").rglob("*.dcm"))[5]
+    stamp = untouched.stat().st_mtime_ns
+    victim.unlink()
+    cut.write_bytes(cut.read_bytes()[:1000])
+    assert write_cohort(out, **keywords).made == 2
+    assert fingerprint(out) == before
+    assert untouched.stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"seed": 9005}, "seed"), ({"settings": replace(SMALL, rods=9.0)}, "settings.rods"), ({"women": 4}, "women")],
+)
+def test_another_cohort_in_the_folder_is_refused_by_field(made: CohortSummary, change: dict, field: str) -> None:
+    keywords = {"women": 6, "prevalence": 0.5, "seed": 9001, "workers": 1, "settings": SMALL, **change}
+    with pytest.raises(IdentityMismatch, match=field):
+        write_cohort(made.folder, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("women", 0), ("women", 2.5), ("prevalence", -0.1), ("prevalence", 1.5), ("seed", -1), ("workers", 0)],
+)
+def test_bad_parameters_are_refused_by_name(tmp_path: Path, name: str, value: object) -> None:
+    keywords = {"women": 2, "prevalence": 0.5, "seed": 9001, "workers": 1, "settings": SMALL, name: value}
+    with pytest.raises(UsageError, match=name):
+        write_cohort(tmp_path / "none", **keywords)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_foreign_dicom_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "dicom").mkdir()
+    with pytest.raises(UsageError, match="without manifest"):
+        write_cohort(tmp_path, women=1, seed=9001, settings=SMALL)
+
+
+def test_exact_prevalence_and_odds_by_age() -> None:
+    drawn = [draw_women(np.random.default_rng(seed), 400, 133, PhantomSettings()) for seed in range(9000, 9030)]
+    assert all(sum(bac for _, bac in women) == 133 for women in drawn)
+    ages, bac = (np.array([woman[part] for women in drawn for woman in women], float) for part in (0, 1))
+    slope, intercept = 0.0, 0.0
+    design = np.stack([np.ones_like(ages), (ages - 59) / 10], 1)
+    for _ in range(20):
+        p = 1 / (1 + np.exp(-(intercept + slope * design[:, 1])))
+        step = np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design, design.T @ (bac - p))
+        intercept, slope = intercept + step[0], slope + step[1]
+    assert np.exp(slope) == pytest.approx(2.2, rel=0.08)
+
+
+def test_conditional_flips_match_enumeration() -> None:
+    log_odds = np.array([0.0, 1.0, 2.0])
+    rng = np.random.default_rng(9001)
+    share = np.mean([conditional_bernoulli(rng, log_odds, 1) for _ in range(6000)], axis=0)
+    assert share == pytest.approx(np.exp(log_odds) / np.exp(log_odds).sum(), abs=0.025)
+    assert conditional_bernoulli(rng, log_odds, 3).all()
+    assert not conditional_bernoulli(rng, log_odds, 0).any()

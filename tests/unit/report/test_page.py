@@ -1,0 +1,201 @@
+"""The report says what the files say, stamps what is synthetic, escapes what is odd, and loads nothing."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from tramtrack import store
+from tramtrack.errors import TramtrackError
+from tramtrack.report import pictures
+from tramtrack.report.flow import count_flow
+from tramtrack.report.limits import limits
+from tramtrack.report.page import write_report
+from tramtrack.report.reading import read_material
+
+
+class Page(HTMLParser):
+    """Start tags with their attributes, and each table's rows by the table's id."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: dict[str, list[list[str]]] = {}
+        self._table = ""
+        self._in_cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        if tag == "table":
+            self._table = dict(attributes).get("id") or ""
+        if tag == "tr":
+            self.rows.setdefault(self._table, []).append([])
+        if tag in ("td", "th"):
+            self.rows[self._table][-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._in_cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.rows[self._table][-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory, study_folder: ModuleType) -> str:
+    study = study_folder.fabricate(tmp_path_factory.mktemp("study"))
+    return write_report(*study.arguments()).read_text(encoding="utf-8")
+
+
+def test_nothing_is_loaded_from_anywhere(html: str) -> None:
+    loading = {"src", "href", "xlink:href", "data", "action", "srcset", "poster", "background"}
+    for tag, attributes in Page(html).tags:
+        for name in loading & attributes.keys():
+            assert str(attributes[name]).startswith(("#", "data:")), (tag, name, str(attributes[name])[:80])
+    assert "@import" not in html
+    assert all(target.startswith("#") for target in re.findall(r"url\(\s*['\"]?([^)'\"]*)", html))
+    assert "default-src 'none'" in html
+    outside = set(re.findall(r"https?://[^\s\"'<>]+", html))
+    assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+
+
+def test_comparison_table_holds_the_scores_and_the_control_apart(html: str) -> None:
+    rows = Page(html).rows["comparison"]
+    assert rows[0][0] == "Network"
+    assert [row[0].strip() for row in rows[1:]] == [
+        "VGG16",
+        "MobileNetV2",
+        "Control with random weights. Never ranked beside pretrained networks.",
+        "Xception random weights",
+    ]
+    assert all(re.fullmatch(r"[01]\.\d\d \([01]\.\d\d to [01]\.\d\d\)", row[1].strip()) for row in (rows[1], rows[2], rows[4]))
+
+
+def test_score_is_the_one_in_the_file(tmp_path: Path, study_folder: ModuleType) -> None:
+    study = study_folder.fabricate(tmp_path)
+    scores = pd.read_csv(tmp_path / "results" / "scores.csv")
+    auc = scores.query("network == 'vgg16' and fold == 'test' and unit == 'woman' and metric == 'auc_roc'").iloc[0]
+    row = Page(write_report(*study.arguments()).read_text("utf-8")).rows["comparison"][1]
+    assert row[1].strip() == f"{auc['estimate']:.2f} ({auc['low']:.2f} to {auc['high']:.2f})"
+
+
+def test_left_out_network_has_its_reason(html: str) -> None:
+    assert "<dt>VGG19</dt><dd>no pretrained weights could be had; name a folder by --weights-dir</dd>" in html
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_synthetic_is_stamped_if_and_only_if_it_is(tmp_path: Path, study_folder: ModuleType, synthetic: bool) -> None:
+    html = write_report(*study_folder.fabricate(tmp_path / "study", synthetic=synthetic).arguments()).read_text("utf-8")
+    assert ('data-stamp="synthetic"' in html) is synthetic
+    assert ('<div class="band"' in html) is synthetic
+    assert bool(re.search(r">\s*synthetic\s*</text>", html)) is synthetic
+    if not synthetic:
+        assert "ynthetic" not in html[html.index("<body") :]
+
+
+def test_odd_names_stay_text(html: str, study_folder: ModuleType) -> None:
+    page = Page(html)
+    assert study_folder.ODD_WOMAN not in html and study_folder.ODD_FILE not in html
+    assert "&lt;script&gt;document.title" in html
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert ["in/" + study_folder.ODD_FILE, "unreadable", "cut <b>off</b>"] in page.rows["exclusions"]
+    assert not [attributes for _, attributes in page.tags if any(name.startswith("on") for name in attributes)]
+
+
+def test_undefined_score_shows_its_reason(tmp_path: Path, study_folder: ModuleType) -> None:
+    study = study_folder.fabricate(tmp_path, one_class=True)
+    scores = pd.read_csv(tmp_path / "results" / "scores.csv")
+    found = scores.query("network == 'vgg16' and fold == 'test' and unit == 'woman' and metric == 'auc_roc'").iloc[0]
+    row = Page(write_report(*study.arguments()).read_text("utf-8")).rows["comparison"][1]
+    assert found["reason"] and row[1].strip() == f"Undefined: {found['reason']}"
+
+
+def test_counts_add_up(tmp_path: Path, study_folder: ModuleType) -> None:
+    study = study_folder.fabricate(tmp_path)
+    flow = count_flow(read_material(*study.arguments()))
+    assert flow.problems == []
+    assert flow.files == flow.views + flow.excluded == 103
+    assert flow.women == sum(fold.women for fold in flow.folds) == 24
+    assert flow.analysed_views == sum(fold.views for fold in flow.folds) == 96
+    assert (flow.later_exams, flow.later_views) == (1, 4)
+    assert flow.reasons == {"not an image file": 2, "unreadable": 1}
+    assert {fold.name: fold.women for fold in flow.folds} == {
+        "training": 8, "validation": 6, "test": 6, "dropped": 2, "unlabelled": 2,
+    }  # fmt: skip
+
+
+def test_table_of_folds_adds_up(html: str) -> None:
+    *folds, total = [[cell.strip() for cell in row] for row in Page(html).rows["folds"][1:]]
+    for column in (1, 2, 3, 5, 6):
+        assert sum(int(row[column]) for row in folds) == int(total[column])
+
+
+def test_counts_that_do_not_add_up_are_said(tmp_path: Path, study_folder: ModuleType) -> None:
+    study = study_folder.fabricate(tmp_path)
+    store.write_manifest(tmp_path / "cohort" / "manifest.json", {"stage": "ingest"}, {"files": 104})
+    html = write_report(*study.arguments()).read_text("utf-8")
+    assert "The counts do not add up. files seen: 104, but views and excluded files: 103." in html
+
+
+def test_second_look_is_said(tmp_path: Path, html: str, study_folder: ModuleType) -> None:
+    assert "The test fold was scored once." in html
+    twice = write_report(*study_folder.fabricate(tmp_path, looks=2).arguments()).read_text("utf-8")
+    assert "The test fold was looked at 2 times." in twice
+    assert "An untouched test" in twice and len(Page(twice).rows["looks"]) == 3
+
+
+def test_sealed_study_reports_validation_and_says_so(tmp_path: Path, study_folder: ModuleType) -> None:
+    html = write_report(*study_folder.fabricate(tmp_path, unseal=False).arguments()).read_text("utf-8")
+    assert "The test fold is sealed. All figures below are of the validation fold" in html
+    assert "No heat maps were made." in html
+
+
+def test_setting_that_departs_from_the_preset_is_ours(html: str) -> None:
+    rows = {row[0].strip(): row for row in Page(html).rows["protocol"]}
+    assert rows["split.training"][1].strip() == "0.5preset 0.7" and rows["split.training"][2] == "ours"
+    assert rows["transfer.policy"][2] == "paper"
+    assert rows["prepare.height"][2] == "unverified"
+
+
+def test_same_files_give_the_same_report(tmp_path: Path, study_folder: ModuleType) -> None:
+    study = study_folder.fabricate(tmp_path)
+    first = write_report(*study.arguments()).read_bytes()
+    assert write_report(*study.arguments()).read_bytes() == first
+
+
+def test_unevaluated_study_has_no_report(tmp_path: Path, study_folder: ModuleType) -> None:
+    study = study_folder.fabricate(tmp_path)
+    (tmp_path / "results" / "summary.json").unlink()
+    with pytest.raises(TramtrackError, match="nothing is evaluated yet"):
+        write_report(*study.arguments())
+
+
+def test_limits_follow_from_the_facts(tmp_path: Path, study_folder: ModuleType) -> None:
+    study = study_folder.fabricate(tmp_path)
+    material = read_material(*study.arguments())
+    found = dict(limits(material, count_flow(material)))
+    assert "The images are synthetic." in found["Anything about real mammograms"]
+    assert found["Performance in screening"].startswith("The cohort is enriched: 3 of 6 women in the test fold have BAC")
+    assert found["Exact figures"].startswith("The test fold holds 3 women with BAC and 3 without.")
+    assert found["How much luck there was in training"].startswith("Each network was trained once (seed 0).")
+    assert "409,600 weights in MobileNetV2 and 2,359,808 in VGG16, 5.8 times" in found["Whether the architecture decided"]
+    assert found["What batch normalisation did"].startswith("MobileNetV2: ")
+    assert "VGG16 has no such layer." in found["What batch normalisation did"]
+    assert found["Women without a label"].startswith("2 women")
+    assert "An untouched test" not in found
+
+
+def test_pictures_shrink_until_they_fit(tmp_path: Path, study_folder: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_folder.fabricate(tmp_path)
+    large = len(write_report(*study.arguments()).read_bytes())
+    monkeypatch.setattr(pictures, "HEIGHTS", (64, 16))
+    monkeypatch.setattr(pictures, "BUDGET_BYTES", 10_000)
+    assert len(write_report(*study.arguments()).read_bytes()) < large

@@ -1,0 +1,128 @@
+"""The protocol: the same as its TOML file, hashed by its settings, and refusing what it does not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tramtrack.errors import UsageError
+from tramtrack.protocol import Protocol
+from tramtrack.protocols import presets
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_load_and_round_trip(name: str) -> None:
+    protocol = Protocol.load(name)
+    assert protocol.name == name and protocol.description
+    back = Protocol.from_toml(protocol.to_toml(), "text")
+    assert back == protocol and back.sha256 == protocol.sha256 and hash(back) == hash(protocol)
+
+
+def test_nobody_dropped_round_trips() -> None:
+    protocol = Protocol.from_toml("[split]\nseed = 1\n", "text")
+    assert protocol.split.training_prevalence is None
+    assert Protocol.from_toml(protocol.to_toml(), "text") == protocol
+    assert protocol.sha256 != Protocol.from_toml("[split]\nseed = 1\ntraining_prevalence = 0.33\n", "text").sha256
+
+
+def test_the_hash_is_of_settings_and_not_of_names() -> None:
+    first = Protocol.from_toml('name = "a"\ndescription = "x"', "text")
+    second = Protocol.from_toml('name = "b"\ndescription = "y"', "text")
+    assert first != second and first.sha256 == second.sha256
+    assert first.differences(second) == []
+    settings = first.settings()
+    assert len({first.sha256, *(changed(row["section"], row["key"]).sha256 for row in settings)}) == len(settings) - 1
+
+
+def changed(section: str, key: str) -> Protocol:
+    """The default protocol with one setting changed to another allowed value (those with one choice stay)."""
+    others = {
+        ("split", "training_prevalence_of"): "views",
+        ("labels", "views_without_label"): "leave-out",
+        ("transfer", "pooling"): "both",
+        ("transfer", "widths"): (8, 4),
+        ("training", "optimiser"): "sgd",
+        ("training", "keep"): "last",
+        ("training", "class_weighting"): "none",
+        ("training", "seeds"): (3, 4),
+        ("training", "dtype"): "float32",
+        ("evaluation", "aggregation"): "mean",
+        ("evaluation", "threshold"): "youden",
+        ("evaluation", "confidence"): 0.9,
+        ("prepare", "brightest_percentile"): 90.0,
+    }
+    content = Protocol().model_dump()
+    old = content[section][key]
+    if (section, key) in others:
+        content[section][key] = others[section, key]
+    elif isinstance(old, int):
+        content[section][key] = old + 1
+    elif isinstance(old, float):
+        content[section][key] = old / 2
+    if section == "split" and key in ("training", "validation", "test"):
+        other = "test" if key == "training" else "training"
+        content[section][other] += old / 2
+    return Protocol.model_validate(content)
+
+
+def test_differences_name_key_and_both_values() -> None:
+    mine, theirs = Protocol.load("demo"), Protocol.load("mobini-2024")
+    found = mine.differences(theirs)
+    assert "prepare.height: 512 against 1536" in found
+    assert "training.epochs: 10 against 20" in found
+    assert not any(line.startswith(("name", "split.seed")) for line in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[training]\nlerning_rate = 0.1", "unknown key training.lerning_rate, did you mean learning_rate?"),
+        ("[trainig]\nepochs = 3", "unknown key trainig, did you mean training?"),
+        ("zzz = 1", "unknown key zzz"),
+        ("[training]\nepochs = 0", "training.epochs: Input should be greater than or equal to 1, received 0"),
+        ("[training]\nlearning_rate = inf", "training.learning_rate: Input should be a finite number"),
+        ("[training]\nlearning_rate = nan", "training.learning_rate"),
+        ("[training]\nseeds = []", "training.seeds"),
+        ('[training]\noptimiser = "adamm"', "training.optimiser: Input should be 'adam' or 'sgd', received 'adamm'"),
+        ("[split]\ntraining = 0.5", "training + validation + test must be 1, received 0.800"),
+        ("[split\n", "expected TOML"),
+    ],
+)
+def test_bad_protocols_are_refused_with_the_key(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Protocol.from_toml(text, "my.toml")
+    assert str(caught.value).startswith("my.toml: ") and message in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_unknown_names_get_the_nearest_preset(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"did you mean mobini-2024\?"):
+        Protocol.load("mobini-2042")
+    with pytest.raises(UsageError, match="the presets are demo, mobini-2024"):
+        Protocol.load(tmp_path / "nothing.toml")
+
+
+def test_a_file_is_loaded_by_its_path_and_named_in_errors(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(Protocol.load("demo").to_toml())
+    assert Protocol.load(path) == Protocol.load("demo")
+    path.write_bytes(b'name = "\xff"')
+    with pytest.raises(UsageError, match=r"mine\.toml: expected a TOML file in UTF-8"):
+        Protocol.load(path)
+
+
+def test_every_setting_says_what_it_means_and_whose_choice_it_is() -> None:
+    rows = Protocol().settings()
+    sections = set(Protocol.model_fields) - {"name", "description"}
+    assert {row["section"] for row in rows} == sections
+    for row in rows:
+        assert row["meaning"] and row["value"], row
+        assert row["origin"] in ("paper", "inferred", "unverified", "ours"), row
+    height = next(row for row in rows if row["key"] == "height")
+    assert (height["value"], height["unit"], height["origin"]) == ("1536", "pixels", "unverified")
+
+
+def test_a_protocol_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Protocol().split.seed = 3  # type: ignore[misc]

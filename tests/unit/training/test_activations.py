@@ -1,0 +1,95 @@
+"""Kept activations: the same numbers, resumed at the next batch, thrown away when they no longer fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tramtrack import store
+from tramtrack.errors import TramtrackError
+from tramtrack.imaging.prepare import png_bytes
+from tramtrack.training import activations as room
+from tramtrack.training.activations import TRUNK_BATCH, compute_activations
+from tramtrack.training.loader import batches
+
+CPU = torch.device("cpu")
+SIZE = (64, 32)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """20 prepared views: two whole batches and a rest."""
+    folder = tmp_path_factory.mktemp("prepared")
+    rng = np.random.default_rng(0)
+    return [
+        store.write_bytes(folder / f"{number}.png", png_bytes(rng.integers(0, 65536, SIZE, dtype=np.uint16)))
+        for number in range(20)
+    ]
+
+
+def compute(model, files, folder, **identity):
+    return compute_activations(
+        model, files, folder, {"network": "vgg16", **identity}, size=SIZE, dtype=torch.float32, device=CPU, what="test"
+    )
+
+
+def everything(activations):
+    return activations.batch(torch.arange(len(activations)), CPU)
+
+
+@pytest.mark.parametrize("network", ("vgg16", "resnet50v2", "densenet121"))
+def test_they_are_what_the_trunk_makes(network, make_classifier, files, tmp_path):
+    model = make_classifier(network).eval()
+    kept = everything(compute(model, files, tmp_path / "cache"))
+    with torch.inference_mode():
+        direct = [model.trunk(grey) for grey in batches(files, TRUNK_BATCH, CPU)]
+    assert len(kept) == len(direct[0]) == (1 if network == "vgg16" else 2)
+    for number, tensor in enumerate(kept):
+        assert torch.equal(tensor, torch.cat([state[number] for state in direct]))
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_16_bit_views_are_read_as_16_bit(files):
+    from PIL import Image
+
+    first = next(batches(files, 4, CPU))
+    assert first.shape == (4, 1, *SIZE)
+    assert first.max() > 60000
+    assert np.array_equal(first[0, 0].numpy(), np.asarray(Image.open(files[0])).astype(np.float32))
+
+
+def test_an_interrupted_pass_goes_on_at_the_next_batch(make_classifier, files, tmp_path, monkeypatch):
+    model = make_classifier().eval()
+    whole = everything(compute(model, files, tmp_path / "whole"))
+    seen = []
+
+    def stopping(views, size, device, first=0):
+        for number, grey in enumerate(batches(views, size, device, first), start=first):
+            seen.append(number)
+            if len(seen) == 2:
+                raise KeyboardInterrupt
+            yield grey
+
+    monkeypatch.setattr(room, "batches", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        compute(model, files, tmp_path / "cut")
+    resumed = everything(compute(model, files, tmp_path / "cut"))
+    assert seen == [0, 1, 1, 2]
+    assert all(torch.equal(one, other) for one, other in zip(whole, resumed, strict=True))
+    compute(model, files, tmp_path / "cut")
+    assert seen == [0, 1, 1, 2]
+
+
+def test_activations_of_other_weights_are_not_used(make_classifier, files, tmp_path):
+    one = everything(compute(make_classifier(seed=1).eval(), files, tmp_path / "cache", weights="one"))
+    one = [tensor.clone() for tensor in one]
+    other = everything(compute(make_classifier(seed=2).eval(), files, tmp_path / "cache", weights="other"))
+    assert not torch.equal(one[0], other[0])
+
+
+def test_a_disk_without_room_is_refused_with_the_size(make_classifier, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
+    with pytest.raises(TramtrackError, match=r"need 0\.0 GB, the disk has 0\.0 GB free"):
+        compute(make_classifier(), files, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.bin"))
