@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tramtrack.errors import UsageError
 from tramtrack.protocols import presets
@@ -42,12 +42,12 @@ class Split(Section):
     validation: float = setting(0.15, "share of the women in the validation fold", origin="inferred", gt=0, lt=1)
     test: float = setting(0.15, "share of the women in the test fold", origin="inferred", gt=0, lt=1)
     seed: int = setting(2024, "seed of the dealing", ge=0)
-    training_prevalence: float | None = setting(
+    training_prevalence: float = setting(
         0.33,
         "share of positives in the training fold once all-negative women are dropped at random; one negative woman always "
-        "stays, and a prevalence that is already higher is left alone; absent: nobody is dropped",
+        "stays, and a prevalence that is already higher is left alone, so 0 drops nobody",
         origin="inferred",
-        gt=0,
+        ge=0,
         le=1,
     )
     training_prevalence_of: Literal["women", "views"] = setting(
@@ -113,7 +113,7 @@ class Training(Section):
     batch_size: int = setting(16, "views a step", unit="views", ge=1)
     epochs: int = setting(20, "passes over the training views at most", unit="epochs", ge=1)
     patience: int = setting(
-        5, "stop after this many epochs without a lower validation loss; 0 never stops early", unit="epochs", ge=0
+        10, "stop after this many epochs without a lower validation loss; 0 never stops early", unit="epochs", ge=0
     )
     keep: Literal["best", "last"] = setting("best", "the weights kept: of the lowest validation loss, or of the last epoch")
     class_weighting: Literal["balanced", "none"] = setting(
@@ -124,6 +124,13 @@ class Training(Section):
         "auto",
         "arithmetic of the networks: auto is bfloat16 where the hardware multiplies it faster than float32, else float32",
     )
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_seed_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("each seed may stand once")
+        return seeds
 
 
 class Evaluation(Section):
@@ -163,8 +170,8 @@ class Protocol(Section):
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def to_toml(self) -> str:
-        """This protocol as TOML; reading it back gives an equal protocol. An absent setting is left out."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        """This protocol as TOML; reading it back gives an equal protocol."""
+        return tomli_w.dumps(self.model_dump(mode="json"))
 
     @classmethod
     def from_toml(cls, text: str, source: str) -> Protocol:
@@ -174,7 +181,7 @@ class Protocol(Section):
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"{source}: expected TOML, {error}") from error
         try:
-            return cls.model_validate(_absent_is_none(content))
+            return cls.model_validate(content)
         except ValidationError as error:
             raise UsageError(f"{source}: {'; '.join(_explain(problem) for problem in error.errors())}") from error
 
@@ -228,17 +235,7 @@ class Protocol(Section):
         return rows
 
 
-def _absent_is_none(content: dict[str, Any]) -> dict[str, Any]:
-    """TOML has no null: in a file that states the split, a missing training_prevalence means that nobody is dropped."""
-    split = content.get("split")
-    if isinstance(split, dict) and "training_prevalence" not in split:
-        return {**content, "split": {**split, "training_prevalence": None}}
-    return content
-
-
 def _plain(value: Any) -> str:
-    if value is None:
-        return "none"
     return ", ".join(str(item) for item in value) if isinstance(value, tuple) else str(value)
 
 

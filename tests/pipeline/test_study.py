@@ -10,10 +10,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
+import safetensors.numpy
 
 from tramtrack import sealing
+from tramtrack.network.build import build
 from tramtrack.study import Study
 
 RUN = ("--networks", "vgg16", "--weights", "random")
@@ -231,3 +234,36 @@ def test_the_look_is_logged_before_it_is_taken(tmp_path):
     assert sealing.log_look(log, {"runs": ["a"]}) == 1
     assert sealing.log_look(log, {"runs": ["a", "b"]}) == 2
     assert [entry["look"] for entry in sealing.looks(log)] == [{"runs": ["a"]}, {"runs": ["a", "b"]}]
+
+
+def test_a_network_whose_weights_cannot_be_had_is_left_out_and_the_others_go_on(
+    ingested, tiny_protocol, command, tmp_path, monkeypatch
+):
+    """Two networks, of which one has a weights file in the local folder, on a machine that reaches nothing."""
+    study, folder = tmp_path / "study", tmp_path / "weights"
+    shutil.copytree(ingested, study)
+    folder.mkdir()
+    backbone = build("mobilenetv2")
+    tensors = {
+        f"{layer.name}/{variable}": np.full(shape, 0.5 if variable != "kernel" else 0.01, np.float32)
+        for layer in backbone.keras_layers()
+        for variable, shape in layer.variables
+    }
+    safetensors.numpy.save_file(tensors, folder / "mobilenetv2.safetensors")
+    for name, value in {
+        "TRAMTRACK_CACHE": str(tmp_path / "cache"),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(tmp_path / "nothing"),
+        "https_proxy": "http://127.0.0.1:9",
+    }.items():
+        monkeypatch.setenv(name, value)
+    done = command("run", study, "--protocol", tiny_protocol, "--networks", "vgg16,mobilenetv2", "--weights-dir", folder)
+    assert done.returncode == 0, done.stderr
+    left_out = json.loads((study / "runs" / "left_out.json").read_text())
+    assert set(left_out) == {"vgg16"}
+    assert "no pretrained weights could be had" in left_out["vgg16"] and "--weights-dir" in left_out["vgg16"]
+    assert set(pd.read_csv(study / "results" / "scores.csv")["network"]) == {"mobilenetv2"}
+    report = (study / "report" / "index.html").read_text()
+    assert "no pretrained weights could be had" in report and "local file mobilenetv2.safetensors" in report
+    status = json.loads(command("status", study, "--json").stdout)
+    assert any(row["state"] == "left out" and "vgg16" in row["detail"] for row in status)

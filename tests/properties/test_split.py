@@ -16,11 +16,11 @@ from tramtrack.protocol import Split
     labels=st.lists(st.sampled_from([0, 0, 1, None]), min_size=1, max_size=80),
     views_each=st.integers(1, 8),
     shares=st.sampled_from([(0.7, 0.15, 0.15), (0.5, 0.2, 0.3), (0.34, 0.33, 0.33)]),
-    prevalence=st.sampled_from([None, 0.1, 0.33, 0.6, 1.0]),
+    prevalence=st.sampled_from([0.0, 0.1, 0.33, 0.6, 1.0]),
     unit=st.sampled_from(["women", "views"]),
     seed=st.integers(0, 5),
 )
-def test_split(labels: list, views_each: int, shares: tuple, prevalence: float | None, unit: str, seed: int) -> None:
+def test_split(labels: list, views_each: int, shares: tuple, prevalence: float, unit: str, seed: int) -> None:
     rows = [
         {"woman": f"W{number}", "bac_view": label, "bac_woman": label, "file": f"{number}-{view}"}
         for number, label in enumerate(labels)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tramtrack.errors import UsageError
-from tramtrack.protocol import Protocol
+from tramtrack.protocol import Protocol, Split
 from tramtrack.protocols import presets
 
 
@@ -19,11 +19,13 @@ def test_presets_load_and_round_trip(name: str) -> None:
     assert back == protocol and back.sha256 == protocol.sha256 and hash(back) == hash(protocol)
 
 
-def test_nobody_dropped_round_trips() -> None:
-    protocol = Protocol.from_toml("[split]\nseed = 1\n", "text")
-    assert protocol.split.training_prevalence is None
-    assert Protocol.from_toml(protocol.to_toml(), "text") == protocol
-    assert protocol.sha256 != Protocol.from_toml("[split]\nseed = 1\ntraining_prevalence = 0.33\n", "text").sha256
+def test_a_protocol_that_states_a_part_takes_the_rest_from_the_defaults() -> None:
+    assert Protocol.from_toml("[split]\nseed = 1\n", "text").split == Split(seed=1)
+
+
+def test_a_seed_may_stand_once() -> None:
+    with pytest.raises(UsageError, match=r"training\.seeds: .*each seed may stand once"):
+        Protocol.from_toml("[training]\nseeds = [0, 1, 0]\n", "text")
 
 
 def test_the_hash_is_of_settings_and_not_of_names() -> None:
@@ -70,7 +72,7 @@ def test_differences_name_key_and_both_values() -> None:
     mine, theirs = Protocol.load("demo"), Protocol.load("mobini-2024")
     found = mine.differences(theirs)
     assert "prepare.height: 512 against 1536" in found
-    assert "training.epochs: 10 against 20" in found
+    assert "training.epochs: 12 against 20" in found
     assert not any(line.startswith(("name", "split.seed")) for line in found)
 
 

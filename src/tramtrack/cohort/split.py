@@ -41,7 +41,7 @@ def split_women(views: pd.DataFrame, settings: Split) -> pd.DataFrame:
                     f"the {fold} fold would have no woman {'with' if label else 'without'} BAC: the cohort has "
                     f"{len(names)} such women of {len(women)}; label more of them or change the shares"
                 )
-    if settings.training_prevalence is not None:
+    if settings.training_prevalence > 0:
         folds.update(_drop_negatives(views, folds, settings, rng))
     rows = []
     for woman, label in women.items():
@@ -60,7 +60,6 @@ def _drop_negatives(
     Stated for views, the share is that of views whose own label is known. One negative woman always stays.
     """
     wanted = settings.training_prevalence
-    assert wanted is not None
     training = views[views["woman"].map(lambda woman: folds.get(str(woman), ("", ""))[0] == FOLDS[0])]
     labels = training.groupby("woman", sort=True)["bac_woman"].first()
     negatives = [str(woman) for woman in labels.index[labels == 0]]

@@ -20,7 +20,7 @@ from tramtrack.training.record import Run
 from tramtrack.training.run import rebuild
 
 SCALE_PERCENTILE = 99.5
-SCALE_VIEWS = 24
+SCALE_VIEWS = 12
 BATCH = 4
 
 
@@ -34,7 +34,7 @@ def make_heatmaps(
 ) -> float:
     """Write <view_id>.npz (raw map, scale, geometry) for each of ``views`` (view_id to prepared file) into ``folder``.
 
-    The display scale is the 99.5th percentile of this network's maps on up to 24 validation views, evenly spaced: a faint
+    The display scale is the 99.5th percentile of this network's maps on up to 12 validation views, evenly spaced: a faint
     map looks faint. Returns it. Views whose file is there already are not computed again.
     """
     todo = {view_id: file for view_id, file in views.items() if not (folder / f"{view_id}.npz").exists()}

@@ -272,7 +272,7 @@ def _torch_variable(module: torch.nn.Module, variable: str) -> Tensor:
 
 def _to_torch_layout(array: np.ndarray, variable: str, keras_class: str) -> Tensor:
     """(rows, columns, in, out) to (out, in, rows, columns); a depthwise (rows, columns, channels, 1) to (channels, 1, …)."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    tensor = torch.from_numpy(np.array(array, order="C"))  # a copy: what was read from a file is read-only
     if tensor.ndim != 4:
         return tensor
     depthwise = keras_class == "DepthwiseConv2D" or variable == "depthwise_kernel"

@@ -67,6 +67,7 @@ def compute_activations(
     ``identity`` says what the activations depend on; other activations in the folder are removed. Raises TramtrackError
     where the disk has not the room, with the size that is needed.
     """
+    trunk = model.folded_trunk()
     shapes = crossing_shapes(model, size, device)
     identity = {**identity, "views": len(views), "shapes": [list(shape) for shape in shapes], "dtype": dtype_name(dtype)}
     if store.read_identity(folder / "manifest.json") != {"schema": store.SCHEMA_VERSION, **identity}:
@@ -93,7 +94,7 @@ def compute_activations(
         torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
     ):
         for number, grey in enumerate(track(batches(views, TRUNK_BATCH, device, done), what, total, done), start=done):
-            state = model.trunk(grey)
+            state = trunk(grey)
             start = number * TRUNK_BATCH
             for tensor, crossing in zip(tensors, state, strict=True):
                 tensor[start : start + len(grey)] = crossing.permute(0, 2, 3, 1).to("cpu", dtype)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from tramtrack.network.backbone import Backbone
+from tramtrack.network.folding import fold_batchnorm
 from tramtrack.protocol import Transfer
 
 State = tuple[Tensor, ...]
@@ -72,6 +73,11 @@ class Classifier(nn.Module):
     def trunk(self, grey: Tensor) -> State:
         """16-bit grey values (N, 1, H, W) to the tensors that cross into the tail."""
         return self.backbone.trunk(self.backbone.prepare_input(grey), self.boundary)
+
+    def folded_trunk(self) -> Callable[[Tensor], State]:
+        """The trunk for many views: its frozen BatchNorms folded into the convolutions. Equal to `trunk` to rounding."""
+        folded = fold_batchnorm(self.backbone)
+        return lambda grey: folded.trunk(folded.prepare_input(grey), self.boundary)
 
     def forward(self, state: State) -> Tensor:
         """What crosses the cut to logits (N,)."""

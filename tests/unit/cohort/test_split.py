@@ -58,8 +58,8 @@ def test_prevalence_of_views_needs_labels_of_views() -> None:
     assert len(split_women(views, Split(training_prevalence_of="women"))) == 100
 
 
-@pytest.mark.parametrize(("wanted", "dropped"), [(None, 0), (0.05, 0), (1.0, 55)])
-def test_limits_of_the_dropping(wanted: float | None, dropped: int) -> None:
+@pytest.mark.parametrize(("wanted", "dropped"), [(0.0, 0), (0.05, 0), (1.0, 55)])
+def test_limits_of_the_dropping(wanted: float, dropped: int) -> None:
     folds = split_women(cohort(20, 80), Split(training_prevalence=wanted))
     assert (folds["fold"] == DROPPED).sum() == dropped
     assert ((folds["fold"] == "training") & (folds["bac_woman"] == 0)).sum() == 56 - dropped
@@ -102,7 +102,7 @@ def test_one_class_in_a_fold_is_an_error(positive: int, negative: int, message: 
 def leak_after(change: dict[str, str], from_fold: str, to_fold: str) -> str:
     """The message of the leak after a view of ``to_fold`` takes over columns from one of ``from_fold``."""
     views = cohort(10, 30)
-    folds = split_women(views, Split(training_prevalence=None))
+    folds = split_women(views, Split(training_prevalence=0))
     require_no_leak(views, folds)
     first = views.index[views["woman"].isin(folds["woman"][folds["fold"] == from_fold])][0]
     second = views.index[views["woman"].isin(folds["woman"][folds["fold"] == to_fold])][-1]
@@ -132,7 +132,7 @@ def test_a_woman_in_two_rows_is_a_leak() -> None:
 
 def test_an_image_that_is_twice_in_one_fold_or_in_none_is_no_leak() -> None:
     views = cohort(10, 30, unknown=1)
-    folds = split_women(views, Split(training_prevalence=None))
+    folds = split_women(views, Split(training_prevalence=0))
     training = views.index[views["woman"].isin(folds["woman"][folds["fold"] == "training"])]
     views.loc[training, "pixels_sha256"] = "same"
     views.loc[views["bac_woman"].isna(), "pixels_sha256"] = "same"
