@@ -58,4 +58,4 @@ def test_split(labels: list, views_each: int, shares: tuple, prevalence: float, 
         training = folds[folds["fold"] == "training"]
         if unit == "views":
             training = views[views["woman"].isin(training["woman"])]
-        assert prevalence is not None and (training["bac_woman"] == 1).mean() <= prevalence
+        assert (training["bac_woman"] == 1).mean() <= prevalence

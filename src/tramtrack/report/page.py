@@ -55,6 +55,7 @@ def _contents(material: Material) -> dict[str, Any]:
     return {
         "study": material,
         "flow": flow,
+        "label_table": tables.label_table(material),
         "evaluated": flow.fold(material.fold),
         "published": PUBLISHED_PREVALENCE,
         "confidence": f"{100 * material.protocol.evaluation.confidence:g}\u00a0%",

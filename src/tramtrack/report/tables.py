@@ -7,10 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from tramtrack import store
+from tramtrack.network.registry import IMAGENET
 from tramtrack.protocol import Protocol
 from tramtrack.report.reading import Material, known, title
 from tramtrack.results import RUN_COLUMNS
-from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS
+from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Run, RunKey
 
 METRICS = {"auc_roc": "AUC-ROC", "f1": "F1", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 ORIGINS = {
@@ -35,11 +37,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One run: name, seed, "" or "random weights", a cell for each metric."""
+    """One run: name, seed, "" or "random weights", what is unusual about its weights, a cell for each metric."""
 
     title: str
     seed: int
     control: str
+    weights: str
     cells: dict[str, Cell]
 
 
@@ -69,14 +72,34 @@ def score_table(material: Material, fold: str, unit: str) -> ScoreTable | None:
         return None
     rows: list[ScoreRow] = []
     controls: list[ScoreRow] = []
+    unusual = {run.key: unusual_weights(run) for run in material.runs}
     for keys, group in chosen.groupby(RUN_COLUMNS, sort=False):
         run = dict(zip(RUN_COLUMNS, keys, strict=True))
         cells = {str(row["metric"]): _cell(row) for row in group.to_dict("records")}
         random = run["weights"] != PRETRAINED
-        row = ScoreRow(title(str(run["network"])), int(run["seed"]), RANDOM_WEIGHTS if random else "", cells)
+        key = RunKey(str(run["network"]), str(run["variant"]), int(run["seed"]))
+        control = RANDOM_WEIGHTS if random else ""
+        row = ScoreRow(title(key.network), key.seed, control, unusual.get(key, ""), cells)
         (controls if random else rows).append(row)
     first = chosen.iloc[0]
     return ScoreTable(fold, unit, int(first["n"]), int(first["positives"]), int(first["women"]), rows, controls)
+
+
+def label_table(material: Material) -> dict[str, str]:
+    """The name and the hash of the label table as it was read at the intake; empty where that was not written down."""
+    path = material.folder / "cohort" / "labels.json"
+    if not path.exists():
+        return {}
+    kept = store.read_json(path)
+    return {"file": str(kept["information"]["file"]), "sha256": str(kept["identity"]["sha256"])}
+
+
+def unusual_weights(run: Run) -> str:
+    """What a pretrained run's weights saw besides plain ImageNet, or that this is not stated; empty for the plain ones."""
+    trained_on = str(run.information.get("weights_trained_on") or "not stated")
+    if run.weights != PRETRAINED or trained_on == IMAGENET:
+        return ""
+    return trained_on.removeprefix(IMAGENET).removeprefix("; ") if trained_on != "not stated" else "training data not stated"
 
 
 def interval_methods(material: Material) -> list[str]:

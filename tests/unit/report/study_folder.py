@@ -106,6 +106,7 @@ def _write_cohort(folder: Path, synthetic: bool, one_class: bool) -> pd.DataFram
     store.write_csv(cohort / "views.csv", pd.DataFrame(views))
     whole = {"bac_view": "Int64", "bac_breast": "Int64", "bac_woman": "Int64"}
     store.write_csv(cohort / "labels.csv", pd.DataFrame(labels).astype(whole))
+    store.write_manifest(cohort / "labels.json", {"sha256": "ef" * 32}, {"file": "labels <1>.csv"})
     excluded = [{"file": f"in/{ODD_FILE}", "reason": "unreadable", "detail": "cut <b>off</b>"}]
     excluded += [{"file": f"in/note{n}.txt", "reason": "not an image file", "detail": ""} for n in range(2)]
     store.write_csv(cohort / "exclusions.csv", pd.DataFrame(excluded))
@@ -132,6 +133,8 @@ def _write_run(folder: Path, views: pd.DataFrame, network: str, weights: str, _:
     store.write_csv(place / "history.csv", pd.DataFrame(history, columns=columns))
     known, source = NETWORKS[network], f"fabricated {network}" if weights == PRETRAINED else "random"
     trained_on = IMAGENET if weights == PRETRAINED else weights
+    if network == "mobilenetv2":
+        trained_on = f"{IMAGENET}; then on <dogs>"
     store.write_manifest(
         place / "run.json",
         {

@@ -70,13 +70,23 @@ def test_nothing_is_loaded_from_anywhere(html: str) -> None:
 def test_comparison_table_holds_the_scores_and_the_control_apart(html: str) -> None:
     rows = Page(html).rows["comparison"]
     assert rows[0][0] == "Network"
-    assert [row[0].strip() for row in rows[1:]] == [
+    assert [" ".join(row[0].split()) for row in rows[1:]] == [
         "VGG16",
-        "MobileNetV2",
+        "MobileNetV2 then on <dogs>",
         "Control with random weights. Never ranked beside pretrained networks.",
         "Xception random weights",
     ]
     assert all(re.fullmatch(r"[01]\.\d\d \([01]\.\d\d to [01]\.\d\d\)", row[1].strip()) for row in (rows[1], rows[2], rows[4]))
+
+
+def test_weights_that_saw_more_than_imagenet_say_so_in_their_row(html: str) -> None:
+    names = [row[0].strip() for row in Page(html).rows["comparison"]]
+    assert names[1] == "VGG16"
+    assert re.fullmatch(r"MobileNetV2\s*then on <dogs>", names[2])
+
+
+def test_the_label_table_is_named(html: str) -> None:
+    assert "labels &lt;1&gt;.csv" in html and "efefefefefef" in html
 
 
 def test_score_is_the_one_in_the_file(tmp_path: Path, study_folder: ModuleType) -> None:
