@@ -19,6 +19,7 @@ import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Literal, TypeVar
 
@@ -100,9 +101,12 @@ def _start(task: Callable[[Unit], Any], memory_bytes: int) -> _Worker[Unit]:
     os.environ.update(dict.fromkeys(threads, "1"))
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")  # what a spawned process would otherwise run again
+    resource_tracker.ensure_running()  # which would unblock the signal again, were it not running yet
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited: Ctrl-C is for the parent alone
     try:
         process.start()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         sys.modules["__main__"] = main
         for name, value in threads.items():
             if value is None:
@@ -143,7 +147,6 @@ def _stop(worker: _Worker[Unit]) -> None:
 
 
 def _serve(task: Callable[[Unit], Any], pipe: Connection, memory_bytes: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -8,9 +8,7 @@ views labelled 1), ``labels.csv`` (what a study is given), ``truth.csv`` (what n
 from __future__ import annotations
 
 import io
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from tramtrack.errors import UsageError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.phantom.dicom import ViewHeader, encode
 from tramtrack.phantom.settings import PhantomSettings
 from tramtrack.phantom.woman import SyntheticWoman, ViewTruth
@@ -34,9 +32,13 @@ from tramtrack.store import (
     write_json,
     write_manifest,
 )
+from tramtrack.workers import Failure, run_each
 
 GENERATOR_VERSION = 1
 """Raised whenever the same seed and settings would give other bits."""
+
+SECONDS_A_WOMAN = 600.0
+"""A woman who takes longer than this is given up; she takes about a second at the default matrix."""
 
 LABEL_COLUMNS = ["woman", "exam", "side", "view", "bac", "mask"]
 
@@ -89,7 +91,6 @@ def write_cohort(
     one). Women whose files are complete are kept; a woman with a missing or cut-off file is made again.
 
     Raises UsageError naming a parameter out of its range, and IdentityMismatch naming the field where ``out`` differs.
-    With ``workers`` above 1 a script must call this under ``if __name__ == "__main__":`` (processes are spawned).
     """
     settings = settings or PhantomSettings()
     out = Path(out)
@@ -182,13 +183,10 @@ def _make_all(tasks: list[_Task], workers: int) -> Iterator[None]:
     if workers == 1 or len(tasks) < 2:
         yield from map(_make, tasks)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=min(workers, len(tasks)), mp_context=context) as pool:
-        try:
-            yield from pool.map(_make, tasks)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for task, outcome in run_each(_make, tasks, processes=workers, seconds=SECONDS_A_WOMAN):
+        if isinstance(outcome, Failure):
+            raise TramtrackError(f"{task.out}: woman {task.woman} could not be made ({outcome.detail}); the others are kept")
+        yield
 
 
 def _make(task: _Task) -> None:

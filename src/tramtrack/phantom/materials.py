@@ -1,7 +1,7 @@
 """Linear attenuation coefficients of what a synthetic breast is made of, at one effective energy of 20 keV.
 
 A mammographic beam is not monoenergetic; one effective energy keeps every image a sum of path lengths, which is what makes
-the truth exact. The values are rounded to two digits: fat and hydroxyapatite from the mass attenuation coefficients that
+the truth exact. The values are rounded: fat and hydroxyapatite from the mass attenuation coefficients that
 NIST tabulates (Hubbell and Seltzer, NISTIR 5632) times the density, fibroglandular tissue from Johns and Yaffe (Phys Med
 Biol 1987;32:675). They set the relative contrast of tissues here; nothing is claimed about dose.
 """
