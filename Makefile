@@ -42,7 +42,8 @@ check: .venv/installed
 samples: .venv/installed
 	$(BIN)/python tests/samples.py
 
-bench: .venv/installed .venv-peers/installed
+# A benchmark that compares with another library reads TRAMTRACK_PEERS_PYTHON; only then is that environment made.
+bench: .venv/installed $(if $(shell grep -ls TRAMTRACK_PEERS_PYTHON benchmarks/$(NAME).py),.venv-peers/installed)
 	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python benchmarks/$(NAME).py
 
 peers: .venv/installed .venv-peers/installed

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network.registry import NETWORKS, facts
@@ -202,14 +203,20 @@ def main() -> None:
         app()
     except TramtrackError as error:
         _fail(str(error), error.exit_code)
+    except _Interrupted:
+        _fail("interrupted; what is finished is kept, and the same command goes on from there", 1)
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; what was finished before is kept", 1)
 
 
+class _Interrupted(BaseException):
+    """Ctrl-C; no Exception, so that nothing on the way takes it for a failure of its own and goes on."""
+
+
 def _interrupt(signal_number: int, frame: object) -> None:
-    raise TramtrackError("interrupted; what is finished is kept, and the same command goes on from there")
+    raise _Interrupted
 
 
 def _fail(message: str, code: int) -> None:
@@ -236,19 +243,25 @@ def _show_results(found: Any, as_json: bool) -> None:
         _print_json({"scores": records, "verdict": found.verdict, "test_fold_unsealed": found.unsealed})
         return
     fold = "test" if found.unsealed else "validation"
-    _table(found.table().astype(str).to_dict("records"), f"By woman, {fold} fold, with 95 % intervals")
+    table = found.table().astype(str)
+    alike = [
+        name for name in ("variant", "seed", "weights") if table[name].nunique() == 1 and "random" not in table[name].iloc[0]
+    ]
+    _table(table.drop(columns=alike).to_dict("records"), f"By woman, {fold} fold, with intervals")
     _say(found.verdict)
 
 
 def _table(rows: Sequence[dict[str, str]], title: str) -> None:
+    """A table as wide as it needs to be; a terminal that is narrower wraps it, a file or a pipe gets it whole."""
     if not rows:
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for name in rows[0]:
-        table.add_column(name)
+        table.add_column(Text(name), overflow="fold")
     for row in rows:
-        table.add_row(*[str(value) for value in row.values()])
-    Console().print(table)
+        table.add_row(*[Text(str(value)) for value in row.values()])
+    console = Console()
+    (console if console.is_terminal else Console(width=200)).print(table)
 
 
 def _say(text: str) -> None:

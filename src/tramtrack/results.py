@@ -17,7 +17,7 @@ from tramtrack.evaluation.claims import Claim, claims, overall
 from tramtrack.evaluation.comparisons import Comparison, Untested, compare, groups
 from tramtrack.evaluation.curves import RocCurve, roc_curve
 from tramtrack.evaluation.intervals import score_all
-from tramtrack.evaluation.scores import Undefined
+from tramtrack.evaluation.scores import Undefined, estimate, undefined_reason
 from tramtrack.evaluation.threshold import Threshold, choose_threshold
 from tramtrack.network.registry import facts
 from tramtrack.protocol import Evaluation, Protocol
@@ -28,10 +28,22 @@ RUN_COLUMNS = ["network", "variant", "seed", "weights"]
 
 
 @dataclass(frozen=True)
+class Claims:
+    """claims.csv as ``table``, and the verdict on all networks; printing it shows the sentences."""
+
+    table: pd.DataFrame
+    verdict: str
+
+    def __repr__(self) -> str:
+        return "\n".join([self.verdict, *(f"- {sentence}" for sentence in self.table["sentence"])])
+
+
+@dataclass(frozen=True)
 class Results:
     """The tables of an evaluation, as written below results/; printing it shows the scores by woman.
 
-    ``comparisons`` and ``claims`` are of the test fold once it is unsealed, of the validation fold before.
+    ``runs`` maps each evaluated run (<network>/<variant>/seed-<k>) to the hash of its weights file. ``comparisons`` and
+    ``claims`` are of the test fold once it is unsealed, of the validation fold before.
     """
 
     folder: Path
@@ -40,6 +52,11 @@ class Results:
     claims: pd.DataFrame
     verdict: str
     unsealed: bool
+    runs: dict[str, str]
+
+    def carried(self) -> Claims:
+        """The sentences that the comparisons carry."""
+        return Claims(self.claims, self.verdict)
 
     def table(self, unit: str = "woman", fold: str | None = None) -> pd.DataFrame:
         """One row a run: each metric as "estimate (low to high)", or why it is undefined."""
@@ -89,9 +106,10 @@ def evaluate(
     if score_test is not None:
         sealing.log_look(folder / "unsealed.jsonl", _look(runs, protocol, thresholds))
         predictions = {
-            run.folder: pd.concat((sealed[run.folder], score_test(run, _test_file(folder, run))), ignore_index=True)
+            run.folder: pd.concat((sealed[run.folder], score_test(run, test_file(folder, run))), ignore_index=True)
             for run in runs
         }
+    (folder / "summary.json").unlink(missing_ok=True)  # it comes back last: without it nothing here counts as evaluated
     store.write_csv(folder / "predictions.csv", _stack(runs, predictions))
     store.write_csv(folder / "operating_points.csv", _operating_points(runs, thresholds))
     scores, curves = _score(runs, predictions, thresholds, settings)
@@ -112,9 +130,10 @@ def evaluate(
             "groups": [list(group) for group in _groups(compared)],
             "left_out": dict(left_out or {}),
             "protocol": protocol.sha256,
+            "runs": hashes_of(runs),
         },
     )
-    return Results(folder, scores, compared, made, verdict, score_test is not None)
+    return Results(folder, scores, compared, made, verdict, score_test is not None, hashes_of(runs))
 
 
 def load_results(folder: Path) -> Results | None:
@@ -123,7 +142,7 @@ def load_results(folder: Path) -> Results | None:
         return None
     summary = store.read_json(folder / "summary.json")
     scores, compared, made = (pd.read_csv(folder / f"{name}.csv") for name in ("scores", "comparisons", "claims"))
-    return Results(folder, scores, compared, made, verdict=summary["verdict"], unsealed=summary["unsealed"])
+    return Results(folder, scores, compared, made, summary["verdict"], summary["unsealed"], summary["runs"])
 
 
 def resources(runs: Sequence[Run]) -> pd.DataFrame:
@@ -156,7 +175,26 @@ def _named(run: Run) -> dict[str, Any]:
     return {**asdict(run.key), "weights": run.weights}
 
 
-def _test_file(folder: Path, run: Run) -> Path:
+def name_of(run: Run) -> str:
+    """<network>/<variant>/seed-<k>, as below runs/."""
+    return run.key.folder(Path()).as_posix()
+
+
+def hashes_of(runs: Sequence[Run]) -> dict[str, str]:
+    """The hash of each run's weights file, by its name."""
+    return {name_of(run): str(run.information["weights_file_sha256"]) for run in runs}
+
+
+def validation_auc(run: Run, settings: Evaluation) -> float | None:
+    """AUC-ROC by woman on the validation fold, or None where it is undefined."""
+    units = _units(run.predictions(), "validation", "woman", settings)
+    if undefined_reason("auc_roc", units.labels, units.scores) is not None:
+        return None
+    return estimate("auc_roc", units.labels, units.scores)
+
+
+def test_file(folder: Path, run: Run) -> Path:
+    """Where an evaluation in ``folder`` keeps a run's test scores."""
     return run.key.folder(folder / "test") / "predictions.csv"
 
 
@@ -250,11 +288,11 @@ def _compare(
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """The primary comparison, AUC-ROC by woman: a network's seeds together, on the same women for all networks."""
     scores: dict[str, list[np.ndarray]] = {}
-    unranked = dict(left_out)
+    unranked = {name: reason.partition(". ")[0] for name, reason in left_out.items()}
     reference: Units | None = None
     for run in runs:
         if run.weights != PRETRAINED:
-            unranked.setdefault(run.key.network, "random weights; never ranked beside pretrained ones")
+            unranked[run.key.network] = "random weights; never ranked beside pretrained ones"
             continue
         units = _units(predictions[run.folder], fold, "woman", settings)
         reference = reference or units

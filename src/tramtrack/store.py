@@ -55,10 +55,15 @@ def write_json(path: Path, value: Any) -> Path:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> Path:
-    """Write a table as CSV atomically; floats keep every digit that tells them apart, a carriage return becomes a space."""
+    """Write a table as CSV atomically."""
+    return write_text(path, csv_text(table))
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV; floats keep every digit that tells them apart, a carriage return becomes a space."""
     buffer = io.StringIO()
     table.to_csv(buffer, index=False, lineterminator="\n")
-    return write_text(path, buffer.getvalue().replace("\r", " "))
+    return buffer.getvalue().replace("\r", " ")
 
 
 def read_json(path: Path) -> Any:

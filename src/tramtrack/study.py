@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from tramtrack import results, sealing, store
-from tramtrack.cohort.cohort import Cohort, load_cohort, make_cohort
+from tramtrack.cohort.cohort import Cohort, first_exams, load_cohort, make_cohort
 from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_leak, split_women
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import load_geometry, prepare_views
@@ -30,7 +30,6 @@ from tramtrack.training.record import (
     write_predictions,
 )
 
-LATER_EXAM = "later exam"
 SCORED = ("training", "validation")
 
 
@@ -88,14 +87,22 @@ class Study:
             folds = split_women(analysed, self.protocol.split)
             require_no_leak(analysed, folds)
             store.write_csv(folder / "folds.csv", folds)
-            store.write_manifest(folder / "split.json", identity, folds["fold"].value_counts().to_dict())
+            counts = folds["fold"].value_counts().to_dict()
+            dealt = store.file_sha256(folder / "folds.csv")
+            store.write_manifest(folder / "split.json", identity, {"folds_sha256": dealt, **counts})
+        dealt = store.read_json(folder / "split.json")["information"]["folds_sha256"]
+        if store.file_sha256(folder / "folds.csv") != dealt:
+            raise TramtrackError(
+                f"{folder / 'folds.csv'}: changed since the women were dealt; restore it, or begin a new study"
+            )
+        require_no_leak(analysed, self.folds())
         return self.folds()
 
     def folds(self) -> pd.DataFrame:
         """folds.csv as written by `split`."""
-        return pd.read_csv(
-            self.folder / "cohort" / "folds.csv", dtype={"woman": str, "bac_woman": "Int64"}, keep_default_na=True
-        )
+        types = {"woman": str, "bac_woman": "Int64"}
+        path = self.folder / "cohort" / "folds.csv"  # a woman may be called NA: only an empty label is missing
+        return pd.read_csv(path, dtype=types, keep_default_na=False, na_values={"bac_woman": [""]})
 
     def views(self) -> pd.DataFrame:
         """The views that take part, one row each with fold, labels, training label and the prepared file."""
@@ -148,32 +155,35 @@ class Study:
     def evaluate(self, networks: Sequence[str] | None = None, *, unseal: bool = False) -> Results:
         """Score the finished runs; the test fold only with ``unseal``, and then the look is logged.
 
-        ``networks`` limits the evaluation to these; an unfinished one among them is refused. Raises TramtrackError.
+        ``networks`` limits the evaluation to these; an unfinished one among them is refused. Once the test fold was opened
+        with just these runs, its results are kept, with or without ``unseal``. Raises TramtrackError.
         """
         from tramtrack.training.run import predict_views
 
-        runs = self.runs()
-        if networks is not None:
-            missing = [name for name in networks if name not in {run.key.network for run in runs}]
-            if missing:
-                raise TramtrackError(
-                    f"{self.folder}: not finished yet: {', '.join(missing)}; run `tramtrack run {self.folder}`"
-                )
-            runs = [run for run in runs if run.key.network in networks]
-        if not runs:
-            raise TramtrackError(f"{self.folder}: no finished run to evaluate; run `tramtrack run {self.folder}`")
+        self.split()
+        runs = self._finished(networks)
+        kept = results.load_results(self.folder / "results")
+        if not unseal and kept is not None and kept.unsealed and kept.runs == results.hashes_of(runs):
+            return kept
         views = self.views()
         test = views[views["fold"] == "test"].reset_index(drop=True)
 
-        def score_test(run: Run, path: Path) -> pd.DataFrame:
+        def is_scored(run: Run, path: Path) -> bool:
             identity = {"weights": run.information["weights_file_sha256"]}
             advice = "these test scores are of an earlier run; remove their folder to score anew"
-            if not store.require_same_identity(path.parent / "manifest.json", identity, advice):
+            return store.require_same_identity(path.parent / "manifest.json", identity, advice)
+
+        def score_test(run: Run, path: Path) -> pd.DataFrame:
+            if not is_scored(run, path):
                 what = f"{run.key.network}: seed {run.key.seed}, test views"
                 write_predictions(path, test, predict_views(run, self.protocol, list(test["file"]), what))
+                identity = {"weights": run.information["weights_file_sha256"]}
                 store.write_manifest(path.parent / "manifest.json", identity, {"views": len(test)})
             return read_predictions(path)
 
+        if unseal:
+            for run in runs:  # before the look is logged: a look that cannot be taken is none
+                is_scored(run, results.test_file(self.folder / "results", run))
         return results.evaluate(
             runs,
             self.protocol,
@@ -183,23 +193,55 @@ class Study:
             synthetic=self.cohort.synthetic,
         )
 
-    def compare(self) -> pd.DataFrame:
-        """The paired comparisons of the last evaluation, with the claims they carry."""
+    def _finished(self, networks: Sequence[str] | None) -> list[Run]:
+        """The finished runs of these networks (all if None), every seed of each, made from the folds as they are."""
+        runs = [run for run in self.runs() if networks is None or run.key.network in networks]
+        missing = sorted(set(networks or ()) - {run.key.network for run in runs})
+        for network, variant in dict.fromkeys((run.key.network, run.key.variant) for run in runs):
+            done = {run.key.seed for run in runs if (run.key.network, run.key.variant) == (network, variant)}
+            missing += [f"{network} seed {seed}" for seed in self.protocol.training.seeds if seed not in done]
+        if missing:
+            raise TramtrackError(f"{self.folder}: not finished yet: {', '.join(missing)}; run `tramtrack run {self.folder}`")
+        if not runs:
+            raise TramtrackError(f"{self.folder}: no finished run to evaluate; run `tramtrack run {self.folder}`")
+        folds = store.file_sha256(self.folder / "cohort" / "folds.csv")
+        other = [str(run.folder) for run in runs if run.identity["folds"] != folds]
+        if other:
+            raise TramtrackError(f"{other[0]}: trained on other folds than this study has now; remove it to train it again")
+        return runs
+
+    def compare(self) -> results.Claims:
+        """What the paired comparisons of the last evaluation carry; printing it shows the sentences."""
+        return self._results().carried()
+
+    def _results(self) -> Results:
+        """The last evaluation, if the cohort and the runs are still those it was made of. Raises TramtrackError."""
         found = results.load_results(self.folder / "results")
         if found is None:
             raise TramtrackError(f"{self.folder}: nothing is evaluated yet; run `tramtrack run {self.folder}`")
-        return found.claims
+        self.split()
+        for name, weights in found.runs.items():
+            run = load_run(self.folder / "runs" / name)
+            if run is None or run.information["weights_file_sha256"] != weights:
+                raise TramtrackError(
+                    f"{self.folder}: the results are of a run {name} that is gone or was trained again; "
+                    f"run `tramtrack run {self.folder}` again"
+                )
+        return found
 
     def explain(self) -> Path:
         """Heat maps of each network's hits, misses and false alarms in the test fold; returns their folder."""
         from tramtrack.explain.stage import explain_runs
 
-        return explain_runs(self.runs(), self.protocol, self.views(), load_geometry(self.folder / "prepared"), self.folder)
+        evaluated = self._results().runs
+        runs = [run for run in self.runs() if results.name_of(run) in evaluated]
+        return explain_runs(runs, self.protocol, self.views(), load_geometry(self.folder / "prepared"), self.folder)
 
     def report(self) -> Path:
         """Write report/index.html, one file that opens without a network; returns its path."""
         from tramtrack.report.page import write_report
 
+        self._results()
         cohort = self.cohort
         return write_report(self.folder, self.protocol, cohort, first_exams(cohort.views), self.folds())
 
@@ -219,7 +261,7 @@ class Study:
             try:
                 self.train(name, weights, weights_dir)
             except (WeightsUnavailable, Diverged) as error:
-                left_out[name] = str(error)
+                left_out[name] = str(error).removeprefix(f"{facts(name).title}: ")
         store.write_json(self.folder / "runs" / "left_out.json", left_out)
         finished = [name for name in networks if name not in left_out]
         if not finished:
@@ -240,29 +282,20 @@ class Study:
 
     def best(self) -> Run:
         """The pretrained run with the highest AUC-ROC by woman on validation; the test fold has no say in it."""
-        found = results.load_results(self.folder / "results")
-        if found is None:
-            found = self.evaluate()
-        table = found.scores
-        chosen = table[
-            (table["fold"] == "validation")
-            & (table["unit"] == "woman")
-            & (table["metric"] == "auc_roc")
-            & (table["weights"] == "pretrained")
-        ].dropna(subset=["estimate"])
-        if chosen.empty:
+        scored = [
+            (results.validation_auc(run, self.protocol.evaluation), run) for run in self.runs() if run.weights == PRETRAINED
+        ]
+        known = [(auc, run) for auc, run in scored if auc is not None]
+        if not known:
             raise TramtrackError(f"{self.folder}: no pretrained run with a validation AUC")
-        top = chosen.loc[chosen["estimate"].idxmax()]
-        return next(
-            run
-            for run in self.runs()
-            if (run.key.network, run.key.variant, run.key.seed) == (top["network"], top["variant"], top["seed"])
-        )
+        return max(known, key=lambda pair: pair[0])[1]
 
     def status(self) -> list[dict[str, str]]:
         """How far each stage is: stage, state, detail."""
         rows = []
         folder = self.folder
+        if not folder.is_dir():
+            raise TramtrackError(f"{folder}: expected a study's folder, found none; `tramtrack ingest` makes one")
         if (folder / "cohort" / "views.csv").exists():
             rows.append({"stage": "ingest", "state": "done", "detail": repr(self.cohort)})
         else:
@@ -281,7 +314,12 @@ class Study:
             rows.append({"stage": "train", "state": "left out", "detail": f"{network}: {reason}"})
         looks = sealing.looks(folder / "results" / "unsealed.jsonl")
         state = f"unsealed, {len(looks)} look{'s' if len(looks) > 1 else ''}" if looks else "sealed"
-        rows.append({"stage": "evaluate", "state": "done" if looks else "to do", "detail": f"test fold: {state}"})
+        evaluated = (folder / "results" / "summary.json").exists()
+        rows.append({"stage": "evaluate", "state": "done" if evaluated else "to do", "detail": f"test fold: {state}"})
+        shown = len(list(folder.glob("heatmaps/*/*/*/*.npz")))
+        rows.append(
+            {"stage": "explain", "state": "done" if shown else "to do", "detail": f"{shown} heat maps" if shown else ""}
+        )
         page = folder / "report" / "index.html"
         rows.append(
             {"stage": "report", "state": "done" if page.exists() else "to do", "detail": str(page) if page.exists() else ""}
@@ -295,17 +333,12 @@ class Study:
         return {"stage": "prepare", "state": state, "detail": f"{count} views" if count else ""}
 
     def _left_out(self) -> dict[str, str]:
+        """Networks that could not take part, with the reason; one that has a finished run by now is no longer left out."""
         path = self.folder / "runs" / "left_out.json"
-        return dict(store.read_json(path)) if path.exists() else {}
+        finished = {run.key.network for run in self.runs()}
+        return {name: why for name, why in store.read_json(path).items() if name not in finished} if path.exists() else {}
 
     def _keep_protocol(self) -> None:
         path = self.folder / "protocol.toml"
         if not path.exists():
             store.write_text(path, self.protocol.to_toml())
-
-
-def first_exams(views: pd.DataFrame) -> pd.DataFrame:
-    """The views of each woman's first exam, by date of acquisition and then by name: one exam a woman is analysed."""
-    ordered = views.sort_values(["woman", "acquired", "exam"], na_position="last", kind="stable")
-    first = ordered.groupby("woman")["exam"].first()
-    return views[views["exam"] == views["woman"].map(first)].reset_index(drop=True)

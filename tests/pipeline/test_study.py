@@ -181,10 +181,16 @@ def test_labels_that_changed_after_the_split_are_refused(finished, tiny_cohort, 
     table.loc[table["bac"] == "1", "bac"] = ""
     labels = tmp_path / "labels.csv"
     table.assign(mask="").to_csv(labels, index=False)
-    assert command("ingest", tiny_cohort / "dicom", "--labels", labels, "--study", study).returncode == 0
-    done = command("run", study, *RUN)
+    before = (study / "cohort" / "labels.csv").read_bytes()
+    done = command("ingest", tiny_cohort / "dicom", "--labels", labels, "--study", study)
     assert done.returncode == 1
-    assert "labels: on disk" in done.stderr and "have changed since the split" in done.stderr
+    assert "this study is split already, and labels.csv would change" in done.stderr
+    assert (study / "cohort" / "labels.csv").read_bytes() == before
+    (study / "cohort" / "labels.csv").write_bytes(before.replace(b",1,1,1,", b",0,0,0,"))
+    for verb in (("run", study, *RUN), ("evaluate", study), ("report", study)):
+        done = command(*verb)
+        assert done.returncode == 1
+        assert "labels: on disk" in done.stderr and "have changed since the split" in done.stderr
 
 
 def test_changed_weights_are_not_trusted(finished, command, tmp_path):
@@ -267,3 +273,94 @@ def test_a_network_whose_weights_cannot_be_had_is_left_out_and_the_others_go_on(
     assert "no pretrained weights could be had" in report and "local file mobilenetv2.safetensors" in report
     status = json.loads(command("status", study, "--json").stdout)
     assert any(row["state"] == "left out" and "vgg16" in row["detail"] for row in status)
+
+
+def test_a_source_without_views_keeps_the_cohort_that_is_there(ingested, command, tmp_path):
+    study, junk = tmp_path / "study", tmp_path / "junk"
+    shutil.copytree(ingested, study)
+    junk.mkdir()
+    (junk / "note.txt").write_text("nothing")
+    before = (study / "cohort" / "views.csv").read_bytes()
+    assert command("ingest", junk, "--study", study).returncode == 1
+    assert (study / "cohort" / "views.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("level", (("woman",), ("woman", "side")))
+def test_labels_coarser_than_views_go_all_the_way_to_heat_maps(level, tiny_cohort, tiny_protocol, command, tmp_path):
+    table = pd.read_csv(tiny_cohort / "labels.csv", dtype={"bac": int})
+    coarse = table.groupby(list(level))["bac"].max().reset_index()
+    coarse.to_csv(tmp_path / "labels.csv", index=False)
+    study = tmp_path / "study"
+    assert command("ingest", tiny_cohort / "dicom", "--labels", tmp_path / "labels.csv", "--study", study).returncode == 0
+    done = command("run", study, "--protocol", tiny_protocol, *RUN)
+    assert done.returncode == 0, done.stderr
+    shown = pd.read_csv(study / "heatmaps" / "views.csv")
+    assert len(shown) and set(shown["unit"]) == {"woman" if level == ("woman",) else "breast"}
+    assert "whether in this view is not known" in (study / "report" / "index.html").read_text()
+
+
+def test_a_later_run_with_another_network_is_another_look(finished, tiny_protocol, command, tmp_path):
+    whole, _ = finished
+    study = tmp_path / "study"
+    shutil.copytree(whole, study)
+    done = command("run", study, "--networks", "mobilenetv2", "--weights", "random")
+    assert done.returncode == 0, done.stderr
+    assert set(pd.read_csv(study / "results" / "scores.csv")["network"]) == {"mobilenetv2"}
+    assert set(pd.read_csv(study / "heatmaps" / "views.csv")["network"]) == {"mobilenetv2"}
+    assert len(sealing.looks(study / "results" / "unsealed.jsonl")) == 2
+    assert "The test fold was looked at 2 times" in (study / "report" / "index.html").read_text()
+
+
+def test_results_of_a_run_that_is_gone_or_trained_again_are_not_reported(finished, command, tmp_path):
+    whole, _ = finished
+    study = tmp_path / "study"
+    shutil.copytree(whole, study)
+    shutil.rmtree(study / "runs" / "vgg16")
+    done = command("report", study)
+    assert done.returncode == 1
+    assert "vgg16/last-conv+random-weights/seed-0 that is gone or was trained again" in done.stderr
+
+
+def test_the_test_fold_is_not_opened_before_every_seed_is_done(ingested, tiny_protocol, command, tmp_path):
+    study, two = tmp_path / "study", tmp_path / "two.toml"
+    shutil.copytree(ingested, study)
+    two.write_text(tiny_protocol.read_text().replace("[training]", "[training]\nseeds = [0, 1]"))
+    assert command("train", study, "--protocol", two, "--networks", "mobilenetv2", "--weights", "random").returncode == 0
+    shutil.rmtree(study / "runs/mobilenetv2/last-conv+random-weights/seed-1")
+    done = command("evaluate", study, "--networks", "mobilenetv2", "--unseal")
+    assert done.returncode == 1
+    assert "not finished yet: mobilenetv2 seed 1" in done.stderr
+    assert not (study / "results" / "unsealed.jsonl").exists()
+
+
+def test_folds_changed_by_hand_are_refused(finished, command, tmp_path):
+    whole, _ = finished
+    study = tmp_path / "study"
+    shutil.copytree(whole, study)
+    folds = study / "cohort" / "folds.csv"
+    folds.write_text(folds.read_text().replace("training", "test", 1))
+    done = command("evaluate", study)
+    assert done.returncode == 1
+    assert "changed since the women were dealt" in done.stderr
+
+
+def test_heat_maps_of_nobody_knows_which_run_are_made_again(finished, command, tmp_path):
+    whole, _ = finished
+    study = tmp_path / "study"
+    shutil.copytree(whole, study)
+    place = study / "heatmaps/vgg16/last-conv+random-weights/seed-0"
+    (place / "manifest.json").unlink()
+    maps = sorted(place.glob("*.npz"))
+    assert maps
+    for path in maps:
+        path.write_bytes(b"of another run")
+    assert command("explain", study).returncode == 0
+    assert all(path.read_bytes() != b"of another run" for path in maps)
+
+
+def test_the_python_objects_print_what_they_are(finished):
+    study = Study(finished[0])
+    assert repr(study) == f"Study({str(finished[0])!r}, protocol='tiny')"
+    assert repr(study.runs()[0]).startswith("Run(vgg16, last-conv+random-weights, seed 0; best epoch ")
+    assert "stands in no ranking" in repr(study.compare())
+    assert study.evaluate().unsealed  # the look that was taken is kept, not covered by a sealed one

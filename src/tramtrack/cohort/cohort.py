@@ -11,6 +11,7 @@ from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
 from tramtrack.cohort.ingest import Exclusions, ingest
 from tramtrack.cohort.labels import apply_labels
+from tramtrack.cohort.split import require_unsplit
 from tramtrack.errors import TramtrackError
 
 
@@ -60,7 +61,9 @@ def make_cohort(source: Path, folder: Path, labels: Path | None = None, processe
     if labels is not None:
         views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
         labelled = apply_labels(views, labels.absolute())
-        store.write_csv(folder / "labels.csv", labelled.views)
+        known = _of_the_analysed_exam(views, labelled.views, labels.absolute())
+        require_unsplit(folder, "labels.csv", known)
+        store.write_csv(folder / "labels.csv", known)
         store.write_manifest(folder / "labels.json", {"sha256": store.file_sha256(labels)}, {"file": labels.name})
         unmatched = [{"kind": "label row without a view", "what": row} for row in labelled.rows_without_view]
         unmatched += [{"kind": "view without a label row", "what": view} for view in labelled.views_without_row]
@@ -68,6 +71,26 @@ def make_cohort(source: Path, folder: Path, labels: Path | None = None, processe
         store.write_csv(folder / "unmatched.csv", pd.DataFrame(unmatched, columns=["kind", "what"]))
     assert intake.views
     return load_cohort(folder)
+
+
+def first_exams(views: pd.DataFrame) -> pd.DataFrame:
+    """The views of each woman's first exam, by date of acquisition and then by name: one exam a woman is analysed."""
+    ordered = views.sort_values(["woman", "acquired", "exam"], na_position="last", kind="stable")
+    first = ordered.groupby("woman")["exam"].first()
+    return views[views["exam"] == views["woman"].map(first)].reset_index(drop=True)
+
+
+def _of_the_analysed_exam(views: pd.DataFrame, labels: pd.DataFrame, table: Path) -> pd.DataFrame:
+    """``labels`` with those of each woman's first exam judged from that exam and from rows about her as a whole.
+
+    A later exam may show what the first did not; it is not scored, so it must not make its woman positive here.
+    """
+    analysed = first_exams(views)
+    if len(analysed) == len(views):
+        return labels
+    own = apply_labels(analysed, table).views
+    later = labels[~labels["view_id"].isin(own["view_id"])]
+    return pd.concat((own, later)).set_index("view_id").loc[labels["view_id"]].reset_index()
 
 
 def load_cohort(folder: Path) -> Cohort:

@@ -20,6 +20,7 @@ import pandas as pd
 from tramtrack import store
 from tramtrack.cohort.exam import Exam, Exclusion, Position, Reason, Side, View
 from tramtrack.cohort.inspect import Candidate, as_exclusion, exclusion_from, inspect_file, view_from
+from tramtrack.cohort.split import require_unsplit
 from tramtrack.cohort.table import read_table
 from tramtrack.errors import TramtrackError
 from tramtrack.progress import track
@@ -248,14 +249,23 @@ def _distinct_names(views: Iterable[View]) -> tuple[View, ...]:
 
 
 def _write(intake: Intake, folder: Path, files: int) -> None:
+    """Write the cohort; a study that is already split, or a source without views, leaves what is there untouched."""
     columns = ["view_id", *View.__dataclass_fields__]
     rows = [{"view_id": view.view_id, **asdict(view)} for view in intake.views]
     table = pd.DataFrame(rows, columns=columns)
     table["age_years"] = table["age_years"].astype("Int64")
     table["synthetic"] = table["synthetic"].map({True: "yes", False: "no"}) if rows else table["synthetic"]
-    store.write_csv(folder / "views.csv", table)
     excluded = pd.DataFrame([asdict(item) for item in intake.exclusions], columns=["file", "reason", "detail"])
+    if not rows:
+        if not (folder / "views.csv").exists():
+            store.write_csv(folder / "exclusions.csv", excluded)
+        raise TramtrackError(
+            f"{intake.source}: none of {files} files is a mammographic view; {intake.exclusions!r}; first: "
+            f"{excluded['file'].iloc[0]}: {excluded['detail'].iloc[0]}"
+        )
+    require_unsplit(folder, "views.csv", table)
     store.write_csv(folder / "exclusions.csv", excluded)
+    store.write_csv(folder / "views.csv", table)
     store.write_manifest(
         folder / "manifest.json",
         {"stage": "ingest"},
@@ -268,11 +278,6 @@ def _write(intake: Intake, folder: Path, files: int) -> None:
             "exclusions": intake.exclusions.by_reason(),
         },
     )
-    if not intake.views:
-        raise TramtrackError(
-            f"{intake.source}: none of {files} files is a mammographic view; {intake.exclusions!r}; "
-            f"see {folder / 'exclusions.csv'}"
-        )
 
 
 def _key(candidate: Candidate) -> str:

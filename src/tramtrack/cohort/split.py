@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from tramtrack import store
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Split
 
@@ -17,6 +19,16 @@ UNLABELLED = "unlabelled"
 
 class Leak(TramtrackError):
     """The same woman, file or image stands in two folds."""
+
+
+def require_unsplit(folder: Path, name: str, table: pd.DataFrame) -> None:
+    """Refuse to replace a table of a cohort whose women are dealt to folds already by a different one."""
+    path = folder / name
+    if (folder / "split.json").exists() and path.exists() and path.read_text(encoding="utf-8") != store.csv_text(table):
+        raise TramtrackError(
+            f"{folder}: this study is split already, and {name} would change; what is there is kept: use another study "
+            "folder for other exams or labels"
+        )
 
 
 def split_women(views: pd.DataFrame, settings: Split) -> pd.DataFrame:

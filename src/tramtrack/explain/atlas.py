@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tramtrack.training.hardware import choose_device
 from tramtrack.training.loader import batches
 from tramtrack.training.record import Run
 from tramtrack.training.run import rebuild
+from tramtrack.training.transfer import Classifier
 
 SCALE_PERCENTILE = 99.5
 SCALE_VIEWS = 12
@@ -37,30 +39,38 @@ def make_heatmaps(
     The display scale is the 99.5th percentile of this network's maps on up to 12 validation views, evenly spaced: a faint
     map looks faint. Returns it. Views whose file is there already are not computed again.
     """
-    todo = {view_id: file for view_id, file in views.items() if not (folder / f"{view_id}.npz").exists()}
     manifest = folder / "manifest.json"
     identity = {"weights": run.information["weights_file_sha256"], "method": protocol.explain.method}
-    if store.require_same_identity(manifest, identity, "remove this folder to make the heat maps anew") and not todo:
+    known = store.require_same_identity(manifest, identity, "remove this folder to make the heat maps anew")
+    if not known:
+        shutil.rmtree(folder, ignore_errors=True)  # maps without a manifest are of nobody knows which run
+    todo = {view_id: file for view_id, file in views.items() if not (folder / f"{view_id}.npz").exists()}
+    if known and not todo:
         return float(store.read_json(manifest)["information"]["scale"])
     device = choose_device()
     model = rebuild(run, protocol, device)
-    chosen = [validation[index] for index in np.unique(np.linspace(0, len(validation) - 1, SCALE_VIEWS).round().astype(int))]
-    on_validation = [
-        grad_cam_plus_plus(model, grey)[0].cpu().numpy()
-        for grey in track(batches(chosen, BATCH, device), f"{run.key.network}: scale of heat maps", -(-len(chosen) // BATCH))
-    ]
-    scale = float(np.percentile(np.concatenate(on_validation), SCALE_PERCENTILE))
+    layer = model.backbone.facts.cam_layer
+    if known:
+        scale = float(store.read_json(manifest)["information"]["scale"])
+    else:
+        scale = _display_scale(model, validation, device, run.key.network)
+        store.write_manifest(manifest, identity, {"scale": scale, "layer": layer})
     names = list(todo)
     passes = track(batches(list(todo.values()), BATCH, device), f"{run.key.network}: heat maps", -(-len(todo) // BATCH))
     for number, grey in enumerate(passes):
         maps, logits = grad_cam_plus_plus(model, grey)
         for offset, (values, logit) in enumerate(zip(maps.cpu(), logits.cpu(), strict=True)):
             view_id = names[number * BATCH + offset]
-            _write(folder / f"{view_id}.npz", values, float(logit), scale, geometry[view_id], model.backbone.facts.cam_layer)
-    store.write_manifest(
-        manifest, identity, {"scale": scale, "scale_views": len(chosen), "layer": model.backbone.facts.cam_layer}
-    )
+            _write(folder / f"{view_id}.npz", values, float(logit), scale, geometry[view_id], layer)
     return scale
+
+
+def _display_scale(model: Classifier, validation: Sequence[Path], device: torch.device, network: str) -> float:
+    """The 99.5th percentile of the maps on evenly spaced validation views."""
+    chosen = [validation[index] for index in np.unique(np.linspace(0, len(validation) - 1, SCALE_VIEWS).round().astype(int))]
+    passes = track(batches(chosen, BATCH, device), f"{network}: scale of heat maps", -(-len(chosen) // BATCH))
+    maps = [grad_cam_plus_plus(model, grey)[0].cpu().numpy() for grey in passes]
+    return float(np.percentile(np.concatenate(maps), SCALE_PERCENTILE))
 
 
 def _write(path: Path, values: torch.Tensor, logit: float, scale: float, geometry: Geometry, layer: str) -> None:

@@ -25,14 +25,15 @@ def call(score: float, label: int, threshold: float) -> str:
 def choose_views(predictions: pd.DataFrame, thresholds: dict[str, float], of_each_kind: int) -> list[Chosen]:
     """Up to ``of_each_kind`` hits, misses and false alarms of each network, without repeats.
 
-    ``predictions`` has network, view_id, bac_view, score for test views of known label; ``thresholds`` one a network. Hits
-    are the surest first; misses and false alarms those that are furthest on the wrong side of the threshold.
+    ``predictions`` has network, view_id, score and bac (the label that counts, missing where not known) of test views;
+    ``thresholds`` one a network. Hits are the surest first; misses and false alarms those that are furthest on the wrong
+    side of the threshold.
     """
     reasons: dict[str, list[str]] = {}
     for network, table in predictions.groupby("network", sort=False):
         threshold = thresholds[str(network)]
-        known = table[table["bac_view"].notna()]
-        kinds = [call(row["score"], int(row["bac_view"]), threshold) for row in known.to_dict("records")]
+        known = table[table["bac"].notna()]
+        kinds = [call(row["score"], int(row["bac"]), threshold) for row in known.to_dict("records")]
         ranked = known.assign(kind=kinds, distance=(known["score"] - threshold).abs())
         for kind in ("hit", "miss", "false alarm"):
             best = ranked[ranked["kind"] == kind].sort_values(["distance", "view_id"], ascending=[False, True])

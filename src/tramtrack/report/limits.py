@@ -99,8 +99,8 @@ def _score_limits(material: Material, flow: Flow) -> list[tuple[str, str]]:
         found.append(
             (
                 "Performance on new women",
-                "The test fold is still sealed. The figures are of validation, on which epochs and thresholds were chosen, so "
-                "they flatter the networks.",
+                f"{'The test fold was opened before, for other runs.' if material.looks else 'The test fold is still sealed.'} "
+                "The figures are of validation, on which epochs and thresholds were chosen, so they flatter the networks.",
             )
         )
     if len(material.looks) > 1:

@@ -50,12 +50,17 @@ class Map:
 
 @dataclass(frozen=True)
 class Shown:
-    """One view with its plain picture and a map for each network; ``outlined`` says that the true mask is drawn."""
+    """One view with its plain picture and a map for each network.
+
+    ``bac`` is the label of its ``unit``: the view, or its breast or woman where labels are no finer; ``outlined`` says that
+    the true mask is drawn.
+    """
 
     view_id: str
     woman: str
     place: str
     bac: bool
+    unit: str
     outlined: bool
     picture: str
     maps: list[Map]
@@ -100,7 +105,7 @@ def _group_of(rows: pd.DataFrame) -> str:
     """The group of a view by what the pretrained networks made of it, or the others where there are none."""
     calls = rows[~rows["variant"].str.endswith("+random-weights")]["call"]
     calls = set(calls if len(calls) else rows["call"])
-    if int(rows["bac_view"].iloc[0]) == 1:
+    if int(rows["bac"].iloc[0]) == 1:
         return "Misses" if "miss" in calls else "Hits"
     return "False alarms" if "false alarm" in calls else "Correct rejections"
 
@@ -129,7 +134,8 @@ def _shown(material: Material, rows: pd.DataFrame, encode: Callable[[Image.Image
         view_id=view_id,
         woman=str(about["woman"]),
         place=f"{side} {about['view']}",
-        bac=int(rows["bac_view"].iloc[0]) == 1,
+        bac=int(rows["bac"].iloc[0]) == 1,
+        unit=str(rows["unit"].iloc[0]),
         outlined=bool(about["mask"]) and Path(about["mask"]).exists(),
         picture=encode(plain) if plain else "",
         maps=maps,

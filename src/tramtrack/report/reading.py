@@ -17,8 +17,6 @@ from tramtrack.protocol import Protocol
 from tramtrack.results import RUN_COLUMNS, Results, load_results
 from tramtrack.training.record import PRETRAINED, Run, RunKey, load_run
 
-HEATMAP_COLUMNS = ["view_id", "network", "variant", "seed", "bac_view", "score", "threshold", "call", "because"]
-
 
 @dataclass(frozen=True)
 class Material:
@@ -90,7 +88,9 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
         resources=_table(folder, "resources"),
         roc=_table(folder, "roc"),
         operating_points=_table(folder, "operating_points"),
-        heatmaps=pd.read_csv(heatmaps, dtype={"view_id": str}) if heatmaps.exists() else pd.DataFrame(columns=HEATMAP_COLUMNS),
+        heatmaps=pd.read_csv(heatmaps, dtype={"view_id": str})
+        if heatmaps.exists()
+        else pd.DataFrame(columns=["view_id", "network"]),
         looks=tuple(sealing.looks(folder / "results" / "unsealed.jsonl")),
         files_seen=int(manifest["information"]["files"]),
     )

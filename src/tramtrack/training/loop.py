@@ -81,11 +81,12 @@ def train(
                 loss.backward()
                 optimiser.step()
                 total += loss.item() * len(chosen)
+        seconds = time.perf_counter() - started
         logits = predict(model, activations, validation.positions, settings.batch_size, dtype=dtype, device=device)
         validation_loss = float(weighted_loss(torch.from_numpy(logits), validation.labels, weight_of))
         if not math.isfinite(validation_loss):
             raise Diverged(f"the validation loss is {validation_loss} after epoch {epoch}; try a lower learning rate")
-        history.append(Epoch(epoch, total / len(training), validation_loss, time.perf_counter() - started))
+        history.append(Epoch(epoch, total / len(training), validation_loss, seconds))
         if settings.keep == "last" or best_epoch(history) == epoch:
             best = {name: parameter.detach().clone() for name, parameter in model.trained()}
         save_checkpoint(checkpoint, model, optimiser, best, history)

@@ -52,7 +52,7 @@ def variant_name(policy: str, weights: str) -> str:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of history.csv: mean losses over the views, and the epoch's seconds (information, never compared)."""
+    """One row of history.csv: mean losses over the views, and the seconds of its training steps (information)."""
 
     epoch: int
     training_loss: float
@@ -60,13 +60,17 @@ class Epoch:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A finished run, as its folder tells it."""
 
     folder: Path
     identity: dict[str, Any]
     information: dict[str, Any]
+
+    def __repr__(self) -> str:
+        best, epochs = self.information["best_epoch"], self.information["epochs"]
+        return f"Run({self.key.network}, {self.key.variant}, seed {self.key.seed}; best epoch {best} of {epochs})"
 
     @property
     def key(self) -> RunKey:
@@ -108,4 +112,5 @@ def write_predictions(path: Path, table: pd.DataFrame, logits: np.ndarray) -> No
 def read_predictions(path: Path) -> pd.DataFrame:
     """A predictions table back; labels are Int64, missing where not known."""
     types = {"view_id": str, "woman": str, "exam": str, "bac_view": "Int64", "bac_breast": "Int64", "bac_woman": "Int64"}
-    return pd.read_csv(path, dtype=types)
+    missing = {name: [""] for name in ("bac_view", "bac_breast", "bac_woman")}  # a woman may be called NA
+    return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=missing)

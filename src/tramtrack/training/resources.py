@@ -41,13 +41,14 @@ def seconds_a_view_uncached(
     labels = (torch.arange(MEASURED_BATCH) % 2).float()
     optimiser = make_optimiser(model, settings)
     steps, forwards = [], []
+    trunk = model.folded_trunk()
     model.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for _ in range(batches + 1):
             started = time.perf_counter()
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 with torch.no_grad():
-                    state = model.trunk(grey)
+                    state = trunk(grey)
                 logits = model(state)
             _wait(device)
             forwards.append(time.perf_counter() - started)

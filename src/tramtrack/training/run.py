@@ -23,7 +23,7 @@ from tramtrack.protocol import Protocol
 from tramtrack.training.activations import TRUNK_BATCH, Activations, compute_activations
 from tramtrack.training.hardware import choose_device, describe, dtype_name, resolve_dtype
 from tramtrack.training.loader import batches
-from tramtrack.training.loop import Examples, best_epoch, predict, train
+from tramtrack.training.loop import Examples, best_epoch, class_weights, predict, train
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Epoch, Run, RunKey, load_run, write_predictions
 from tramtrack.training.resources import multiply_adds, seconds_a_view_uncached, watch_memory
 from tramtrack.training.transfer import Classifier
@@ -74,6 +74,9 @@ def train_run(
         return _finished(folder)
     if not store.require_same_identity(folder / "started.json", identity, advice):
         store.write_manifest(folder / "started.json", identity, {})
+    class_weights(fold.examples("training").labels, protocol.training.class_weighting)  # refuses one class before any work
+    if not len(fold.examples("validation")):
+        raise TramtrackError(f"{folder}: no validation view has a label to train against; label some, or let them inherit")
     device = choose_device()
     dtype = resolve_dtype(protocol.training.dtype, device)
     size = (protocol.prepare.height, protocol.prepare.width)

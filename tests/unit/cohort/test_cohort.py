@@ -8,7 +8,8 @@ import pytest
 
 from mammogram import breast_stored, mammogram, write, write_exam
 from tramtrack.cohort import ingest as ingest_module
-from tramtrack.cohort.cohort import Cohort, load_cohort, make_cohort
+from tramtrack.cohort.cohort import Cohort, first_exams, load_cohort, make_cohort
+from tramtrack.cohort.exam import STANDARD_VIEWS
 from tramtrack.errors import TramtrackError
 
 
@@ -87,3 +88,19 @@ def test_masks_are_absolute_paths_or_empty(tmp_path: Path, source: Path, monkeyp
 def test_no_cohort_yet(tmp_path: Path) -> None:
     with pytest.raises(TramtrackError, match="no cohort yet; run `tramtrack ingest"):
         load_cohort(tmp_path / "study" / "cohort")
+
+
+def test_a_later_exam_does_not_decide_the_label_of_the_analysed_one(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    text = "woman,exam,side,view,bac\n"
+    for exam, date, bac in (("1", "20200101", 0), ("2", "20210101", 1)):
+        for number, (side, view) in enumerate(STANDARD_VIEWS):
+            stored = breast_stored(seed=int(exam) * 10 + number)
+            dated = mammogram(stored, woman="W", exam=exam, side=side, view=view, AcquisitionDate=date)
+            write(dated, source / f"{exam}{side}{view}.dcm")
+            text += f"W,{exam},{side},{view},{bac}\n"
+    cohort = make_cohort(source, tmp_path / "cohort", labels(tmp_path, text))
+    first = first_exams(cohort.views)
+    assert set(first["exam"]) == {"1"} and len(first) == 4
+    assert set(first["bac_view"]) == {0} and set(first["bac_woman"]) == {0}
+    assert cohort.unmatched.empty

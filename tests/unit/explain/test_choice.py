@@ -20,7 +20,7 @@ def test_a_score_at_the_threshold_is_positive(score, label, expected):
 
 def table(network, scores, labels):
     names = [f"v{number}" for number in range(len(scores))]
-    return pd.DataFrame({"network": network, "view_id": names, "bac_view": pd.array(labels, "Int64"), "score": scores})
+    return pd.DataFrame({"network": network, "view_id": names, "bac": pd.array(labels, "Int64"), "score": scores})
 
 
 def test_the_worst_come_first_and_each_view_once():

@@ -156,7 +156,9 @@ def _write_run(folder: Path, views: pd.DataFrame, network: str, weights: str, _:
 
 def _write_pictures(folder: Path, test: pd.DataFrame, runs: list[Run]) -> None:
     predictions = {run.key: read_predictions(run.key.folder(folder / "results" / "test") / "predictions.csv") for run in runs}
-    stacked = pd.concat([table.assign(network=key.network) for key, table in predictions.items()], ignore_index=True)
+    stacked = pd.concat(
+        [table.assign(network=key.network, bac=table["bac_view"]) for key, table in predictions.items()], ignore_index=True
+    )
     chosen = choose_views(stacked, {run.key.network: 0.5 for run in runs}, 2)
     rng = np.random.default_rng(1)
     geometry, rows = [], []
@@ -174,7 +176,7 @@ def _write_pictures(folder: Path, test: pd.DataFrame, runs: list[Run]) -> None:
             rows.append(
                 {
                     "view_id": view.view_id, "network": key.network, "variant": key.variant, "seed": 0,
-                    "bac_view": int(row["bac_view"]), "score": row["score"], "threshold": 0.5,
+                    "unit": "view", "bac": int(row["bac_view"]), "score": row["score"], "threshold": 0.5,
                     "call": call(row["score"], int(row["bac_view"]), 0.5), "because": "; ".join(view.because),
                 }
             )  # fmt: skip
