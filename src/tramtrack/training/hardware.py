@@ -17,7 +17,7 @@ def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
     """The dtype behind "auto", "bfloat16" or "float32".
 
     auto is bfloat16 where the hardware multiplies it faster than float32: CUDA devices that say so, processors with AMX
-    tiles, and AMD's with AVX512_BF16. Intel's AVX512_BF16 without AMX runs bfloat16 at half of float32's rate
+    tiles, and AMD's with AVX512_BF16. Intel's AVX512_BF16 without AMX runs bfloat16 more slowly than float32
     (``make bench NAME=dtype`` prints the ratio), so it gets float32. The answer depends on the hardware alone.
     """
     if wanted == "float32":
