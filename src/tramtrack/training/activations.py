@@ -67,7 +67,7 @@ def compute_activations(
     ``identity`` says what the activations depend on; other activations in the folder are removed. Raises TramtrackError
     where the disk has not the room, with the size that is needed.
     """
-    trunk = model.folded_trunk()
+    trunk = model.fast_trunk(device, dtype)
     shapes = crossing_shapes(model, size, device)
     identity = {**identity, "views": len(views), "shapes": [list(shape) for shape in shapes], "dtype": dtype_name(dtype)}
     if store.read_identity(folder / "manifest.json") != {"schema": store.SCHEMA_VERSION, **identity}:

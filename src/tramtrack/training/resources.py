@@ -41,7 +41,7 @@ def seconds_a_view_uncached(
     labels = (torch.arange(MEASURED_BATCH) % 2).float()
     optimiser = make_optimiser(model, settings)
     steps, forwards = [], []
-    trunk = model.folded_trunk()
+    trunk = model.fast_trunk(device, dtype)
     model.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for _ in range(batches + 1):

@@ -186,8 +186,8 @@ def predict_views(run: Run, protocol: Protocol, files: Sequence[Path], what: str
     """Logits (n,) float32 of prepared views by a finished run; batches are cut at fixed places, so they repeat to the bit."""
     device = choose_device()
     model = rebuild(run, protocol, device)
-    trunk = model.folded_trunk()
     dtype = getattr(torch, run.identity["dtype"])
+    trunk = model.fast_trunk(device, dtype)
     logits = []
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for grey in track(batches(files, TRUNK_BATCH, device), what, -(-len(files) // TRUNK_BATCH)):
