@@ -19,7 +19,7 @@ from tramtrack import sealing
 from tramtrack.network.build import build
 from tramtrack.study import Study
 
-ON_ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ON_TWO_THREADS = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
 RUN = ("--networks", "vgg16", "--weights", "random")
 SAME_BYTES = (
     "runs/vgg16/last-conv+random-weights/seed-0/predictions.csv",
@@ -97,7 +97,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(moment, finished, ing
     shutil.copytree(ingested, study)
     words = [sys.executable, "-m", "tramtrack.cli", "run", str(study), "--protocol", str(tiny_protocol), *RUN]
     process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=ON_ONE_THREAD
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=ON_TWO_THREADS
     )
     deadline = time.monotonic() + 200
     while not any(path.stat().st_size for path in study.glob(moment)):
@@ -118,7 +118,7 @@ def test_ctrl_c_is_one_line_and_loses_nothing(ingested, tiny_protocol, command, 
     shutil.copytree(ingested, study)
     words = [sys.executable, "-m", "tramtrack.cli", "run", str(study), "--protocol", str(tiny_protocol), *RUN]
     process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=ON_ONE_THREAD
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=ON_TWO_THREADS
     )
     while not list(study.glob("prepared/*.png")):
         assert process.poll() is None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -46,3 +50,21 @@ def test_cuda_is_chosen_and_trains(make_classifier, activations_of, examples, tm
 def test_the_processor_is_read_where_linux_tells():
     flags, vendor = hardware._processor()
     assert isinstance(flags, set) and isinstance(vendor, str)
+
+
+A_PRODUCT = """
+import tramtrack.training.hardware
+import torch
+torch.rand(64, 64) @ torch.rand(64, 64)
+"""
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this build of torch has no MKL")
+def test_products_are_summed_in_a_fixed_order():
+    """MKL says of each product in which mode it was computed."""
+    unset = {name: value for name, value in os.environ.items() if name not in ("MKL_CBWR", "MKL_DYNAMIC")}
+    done = subprocess.run(
+        [sys.executable, "-c", A_PRODUCT], env={**unset, "MKL_VERBOSE": "1"}, capture_output=True, text=True, check=True
+    )
+    (product,) = [line for line in done.stdout.splitlines() if "SGEMM(" in line]
+    assert "CNR:AUTO" in product and "Dyn:0" in product
