@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -40,6 +40,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 Weights = Annotated[str, typer.Option("--weights", help="pretrained, or random for a control that is never ranked.")]
 WeightsDir = Annotated[
     Path | None, typer.Option("--weights-dir", help="A folder with weight files, where there is no internet.")
+]
+Cache = Annotated[
+    Literal["auto", "on", "off"],
+    typer.Option("--cache", help="Keep the frozen trunk's activations on disk; auto: where the policy allows it."),
 ]
 Processes = Annotated[int, typer.Option("--processes", min=1, max=256, help="Worker processes.")]
 
@@ -93,10 +97,11 @@ def train(
     protocol: ProtocolName = None,
     weights: Weights = "pretrained",
     weights_dir: WeightsDir = None,
+    cache: Cache = "auto",
 ) -> None:
     """Train networks, once for each seed; goes on where it stopped. The test fold stays sealed."""
     for name in _names(networks):
-        for run in _study(study, protocol).train(name, weights, weights_dir):
+        for run in _study(study, protocol).train(name, weights, weights_dir, cache):
             _say(f"{run.folder}: {run.information['epochs']} epochs, best {run.information['best_epoch']}")
 
 
@@ -131,11 +136,12 @@ def run(
     networks: NetworkNames = None,
     weights: Weights = "pretrained",
     weights_dir: WeightsDir = None,
+    cache: Cache = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Split, prepare, train, evaluate, explain and report; goes on where it stopped."""
     chosen = _study(study, protocol)
-    found = chosen.run(_names(networks), weights=weights, weights_dir=weights_dir)
+    found = chosen.run(_names(networks), weights=weights, weights_dir=weights_dir, cache=cache)
     _show_results(found, as_json)
     if not as_json:
         _say(f"the report is {study / 'report' / 'index.html'}")

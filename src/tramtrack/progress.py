@@ -1,4 +1,4 @@
-"""Progress bars with an estimate of the time left, on standard error; silent where nobody watches."""
+"""Progress bars with an estimate of the time left, silent where nobody watches, and what is said before long work."""
 
 from __future__ import annotations
 
@@ -40,3 +40,8 @@ def track(items: Iterable[Item], what: str, total: int | None = None, done: int 
         for item in items:
             yield item
             advance()
+
+
+def announce(text: str) -> None:
+    """A line on standard error: what a long stage is about to do or to take."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)

@@ -22,6 +22,7 @@ from tramtrack.errors import UsageError
 from tramtrack.protocols import presets
 
 Origin = Literal["paper", "inferred", "unverified", "ours"]
+Policy = Literal["head", "last-conv", "last-block", "full", "equal-slice", "equal-adapter"]
 
 
 def setting(default: Any, description: str, *, origin: Origin = "ours", unit: str = "", **limits: Any) -> Any:
@@ -86,11 +87,30 @@ class Labels(Section):
 class Transfer(Section):
     """What is trained, and what replaces the classifier."""
 
-    policy: Literal["last-conv"] = setting(
+    policy: Policy = setting(
         "last-conv",
-        "everything frozen but the last convolution of the base and the new layers; the BatchNorm after that convolution "
-        "stays frozen too (our reading)",
+        "what is trained beside the new layers: nothing of the base (head), its last convolution (last-conv, the paper's), its "
+        "last block, all of it (full), or the same 36,864 weights in every network: some output channels of the last "
+        "convolution (equal-slice), or a residual bottleneck on the last map (equal-adapter)",
         origin="paper",
+    )
+    batchnorm: Literal["frozen", "adapt", "train"] = setting(
+        "frozen",
+        "BatchNorms of the base: as ImageNet left them (frozen, our reading of the paper), with statistics estimated anew on "
+        "the training fold and then frozen (adapt), or trained like the rest, by the statistics of each batch (train)",
+    )
+    stride: Literal[16, 32] = setting(
+        32,
+        "input pixels to a cell of the last map: 32 leaves every network as it is (VGG's has 16), 16 takes the last stride out "
+        "of the others",
+        unit="pixels",
+    )
+    earliest_share: float = setting(
+        0.1,
+        "policy full: the first layer's share of the convolution's learning rate; between first and last it falls "
+        "geometrically",
+        gt=0,
+        le=1,
     )
     pooling: Literal["average", "maximum", "both"] = setting(
         "average", "how the last feature map becomes a vector: its average, its maximum, or both one after the other"
@@ -101,16 +121,41 @@ class Transfer(Section):
     dropout: float = setting(0.3, "share of units dropped after each new layer in training", ge=0, lt=1)
 
 
+class Augmentation(Section):
+    """How training views are varied; validation and test views never are. Every draw is uniform within its limits."""
+
+    variants: int = setting(
+        0,
+        "drawn variants of each training view, of which an epoch takes one at random; with --cache off each epoch draws a "
+        "fresh one; 0 trains on the views as they are",
+        ge=0,
+        le=100,
+    )
+    rotation: float = setting(5.0, "largest rotation, either way", unit="degrees", ge=0, le=20)
+    shift: float = setting(0.03, "largest shift, either way, as a share of height and width", ge=0, le=0.2)
+    scale: float = setting(0.05, "largest enlargement or reduction, as a share", ge=0, le=0.3)
+    brightness: float = setting(0.05, "largest change of all grey values, as a share of white", ge=0, le=0.3)
+    contrast: float = setting(0.1, "largest stretch or squeeze of grey values about their middle, as a share", ge=0, le=0.5)
+    flip_cc: bool = setting(True, "mirror CC views top to bottom, one in two; MLO views have an upper side and stay")
+    seed: int = setting(16, "seed of the variants that are kept", ge=0)
+
+
 class Training(Section):
     """The one set of hyperparameters for all networks."""
 
     optimiser: Literal["adam", "sgd"] = setting("adam", "Adam, or SGD with momentum 0.9")
     learning_rate: float = setting(1e-3, "step size of the new layers", gt=0)
-    convolution_learning_rate: float = setting(1e-4, "step size of the last convolution", gt=0)
+    convolution_learning_rate: float = setting(1e-4, "step size of what is trained of the base", gt=0)
     weight_decay: float = setting(
         1e-4, "weight decay of all trained weights (decoupled, as in AdamW; with sgd an L2 penalty)", ge=0
     )
     batch_size: int = setting(16, "views a step", unit="views", ge=1)
+    views_at_once: int = setting(
+        4,
+        "where activations are not kept: views whose gradients are computed together; a step adds them up over its batch",
+        unit="views",
+        ge=1,
+    )
     epochs: int = setting(20, "passes over the training views at most", unit="epochs", ge=1)
     patience: int = setting(
         10, "stop after this many epochs without a lower validation loss; 0 never stops early", unit="epochs", ge=0
@@ -159,6 +204,7 @@ class Protocol(Section):
     prepare: Prepare = Prepare()
     labels: Labels = Labels()
     transfer: Transfer = Transfer()
+    augmentation: Augmentation = Augmentation()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     explain: Explain = Explain()

@@ -22,6 +22,7 @@ from tramtrack.results import Results
 from tramtrack.training.record import (
     PRETRAINED,
     RANDOM_WEIGHTS,
+    Keep,
     Run,
     RunKey,
     load_run,
@@ -124,16 +125,21 @@ class Study:
         }
         return prepare_views(rows.to_dict("records"), self.folder / "prepared", self.protocol.prepare, identity, processes)
 
-    def train(self, network: str, weights: str = "pretrained", weights_dir: Path | None = None) -> list[Run]:
+    def train(
+        self, network: str, weights: str = "pretrained", weights_dir: Path | None = None, cache: Keep = "auto"
+    ) -> list[Run]:
         """Train ``network`` once for each seed of the protocol; finished runs are kept. Returns the Runs.
 
-        ``weights``: "pretrained", or "random" for a control that is never ranked. Raises WeightsUnavailable.
+        ``weights``: "pretrained", or "random" for a control that is never ranked. ``cache``: whether the activations of the
+        frozen trunk are kept on disk ("on", "off", or "auto": where the policy allows it). Raises WeightsUnavailable.
         """
         from tramtrack.network.weights import obtain
         from tramtrack.training.run import Fold, train_run
 
         if weights not in ("pretrained", "random"):
             raise UsageError(f"weights {weights}: expected pretrained or random")
+        if cache not in ("auto", "on", "off"):
+            raise UsageError(f"cache {cache}: expected auto, on or off")
         facts(network)
         geometry = self.prepare()
         views = self.views()
@@ -142,14 +148,14 @@ class Study:
             "prepared": store.text_sha256("\n".join(geometry["sha256"])),
         }
         weight_set = obtain(network, weights_dir=weights_dir) if weights == "pretrained" else None
-        variant = variant_name(self.protocol.transfer.policy, PRETRAINED if weight_set else RANDOM_WEIGHTS)
+        variant = variant_name(self.protocol.transfer, PRETRAINED if weight_set else RANDOM_WEIGHTS)
         fold = Fold(views[views["fold"].isin(SCORED)].reset_index(drop=True))
-        cache = self.folder / "cache" / network
+        kept = self.folder / "cache" / network
         runs = []
         for seed in self.protocol.training.seeds:
             key = RunKey(network, variant, seed)
-            runs.append(train_run(key, weight_set, fold, self.protocol, hashes, self.folder / "runs", cache))
-        shutil.rmtree(cache, ignore_errors=True)
+            runs.append(train_run(key, weight_set, fold, self.protocol, hashes, self.folder / "runs", kept, cache))
+        shutil.rmtree(kept, ignore_errors=True)
         return list(runs)
 
     def evaluate(self, networks: Sequence[str] | None = None, *, unseal: bool = False) -> Results:
@@ -245,7 +251,9 @@ class Study:
         cohort = self.cohort
         return write_report(self.folder, self.protocol, cohort, first_exams(cohort.views), self.folds())
 
-    def run(self, networks: Sequence[str], *, weights: str = "pretrained", weights_dir: Path | None = None) -> Results:
+    def run(
+        self, networks: Sequence[str], *, weights: str = "pretrained", weights_dir: Path | None = None, cache: Keep = "auto"
+    ) -> Results:
         """Everything from the split to the report; goes on where it stopped. The test fold is scored once, at the end.
 
         A network whose weights cannot be had, or whose loss diverges, is left out with the reason; the others go on.
@@ -259,7 +267,7 @@ class Study:
         left_out: dict[str, str] = {}
         for name in dict.fromkeys(networks):
             try:
-                self.train(name, weights, weights_dir)
+                self.train(name, weights, weights_dir, cache)
             except (WeightsUnavailable, Diverged) as error:
                 left_out[name] = str(error).removeprefix(f"{facts(name).title}: ")
         store.write_json(self.folder / "runs" / "left_out.json", left_out)

@@ -86,7 +86,7 @@ def test_a_second_run_does_nothing_again(finished, command):
     "moment",
     [
         "prepared/prepared.jsonl",
-        "cache/vgg16/done.jsonl",
+        "cache/vgg16/activations/done.jsonl",
         "runs/*/*/*/checkpoint.safetensors",
         "results/test/*/*/*/predictions.csv",
     ],

@@ -21,9 +21,9 @@ def grad_cam_plus_plus(model: Classifier, grey: Tensor) -> tuple[Tensor, Tensor]
     """
     model.eval()
     with torch.no_grad():
-        features = model.backbone.cam_map(model.trunk(grey), model.boundary)
+        features = model.cam_map(model.trunk(grey))
     features = features.float().requires_grad_(True)
-    logits = model.head(model.backbone.finish(features))
+    logits = model.score(features)
     (gradients,) = torch.autograd.grad(logits.sum(), features)
     return combine(features.detach(), gradients), logits.detach()
 

@@ -19,6 +19,9 @@ from tramtrack.network.registry import NETWORKS, Convention, NetworkFacts
 
 State = tuple[Tensor, ...]
 
+END = "end"
+"""The boundary behind the last step: the whole base lies before it."""
+
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # blue, green, red
 _TORCH_MEAN = (0.485, 0.456, 0.406)
 _TORCH_STD = (0.229, 0.224, 0.225)
@@ -37,17 +40,21 @@ class Backbone(nn.Module):
     """The convolutional base of a network, without classifier.
 
     ``boundary`` names the step that holds the base's last convolution (and its normalisation and activation, if they follow
-    at once), ``cam_step`` the step whose output is the class activation map.
+    at once), ``last_block`` the step with which the last block of Keras's names begins, ``cam_step`` the step whose output is
+    the class activation map.
     """
 
-    def __init__(self, name: str, steps: Sequence[tuple[str, nn.Module]], boundary: str, cam_step: str) -> None:
+    def __init__(
+        self, name: str, steps: Sequence[tuple[str, nn.Module]], *, boundary: str, last_block: str, cam_step: str
+    ) -> None:
         super().__init__()
         self.facts: NetworkFacts = NETWORKS[name]
         self.steps = nn.ModuleDict(dict(steps))
         self.boundary = boundary
+        self.last_block = last_block
         self.cam_step = cam_step
-        for step in (boundary, cam_step):
-            self._index(step)
+        for step in (boundary, last_block, cam_step):
+            self.index(step)
 
     @property
     def name(self) -> str:
@@ -65,16 +72,17 @@ class Backbone(nn.Module):
 
     def trunk(self, x: Tensor, boundary: str | None = None) -> State:
         """Every tensor that enters step ``boundary`` (the network's own boundary if None), from an input (N, 3, H, W)."""
-        return self._run((x,), 0, self._index(boundary or self.boundary))
+        return self._run((x,), 0, self.index(boundary or self.boundary))
 
     def tail(self, state: State, boundary: str | None = None, until: str | None = None) -> Tensor:
         """From the tensors that enter step ``boundary`` to the output of step ``until`` inclusive (the last step if None).
 
-        ``tail(trunk(x, b), b)`` is ``forward(x)``, bit for bit on the same batch.
+        ``tail(trunk(x, b), b)`` is ``forward(x)``, bit for bit on the same batch. A boundary right behind ``until`` gives the
+        first tensor as it is.
         """
-        first = self._index(boundary or self.boundary)
-        last = len(self.steps) - 1 if until is None else self._index(until)
-        if last < first:
+        first = self.index(boundary or self.boundary)
+        last = len(self.steps) - 1 if until is None else self.index(until)
+        if last < first - 1:
             raise UsageError(f"{self.name}: step {until} comes before the boundary {boundary or self.boundary}")
         return self._run(state, first, last + 1)[0]
 
@@ -84,7 +92,12 @@ class Backbone(nn.Module):
 
     def finish(self, cam_map: Tensor) -> Tensor:
         """The last feature map from the class activation map: the steps behind ``cam_step`` (only the VGGs have any)."""
-        return self._run((cam_map,), self._index(self.cam_step) + 1, len(self.steps))[0]
+        return self._run((cam_map,), self.index(self.cam_step) + 1, len(self.steps))[0]
+
+    def after(self, step: str) -> str:
+        """The boundary right behind ``step``: the next step's name, or END."""
+        following = self.index(step) + 1
+        return END if following == len(self.steps) else self.step_names[following]
 
     def prepare_input(self, grey: Tensor) -> Tensor:
         """16-bit grey (N, 1, H, W), values 0 to 65535, to (N, 3, H, W) in the network's convention, dtype and device.
@@ -100,9 +113,9 @@ class Backbone(nn.Module):
         coloured = to_convention(scaled, self.facts.input_convention)
         return coloured.to(dtype=parameter.dtype, memory_format=torch.channels_last)
 
-    def last_conv_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the base's last convolution, which the study trains; its BatchNorm is not among them."""
-        return list(self.keras_modules()[self.facts.last_conv].parameters())
+    def last_conv(self) -> nn.Module:
+        """The base's last convolution, which the study trains; its BatchNorm is not part of it."""
+        return self.keras_modules()[self.facts.last_conv]
 
     def keras_modules(self) -> dict[str, nn.Module]:
         """Every layer with weights by its Keras name, in the order of Keras's ``model.layers``."""
@@ -112,9 +125,10 @@ class Backbone(nn.Module):
         """Every layer with weights as Keras sees it, in the order of Keras's ``model.layers``."""
         return tuple(_describe(name, module) for name, module in _leaves(self.steps))
 
-    def _index(self, step: str) -> int:
+    def index(self, step: str) -> int:
+        """The place of ``step`` among the steps; that of END is their number. Raises UsageError."""
         try:
-            return self.step_names.index(step)
+            return (*self.step_names, END).index(step)
         except ValueError:
             raise UsageError(f"{self.name}: no step {step}; the steps are {', '.join(self.step_names)}") from None
 

@@ -39,7 +39,8 @@ def densenet(name: str) -> Backbone:
             steps.append((f"pool{stage}", _transition(f"pool{stage}", channels)))
             channels //= 2
     steps.append(("relu", Chain(bn=_norm(channels), relu=Relu())))
-    return Backbone(name, steps, boundary=f"conv5_block{counts[-1]}_2_conv", cam_step="relu")
+    last = f"conv5_block{counts[-1]}"
+    return Backbone(name, steps, boundary=f"{last}_2_conv", last_block=f"{last}_1_conv", cam_step="relu")
 
 
 def _norm(channels: int) -> BatchNorm:

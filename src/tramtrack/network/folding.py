@@ -17,15 +17,15 @@ from tramtrack.network.layers import BatchNorm, Chain, SeparableConv
 
 
 @torch.no_grad()
-def fold_batchnorm(backbone: Backbone) -> Backbone:
+def fold_batchnorm(backbone: Backbone, boundary: str | None = None) -> Backbone:
     """A copy of ``backbone`` for running its trunk: each BatchNorm that follows a convolution there is folded into it.
 
-    Only steps before ``backbone.boundary`` change, so the tail is still the one that is trained. A BatchNorm that stands
-    before an activation and a convolution (DenseNet's and ResNetV2's first of a block) stays. The copy is in inference mode;
-    the original is untouched. Equal to the original's inference but for rounding, in any dtype.
+    Only steps before ``boundary`` (the network's own if None) change, so the tail is still the one that is trained. A
+    BatchNorm that stands before an activation and a convolution (DenseNet's and ResNetV2's first of a block) stays. The copy
+    is in inference mode; the original is untouched. Equal to the original's inference but for rounding, in any dtype.
     """
     folded = copy.deepcopy(backbone).eval()
-    for name in folded.step_names[: folded.step_names.index(folded.boundary)]:
+    for name in folded.step_names[: folded.index(boundary or folded.boundary)]:
         for module in folded.steps[name].modules():
             if isinstance(module, Chain):
                 _fold_chain(module)

@@ -86,10 +86,12 @@ class BatchNorm(nn.BatchNorm2d):
         kept = variance * (1 - self.momentum)
         if x.device.type == "cpu":  # torch's channels_last kernel is three times less exact over 152 layers
             x = x.contiguous()
-        y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
+        new_mean, new_variance = mean.clone(), variance.clone()  # autograd keeps these; the buffers move on
+        y = F.batch_norm(x, new_mean, new_variance, self.weight, self.bias, True, self.momentum, self.eps)
         count = x.numel() / x.shape[1]
         with torch.no_grad():
-            variance.sub_((variance - kept) / count)
+            mean.copy_(new_mean)
+            variance.copy_(new_variance - (new_variance - kept) / count)
         return y
 
 

@@ -35,7 +35,7 @@ def mobilenet() -> Backbone:
         name = f"conv_pw_{number}"
         steps.append((name, _v1_layer(name, Conv(inputs, outputs, 1), outputs)))
         inputs = outputs
-    return Backbone("mobilenet", steps, boundary="conv_pw_13", cam_step="conv_pw_13")
+    return Backbone("mobilenet", steps, boundary="conv_pw_13", last_block="conv_dw_13", cam_step="conv_pw_13")
 
 
 def mobilenetv2() -> Backbone:
@@ -49,7 +49,7 @@ def mobilenetv2() -> Backbone:
         steps.append((prefix, InvertedResidual(prefix, inputs, outputs, stride, expansion)))
         inputs = outputs
     steps.append(("Conv_1", Chain(**last)))
-    return Backbone("mobilenetv2", steps, boundary="Conv_1", cam_step="Conv_1")
+    return Backbone("mobilenetv2", steps, boundary="Conv_1", last_block="block_16", cam_step="Conv_1")
 
 
 class InvertedResidual(nn.Module):

@@ -36,7 +36,7 @@ def resnet_v2(name: str) -> Backbone:
                 steps.append((prefix, Both(block, join)))
             inputs = 4 * filters
     steps.append(("post_relu", Chain(post_bn=_norm(inputs), post_relu=Relu())))
-    return Backbone(name, steps, boundary="conv5_block3_3_conv", cam_step="post_relu")
+    return Backbone(name, steps, boundary="conv5_block3_3_conv", last_block="conv5_block3_2_conv", cam_step="post_relu")
 
 
 def _norm(channels: int) -> BatchNorm:

@@ -21,4 +21,4 @@ def vgg(name: str) -> Backbone:
             steps.append((step, Chain(**{step: Conv(inputs, channels, 3, bias=True), "relu": Relu()})))
             inputs = channels
         steps.append((f"block{block}_pool", Chain(pool=nn.MaxPool2d(2))))
-    return Backbone(name, steps, boundary=step, cam_step=step)
+    return Backbone(name, steps, boundary=step, last_block="block5_conv1", cam_step=step)

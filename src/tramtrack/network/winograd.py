@@ -28,12 +28,12 @@ BYTES_AT_ONCE = 32 << 20
 """Transformed tiles held at a time: enough for large matrix products, and no more memory on larger images."""
 
 
-def use_winograd(backbone: Backbone) -> Backbone:
+def use_winograd(backbone: Backbone, boundary: str | None = None) -> Backbone:
     """Change a backbone in place: the wide 3x3 convolutions of its trunk become Winograd's; returns it.
 
-    For float32 on a CPU, without gradients. Only steps before ``backbone.boundary`` change.
+    For float32 on a CPU, without gradients. Only steps before ``boundary`` (the network's own if None) change.
     """
-    for name in backbone.step_names[: backbone.step_names.index(backbone.boundary)]:
+    for name in backbone.step_names[: backbone.index(boundary or backbone.boundary)]:
         for parent in list(backbone.steps[name].modules()):
             for child, layer in list(parent.named_children()):
                 if isinstance(layer, Conv) and layer.out_channels >= FEWEST_OUTPUTS and _is_plain(layer):

@@ -22,7 +22,7 @@ def xception() -> Backbone:
         ("block14_sepconv1", _plain("block14_sepconv1", SeparableConv(1024, 1536), 1536)),
         ("block14_sepconv2", _plain("block14_sepconv2", SeparableConv(1536, 2048), 2048)),
     ]
-    return Backbone("xception", steps, boundary="block14_sepconv2", cam_step="block14_sepconv2")
+    return Backbone("xception", steps, boundary="block14_sepconv2", last_block="block14_sepconv1", cam_step="block14_sepconv2")
 
 
 def _norm(channels: int) -> BatchNorm:

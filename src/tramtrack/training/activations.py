@@ -18,7 +18,8 @@ from torch import Tensor
 
 from tramtrack import store
 from tramtrack.errors import TramtrackError
-from tramtrack.progress import track
+from tramtrack.progress import announce, track
+from tramtrack.training.augment import Draw, vary
 from tramtrack.training.hardware import dtype_name
 from tramtrack.training.loader import batches
 from tramtrack.training.transfer import Classifier, State
@@ -57,6 +58,7 @@ def compute_activations(
     folder: Path,
     identity: Mapping[str, Any],
     *,
+    draws: Sequence[Draw | None] | None = None,
     size: tuple[int, int],
     dtype: torch.dtype,
     device: torch.device,
@@ -64,8 +66,9 @@ def compute_activations(
 ) -> Activations:
     """Run the trunk over ``views`` (prepared files) into ``folder``, or go on where an earlier pass stopped.
 
-    ``identity`` says what the activations depend on; other activations in the folder are removed. Raises TramtrackError
-    where the disk has not the room, with the size that is needed.
+    ``draws`` says of each view how it is varied first; the same file may stand there several times. ``identity`` says what the
+    activations depend on; other activations in the folder are removed. Raises TramtrackError where the disk has not the room,
+    with the size that is needed.
     """
     trunk = model.fast_trunk(device, dtype)
     shapes = crossing_shapes(model, size, device)
@@ -76,6 +79,7 @@ def compute_activations(
     files = [folder / f"crossing-{number}.bin" for number in range(len(shapes))]
     if not files[0].exists():
         folder.mkdir(parents=True, exist_ok=True)
+        announce(f"{what} of {len(views)} views take {needed / 1e9:.2f} GB in {folder}, removed after the last seed")
         _require_room(folder, needed)
         store.write_manifest(folder / "manifest.json", identity, {"bytes": needed})
         for file, shape in zip(files, shapes, strict=True):
@@ -91,11 +95,11 @@ def compute_activations(
     with (
         journal.appending() as append,
         torch.inference_mode(),
-        torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+        torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2),
     ):
         for number, grey in enumerate(track(batches(views, TRUNK_BATCH, device, done), what, total, done), start=done):
-            state = trunk(grey)
             start = number * TRUNK_BATCH
+            state = trunk(vary(grey, draws[start : start + len(grey)]) if draws else grey)
             for tensor, crossing in zip(tensors, state, strict=True):
                 tensor[start : start + len(grey)] = crossing.permute(0, 2, 3, 1).to("cpu", dtype)
             append({"batch": number})
@@ -107,5 +111,5 @@ def _require_room(folder: Path, needed: int) -> None:
     if needed > 0.95 * free:
         raise TramtrackError(
             f"{folder}: the activations of this network need {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free; "
-            "make room, or use a smaller input size"
+            "make room, use a smaller input size, or do without them (--cache off)"
         )

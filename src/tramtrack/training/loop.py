@@ -1,4 +1,4 @@
-"""The training loop: the trained tail over kept activations, an epoch at a time, from the first line to the last."""
+"""The training loop: the trained tail over what enters it, an epoch at a time, from the first line to the last."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from torch import Tensor
 from tramtrack import store
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Training
-from tramtrack.training.activations import Activations
 from tramtrack.training.record import Epoch
+from tramtrack.training.states import States
 from tramtrack.training.transfer import Classifier
 
 
@@ -41,7 +41,7 @@ class Examples:
 
 def train(
     model: Classifier,
-    activations: Activations,
+    states: States,
     training: Examples,
     validation: Examples,
     settings: Training,
@@ -69,44 +69,45 @@ def train(
         model.train()
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(draw(seed, epoch, 1))  # dropout draws from the global generator, which is put back
-            for number, chosen in enumerate(order.split(settings.batch_size)):
-                labels = training.labels[chosen]
-                state = activations.batch(training.positions[chosen], device)
-                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                    logits = model(state)
-                loss = weighted_loss(logits, labels.to(device), weight_of)
-                if not torch.isfinite(loss):
-                    raise Diverged(f"the loss is {loss.item()} in epoch {epoch}, batch {number + 1}; try a lower learning rate")
+            steps = [chosen.split(states.at_once) for chosen in order.split(settings.batch_size)]
+            coming = states.stream([training.positions[part] for step in steps for part in step], epoch)
+            for number, step in enumerate(steps, start=1):
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                views = sum(map(len, step))
+                for part in step:  # gradients add up over the parts of a step
+                    state = next(coming)
+                    with torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2):
+                        logits = model(state)
+                    loss = weighted_loss(logits, training.labels[part].to(device), weight_of)
+                    if not torch.isfinite(loss):
+                        raise Diverged(f"the loss is {loss.item()} in epoch {epoch}, batch {number}; try a lower learning rate")
+                    (loss * (len(part) / views)).backward()
+                    total += loss.item() * len(part)
                 optimiser.step()
-                total += loss.item() * len(chosen)
         seconds = time.perf_counter() - started
-        logits = predict(model, activations, validation.positions, settings.batch_size, dtype=dtype, device=device)
-        validation_loss = float(weighted_loss(torch.from_numpy(logits), validation.labels, weight_of))
+        logits_now = predict(model, states, validation.positions, dtype=dtype, device=device)
+        validation_loss = float(weighted_loss(torch.from_numpy(logits_now), validation.labels, weight_of))
         if not math.isfinite(validation_loss):
             raise Diverged(f"the validation loss is {validation_loss} after epoch {epoch}; try a lower learning rate")
         history.append(Epoch(epoch, total / len(training), validation_loss, seconds))
         if settings.keep == "last" or best_epoch(history) == epoch:
-            best = {name: parameter.detach().clone() for name, parameter in model.trained()}
+            best = {name: tensor.clone() for name, tensor in model.changing().items()}
         save_checkpoint(checkpoint, model, optimiser, best, history)
         on_epoch(history[-1])
     with torch.no_grad():
-        for name, parameter in model.trained():
-            parameter.copy_(best[name])
+        for name, tensor in model.changing().items():
+            tensor.copy_(best[name])
     model.eval()
     return history
 
 
-def predict(
-    model: Classifier, activations: Activations, positions: Tensor, batch_size: int, *, dtype: torch.dtype, device: torch.device
-) -> np.ndarray:
+def predict(model: Classifier, states: States, positions: Tensor, *, dtype: torch.dtype, device: torch.device) -> np.ndarray:
     """Logits of the views at ``positions`` (n,), float32 (n,), in inference mode."""
     model.eval()
     logits = []
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        for chosen in positions.split(batch_size):
-            logits.append(model(activations.batch(chosen, device)).float().cpu())
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2):
+        for state in states.stream(positions.split(states.at_once), None):
+            logits.append(model(state).float().cpu())
     return torch.cat(logits).numpy() if logits else np.zeros(0, dtype=np.float32)
 
 
@@ -128,16 +129,23 @@ def weighted_loss(logits: Tensor, labels: Tensor, weights: tuple[float, float]) 
 
 
 def make_optimiser(model: Classifier, settings: Training) -> torch.optim.Optimizer:
-    """AdamW, or SGD with momentum 0.9; the last convolution steps at its own rate."""
-    convolution = [p for name, p in model.trained() if name.startswith("backbone.")]
-    head = [p for name, p in model.trained() if not name.startswith("backbone.")]
+    """AdamW, or SGD with momentum 0.9; what is trained of the base steps at its own rate, new layers at theirs."""
     groups: list[dict[str, Any]] = [
-        {"params": convolution, "lr": settings.convolution_learning_rate},
-        {"params": head, "lr": settings.learning_rate},
+        {"params": [parameter for _, parameter in members], "lr": rate}
+        for rate, members in parameters_by_rate(model, settings).items()
     ]
     if settings.optimiser == "adam":
         return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     return torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay)
+
+
+def parameters_by_rate(model: Classifier, settings: Training) -> dict[float, list[tuple[str, torch.nn.Parameter]]]:
+    """The trained parameters by name under their learning rate, in a fixed order: the base first."""
+    rates: dict[float, list[tuple[str, torch.nn.Parameter]]] = {}
+    for name, parameter in sorted(model.trained(), key=lambda item: not item[0].startswith("backbone.")):
+        of_base = settings.convolution_learning_rate * model.learning_rate_share(name) if name.startswith("backbone.") else None
+        rates.setdefault(settings.learning_rate if of_base is None else of_base, []).append((name, parameter))
+    return rates
 
 
 def best_epoch(history: list[Epoch]) -> int:
@@ -154,8 +162,8 @@ def save_checkpoint(
     path: Path, model: Classifier, optimiser: torch.optim.Optimizer, best: dict[str, Tensor], history: list[Epoch]
 ) -> None:
     """Weights now, weights at their best, the optimiser's state and the history, in one safetensors file, atomically."""
-    names = [name for name, _ in _in_optimiser_order(model)]
-    tensors = {f"now.{name}": parameter.detach().cpu() for name, parameter in model.trained()}
+    names = _in_optimiser_order(model, optimiser)
+    tensors = {f"now.{name}": tensor.cpu() for name, tensor in model.changing().items()}
     tensors |= {f"best.{name}": tensor.cpu() for name, tensor in best.items()}
     for number, values in optimiser.state_dict()["state"].items():
         for key, value in values.items():
@@ -174,22 +182,23 @@ def load_checkpoint(path: Path, model: Classifier, optimiser: torch.optim.Optimi
     with safetensors.safe_open(path, "pt") as opened:
         history = [Epoch(**row) for row in json.loads(opened.metadata()["history"])]
     with torch.no_grad():
-        for name, parameter in model.trained():
-            parameter.copy_(tensors[f"now.{name}"])
+        for name, tensor in model.changing().items():
+            tensor.copy_(tensors[f"now.{name}"])
+    parameters = dict(model.trained())
     state: dict[int, dict[str, Tensor]] = {}
-    for number, (name, parameter) in enumerate(_in_optimiser_order(model)):
+    for number, name in enumerate(_in_optimiser_order(model, optimiser)):
         found = {
             key.split(".", 2)[1]: value
             for key, value in tensors.items()
             if key.startswith("optimiser.") and key.split(".", 2)[2] == name
         }
-        state[number] = {key: value if key == "step" else value.to(parameter.device) for key, value in found.items()}
+        device = parameters[name].device
+        state[number] = {key: value if key == "step" else value.to(device) for key, value in found.items()}
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return history, {name: tensors[f"best.{name}"].to(parameter.device) for name, parameter in model.trained()}
+    return history, {name: tensors[f"best.{name}"].to(tensor.device) for name, tensor in model.changing().items()}
 
 
-def _in_optimiser_order(model: Classifier) -> list[tuple[str, torch.nn.Parameter]]:
-    trained = list(model.trained())
-    return [item for item in trained if item[0].startswith("backbone.")] + [
-        item for item in trained if not item[0].startswith("backbone.")
-    ]
+def _in_optimiser_order(model: Classifier, optimiser: torch.optim.Optimizer) -> list[str]:
+    """The names of the optimiser's parameters in the order in which it numbers them."""
+    names = {id(parameter): name for name, parameter in model.trained()}
+    return [names[id(parameter)] for group in optimiser.param_groups for parameter in group["params"]]

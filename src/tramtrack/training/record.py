@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.protocol import Transfer
+
+Keep = Literal["auto", "on", "off"]
+"""Whether the activations of a frozen trunk are kept on disk while its runs need them; auto: where the policy allows it."""
 
 RANDOM_WEIGHTS = "random weights"
 PRETRAINED = "pretrained"
@@ -45,9 +49,16 @@ class RunKey:
         return runs / self.network / self.variant / f"seed-{self.seed}"
 
 
-def variant_name(policy: str, weights: str) -> str:
-    """The variant's folder name; random weights stand in it, so that no path hides them."""
-    return policy if weights == PRETRAINED else f"{policy}+random-weights"
+def variant_name(transfer: Transfer, weights: str) -> str:
+    """The variant's folder name: the policy and whatever is not the study's; random weights stand in it, so no path hides them.
+
+    Such as last-conv, or equal-slice+batchnorm-adapt+stride-16+random-weights.
+    """
+    parts: list[str] = [transfer.policy]
+    parts += [f"batchnorm-{transfer.batchnorm}"] if transfer.batchnorm != "frozen" else []
+    parts += ["stride-16"] if transfer.stride == 16 else []
+    parts += ["random-weights"] if weights != PRETRAINED else []
+    return "+".join(parts)
 
 
 @dataclass(frozen=True)

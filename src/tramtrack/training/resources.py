@@ -13,19 +13,24 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tramtrack.network.build import skeleton
+from tramtrack.network.stride import refine
 from tramtrack.protocol import Training
 from tramtrack.training.loop import make_optimiser, weighted_loss
 from tramtrack.training.transfer import Classifier
 
-MEASURED_BATCH = 8
+MEASURED_BATCH = 4
 """Views in the batches on which a network's speed is measured."""
 
 
-def multiply_adds(network: str, size: tuple[int, int]) -> int:
-    """Multiply-adds of one forward pass of the base at (height, width): convolutions only, counted by torch on no data."""
+def multiply_adds(network: str, size: tuple[int, int], stride: int = 32) -> int:
+    """Multiply-adds of one forward pass of the base at (height, width): convolutions only, counted by torch on no data.
+
+    ``stride`` 16 counts the variant that `refine` makes.
+    """
     counter = FlopCounterMode(display=False)
+    base = skeleton(network).eval()
     with counter, torch.device("meta"):
-        skeleton(network).eval()(torch.empty((1, 3, *size)))
+        (refine(base) if stride == 16 else base)(torch.empty((1, 3, *size)))
     return int(counter.get_total_flops()) // 2
 
 
@@ -36,18 +41,19 @@ def seconds_a_view_uncached(
 
     The best of a few batches of random grey values after one to warm up; the model's weights are left as they were.
     """
-    before = {name: parameter.detach().clone() for name, parameter in model.trained()}
+    before = {name: tensor.clone() for name, tensor in model.changing().items()}
     grey = torch.randint(0, 65536, (MEASURED_BATCH, 1, *size), generator=torch.Generator().manual_seed(0)).float().to(device)
     labels = (torch.arange(MEASURED_BATCH) % 2).float()
     optimiser = make_optimiser(model, settings)
     steps, forwards = [], []
-    trunk = model.fast_trunk(device, dtype)
+    changes = bool(model.trunk_changes)
+    trunk = model.trunk if changes else model.fast_trunk(device, dtype)
     model.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for _ in range(batches + 1):
             started = time.perf_counter()
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                with torch.no_grad():
+            with torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2):
+                with torch.set_grad_enabled(changes):
                     state = trunk(grey)
                 logits = model(state)
             _wait(device)
@@ -58,8 +64,8 @@ def seconds_a_view_uncached(
             _wait(device)
             steps.append(time.perf_counter() - started)
     with torch.no_grad():
-        for name, parameter in model.trained():
-            parameter.copy_(before[name])
+        for name, tensor in model.changing().items():
+            tensor.copy_(before[name])
     model.eval()
     return min(steps[1:]) / MEASURED_BATCH, min(forwards[1:]) / MEASURED_BATCH
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,17 +17,21 @@ import safetensors.torch
 import torch
 
 from tramtrack import store
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network.build import build
+from tramtrack.network.registry import facts
 from tramtrack.network.weights import WeightSet, load
-from tramtrack.progress import progress_bar, track
+from tramtrack.progress import announce, progress_bar, track
 from tramtrack.protocol import Protocol
-from tramtrack.training.activations import TRUNK_BATCH, Activations, compute_activations
+from tramtrack.training.activations import TRUNK_BATCH, compute_activations
+from tramtrack.training.adapt import adapt_batchnorms
+from tramtrack.training.augment import Draw, draw
 from tramtrack.training.hardware import choose_device, describe, dtype_name, resolve_dtype
 from tramtrack.training.loader import batches
 from tramtrack.training.loop import Examples, best_epoch, class_weights, predict, train
-from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Epoch, Run, RunKey, load_run, write_predictions
+from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Epoch, Keep, Run, RunKey, load_run, write_predictions
 from tramtrack.training.resources import multiply_adds, seconds_a_view_uncached, watch_memory
+from tramtrack.training.states import Kept, Recomputed, States
 from tramtrack.training.transfer import Classifier
 
 
@@ -45,8 +51,15 @@ class Fold:
         return Examples(torch.from_numpy(np.flatnonzero(chosen.to_numpy())), labels)
 
 
-def run_identity(key: RunKey, weights: WeightSet | None, protocol: Protocol, hashes: Mapping[str, str]) -> dict[str, Any]:
-    """What decides a run's result; compared on resume. ``hashes`` are those of the cohort's folds and prepared views."""
+def run_identity(
+    key: RunKey, weights: WeightSet | None, protocol: Protocol, hashes: Mapping[str, str], keeps: bool
+) -> dict[str, Any]:
+    """What decides a run's result; compared on resume. ``hashes`` are those of the cohort's folds and prepared views.
+
+    Whether activations are kept changes a result by rounding only, unless views are varied: then it decides which variants
+    there are.
+    """
+    variants = protocol.augmentation.variants
     return {
         "network": key.network,
         "variant": key.variant,
@@ -56,19 +69,33 @@ def run_identity(key: RunKey, weights: WeightSet | None, protocol: Protocol, has
         "weights": PRETRAINED if weights else RANDOM_WEIGHTS,
         "weights_source": weights.source if weights else f"Glorot initialisation, seed {key.seed}",
         "weights_sha256": weights.sha256 if weights else "",
+        "variants": (f"{variants} kept" if keeps else "fresh every epoch") if variants else "none",
         **hashes,
     }
 
 
 def train_run(
-    key: RunKey, weights: WeightSet | None, fold: Fold, protocol: Protocol, hashes: Mapping[str, str], runs: Path, cache: Path
+    key: RunKey,
+    weights: WeightSet | None,
+    fold: Fold,
+    protocol: Protocol,
+    hashes: Mapping[str, str],
+    runs: Path,
+    cache: Path,
+    keep: Keep = "auto",
 ) -> Run:
     """Train one run into its folder, or go on with it; a finished run of the same identity is returned as it is.
 
-    Raises IdentityMismatch naming the field where the folder holds another run, Diverged where the loss is no number.
+    ``keep`` says whether activations are kept in ``cache``: "on", "off", or "auto" (where the policy allows it). Raises
+    IdentityMismatch naming the field where the folder holds another run, UsageError where activations cannot be kept but are
+    asked for, Diverged where the loss is no number.
     """
     folder = key.folder(runs)
-    identity = run_identity(key, weights, protocol, hashes)
+    device = choose_device()
+    dtype = resolve_dtype(protocol.training.dtype, device)
+    model = _placed(make_classifier(key, weights, protocol), device)
+    keeps = _keeps(model, keep)
+    identity = run_identity(key, weights, protocol, hashes, keeps)
     advice = "use another study folder, or remove this run's folder to train it again"
     if store.require_same_identity(folder / "run.json", identity, advice):
         return _finished(folder)
@@ -77,21 +104,20 @@ def train_run(
     class_weights(fold.examples("training").labels, protocol.training.class_weighting)  # refuses one class before any work
     if not len(fold.examples("validation")):
         raise TramtrackError(f"{folder}: no validation view has a label to train against; label some, or let them inherit")
-    device = choose_device()
-    dtype = resolve_dtype(protocol.training.dtype, device)
     size = (protocol.prepare.height, protocol.prepare.width)
+    counts = model.counts()
+    announce(
+        f"{facts(key.network).title}, {key.variant}, seed {key.seed}: trains {counts['base_trained']:,} of {counts['base']:,} "
+        f"weights of the base, and {counts['head']:,} of the new layers"
+    )
     started = time.perf_counter()
     with watch_memory() as peak:
-        generator = torch.Generator().manual_seed(key.seed)
-        backbone = build(key.network, generator)
-        if weights:
-            load(backbone, weights)
-        model = _placed(Classifier(backbone, protocol.transfer, generator), device)
-        activations = _activations(model, fold, identity, cache, size, dtype, device)
+        if protocol.transfer.batchnorm == "adapt":
+            _adapt(model, fold, identity, protocol, cache, dtype, device)
+        states = _states(model, fold, identity, protocol, cache, keeps=keeps, dtype=dtype, device=device)
         trunk_seconds = time.perf_counter() - started
-        history = _train(model, activations, fold, protocol, key, folder, dtype, device)
-        everything = torch.arange(len(fold.table))
-        logits = predict(model, activations, everything, protocol.training.batch_size, dtype=dtype, device=device)
+        history = _train(model, states, fold, protocol, key, folder, dtype, device)
+        logits = predict(model, states, torch.arange(len(fold.table)), dtype=dtype, device=device)
         step, forward = seconds_a_view_uncached(model, size, protocol.training, dtype=dtype, device=device)
     store.write_csv(folder / "history.csv", pd.DataFrame([asdict(epoch) for epoch in history]))
     write_predictions(folder / "predictions.csv", fold.table, logits)
@@ -102,13 +128,14 @@ def train_run(
         "weights_file_sha256": store.file_sha256(weights_file),
         "weights_licence": weights.licence if weights else "",
         "weights_trained_on": weights.trained_on if weights else RANDOM_WEIGHTS,
-        "parameters": model.counts(),
-        "multiply_adds": multiply_adds(key.network, size),
+        "parameters": counts,
+        "multiply_adds": multiply_adds(key.network, size, protocol.transfer.stride),
         "best_epoch": best_epoch(history),
         "epochs": len(history),
         "training_views": training_views,
+        "activations": "kept" if keeps else "computed anew in every epoch",
         "seconds_an_epoch_uncached": step * training_views,
-        "seconds_an_epoch_cached": float(np.median([epoch.seconds for epoch in history])),
+        "seconds_an_epoch_cached": float(np.median([epoch.seconds for epoch in history])) if keeps else None,
         "seconds_trunk": trunk_seconds,
         "milliseconds_a_view": 1000 * forward,
         "peak_memory_mb": peak.bytes / 2**20,
@@ -121,33 +148,108 @@ def train_run(
     return _finished(folder)
 
 
-def _activations(
-    model: Classifier,
-    fold: Fold,
-    identity: Mapping[str, Any],
-    cache: Path,
-    size: tuple[int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Activations:
-    """The kept activations of this run's views; their identity is all that they depend on."""
-    depends_on = {
+def make_classifier(key: RunKey, weights: WeightSet | None, protocol: Protocol) -> Classifier:
+    """The network as a run begins with it, on the CPU: pretrained or drawn by the run's seed, with a new head."""
+    generator = torch.Generator().manual_seed(key.seed)
+    backbone = build(key.network, generator)
+    if weights:
+        load(backbone, weights)
+    return Classifier(backbone, protocol.transfer, generator)
+
+
+def _keeps(model: Classifier, keep: Keep) -> bool:
+    """Whether activations are kept. Raises UsageError where they are asked for and cannot be."""
+    if keep == "on" and model.trunk_changes:
+        raise UsageError(f"--cache on: activations cannot be kept, because {model.trunk_changes}; use --cache off or auto")
+    if keep == "auto" and model.trunk_changes:
+        announce(f"{model.backbone.facts.title}: no activations are kept, because {model.trunk_changes}")
+    return keep != "off" and not model.trunk_changes
+
+
+def _depends_on(model: Classifier, identity: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
+    """What the trunk's activations of an image depend on, but for the statistics of adapted BatchNorms."""
+    return {
         "network": identity["network"],
         "weights": identity["weights_sha256"] or identity["weights_source"],
         "boundary": model.boundary,
-        "batchnorm": "frozen",
+        "stride": protocol.transfer.stride,
+        "batchnorm": protocol.transfer.batchnorm,
         "prepared": identity["prepared"],
-        "views": store.text_sha256("\n".join(fold.table["view_id"])),
-        "size": list(size),
+        "size": [protocol.prepare.height, protocol.prepare.width],
+        "dtype": identity["dtype"],
     }
-    what = f"{identity['network']}: activations"
-    files = list(fold.table["file"])
-    return compute_activations(model, files, cache, depends_on, size=size, dtype=dtype, device=device, what=what)
+
+
+def _adapt(
+    model: Classifier,
+    fold: Fold,
+    identity: Mapping[str, Any],
+    protocol: Protocol,
+    cache: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> None:
+    """The base's BatchNorms adapted to the training fold, once for all seeds."""
+    training = fold.table[fold.table["fold"] == "training"]
+    depends_on = {**_depends_on(model, identity, protocol), "views": list(training["view_id"])}
+    kept = cache / f"batchnorm-{store.text_sha256(json.dumps(depends_on))[:16]}.safetensors"
+    names = [name for name, _ in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    state = model.state_dict()
+    if not kept.exists():
+        what = f"{identity['network']}: BatchNorm statistics"
+        adapt_batchnorms(model, list(training["file"]), dtype=dtype, device=device, what=what)
+        store.write_bytes(kept, safetensors.torch.save({name: state[name].cpu().contiguous() for name in names}))
+    for name, tensor in safetensors.torch.load_file(kept).items():
+        state[name].copy_(tensor)
+
+
+def _states(
+    model: Classifier,
+    fold: Fold,
+    identity: Mapping[str, Any],
+    protocol: Protocol,
+    cache: Path,
+    *,
+    keeps: bool,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> States:
+    """Where the loop gets the tail's input from: kept activations of the views and of their variants, or the trunk itself."""
+    files, sides, varied = list(fold.table["file"]), list(fold.table["view"]), protocol.augmentation
+    seed = identity["seed"]
+    if not keeps:
+        at_once = min(protocol.training.views_at_once, protocol.training.batch_size)
+        return Recomputed(model, files, sides, varied, dtype=dtype, device=device, at_once=at_once, seed=seed)
+    training = fold.examples("training").positions
+    rows = torch.full((varied.variants, len(files)), -1)
+    draws: list[Draw | None] = [None] * len(files)
+    for variant in range(varied.variants):
+        rows[variant, training] = len(draws) + torch.arange(len(training))
+        draws += [draw(varied, (varied.seed, variant, place), sides[place]) for place in training.tolist()]
+    statistics = [tensor.cpu().numpy().tobytes() for name, tensor in model.named_buffers() if "running_" in name]
+    depends_on = {
+        **_depends_on(model, identity, protocol),
+        "statistics": hashlib.sha256(b"".join(statistics)).hexdigest(),
+        "view_ids": store.text_sha256("\n".join(fold.table["view_id"])),
+        "augmentation": varied.model_dump(mode="json") if varied.variants else "none",
+    }
+    activations = compute_activations(
+        model,
+        [*files, *(files[place] for _ in range(varied.variants) for place in training.tolist())],
+        cache / "activations",
+        depends_on,
+        draws=draws,
+        size=(protocol.prepare.height, protocol.prepare.width),
+        dtype=dtype,
+        device=device,
+        what=f"{identity['network']}: activations",
+    )
+    return Kept(activations, device, protocol.training.batch_size, rows=rows if varied.variants else None, seed=seed)
 
 
 def _train(
     model: Classifier,
-    activations: Activations,
+    states: States,
     fold: Fold,
     protocol: Protocol,
     key: RunKey,
@@ -159,7 +261,7 @@ def _train(
     with progress_bar(f"{key.network}: seed {key.seed}, epochs", protocol.training.epochs) as advance:
         return train(
             model,
-            activations,
+            states,
             fold.examples("training"),
             fold.examples("validation"),
             protocol.training,
@@ -189,7 +291,7 @@ def predict_views(run: Run, protocol: Protocol, files: Sequence[Path], what: str
     dtype = getattr(torch, run.identity["dtype"])
     trunk = model.fast_trunk(device, dtype)
     logits = []
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2):
         for grey in track(batches(files, TRUNK_BATCH, device), what, -(-len(files) // TRUNK_BATCH)):
             logits.append(model(trunk(grey)).float().cpu().numpy())
     return np.concatenate(logits) if logits else np.zeros(0, dtype=np.float32)

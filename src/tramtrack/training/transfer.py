@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from tramtrack.network.backbone import Backbone
 from tramtrack.network.folding import fold_batchnorm
+from tramtrack.network.layers import BatchNorm
+from tramtrack.network.stride import refine
 from tramtrack.network.winograd import use_winograd
 from tramtrack.protocol import Transfer
+from tramtrack.training.policies import open_base
 
 State = tuple[Tensor, ...]
 """The tensors that cross from the frozen trunk into the trained tail, each (N, C, h, w)."""
@@ -52,23 +55,45 @@ class Head(nn.Module):
 class Classifier(nn.Module):
     """A backbone cut where training begins, and the head behind it.
 
-    ``trunk`` is frozen and runs once a view; ``forward`` takes what crosses the cut and is what an epoch runs.
+    ``trunk`` gives what crosses the cut, ``forward`` takes it to logits. Where the trunk does not change in training
+    (``trunk_changes``) it runs once a view, and ``forward`` is what an epoch runs.
     """
 
     def __init__(self, backbone: Backbone, settings: Transfer, generator: torch.Generator) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.settings = settings
+        self.base_weights = sum(parameter.numel() for parameter in backbone.parameters()) + sum(
+            buffer.numel() for name, buffer in backbone.named_buffers() if "running" in name
+        )
+        self.backbone = refine(backbone) if settings.stride == 16 else backbone
+        self.boundary, self.adapter = open_base(self.backbone, settings.policy, generator)
         self.head = Head(backbone.facts.feature_channels, settings, generator)
-        self.boundary = backbone.boundary
-        for parameter in backbone.parameters():
-            parameter.requires_grad_(False)
-        for parameter in backbone.last_conv_parameters():
-            parameter.requires_grad_(True)
+        if settings.batchnorm == "train":
+            for norm in self.batchnorms():
+                norm.requires_grad_(True)
+
+    def batchnorms(self) -> list[BatchNorm]:
+        """The BatchNorms of the base, first to last."""
+        return [module for module in self.backbone.modules() if isinstance(module, BatchNorm)]
+
+    @property
+    def trunk_changes(self) -> str:
+        """Why the trunk's output cannot be kept while this policy trains; empty where it can."""
+        if self.settings.policy == "full":
+            return "policy full trains from the first layer on, so that nothing lies before it"
+        before = self.backbone.step_names[: self.backbone.index(self.boundary)]
+        moving = any(isinstance(module, BatchNorm) for name in before for module in self.backbone.steps[name].modules())
+        if self.settings.batchnorm == "train" and moving:
+            return "batchnorm train changes the BatchNorms of the trunk at every step"
+        return ""
 
     def train(self, mode: bool = True) -> Classifier:
-        """Training mode for the head alone: the base's BatchNorms keep their ImageNet statistics."""
+        """Training mode for the head and the adapter; the base's BatchNorms keep their statistics unless they are trained."""
         super().train(mode)
         self.backbone.eval()
+        if self.settings.batchnorm == "train":
+            for norm in self.batchnorms():
+                norm.train(mode)
         return self
 
     def trunk(self, grey: Tensor) -> State:
@@ -79,28 +104,55 @@ class Classifier(nn.Module):
         """The trunk for many views on ``device`` in ``dtype``, without gradients; equal to `trunk` to rounding.
 
         Frozen BatchNorms are folded into their convolutions; in float32 on a CPU, wide 3x3 convolutions are Winograd's.
+        Later changes of the weights do not reach it.
         """
-        fast = fold_batchnorm(self.backbone)
+        fast = fold_batchnorm(self.backbone, self.boundary)
         if device.type == "cpu" and dtype == torch.float32:
-            use_winograd(fast)
+            use_winograd(fast, self.boundary)
         return lambda grey: fast.trunk(fast.prepare_input(grey), self.boundary)
 
-    def forward(self, state: State) -> Tensor:
-        """What crosses the cut to logits (N,)."""
-        features = self.backbone.tail(state, self.boundary)
+    def cam_map(self, state: State) -> Tensor:
+        """What crosses the cut to the class activation map's features (N, feature_channels, h, w), not negative."""
+        features = self.backbone.cam_map(state, self.boundary)
+        return features if self.adapter is None else self.adapter(features)
+
+    def score(self, cam_map: Tensor) -> Tensor:
+        """The class activation map's features to logits (N,), in float32 from the pooling on."""
+        features = self.backbone.finish(cam_map)
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.head(features)
         return logits
+
+    def forward(self, state: State) -> Tensor:
+        """What crosses the cut to logits (N,)."""
+        return self.score(self.cam_map(state))
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that training changes, by name, in a fixed order."""
         return ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
 
+    def changing(self) -> dict[str, Tensor]:
+        """Everything that training changes, by name: the trained parameters, and the statistics of trained BatchNorms."""
+        moving = self.named_buffers() if self.settings.batchnorm == "train" else ()
+        statistics = {name: buffer for name, buffer in moving if name.endswith(("running_mean", "running_var"))}
+        return {**{name: parameter.detach() for name, parameter in self.trained()}, **statistics}
+
+    def learning_rate_share(self, name: str) -> float:
+        """The share of the convolution's learning rate that a parameter of the base gets: 1, or less the earlier its step.
+
+        Under policy ``full`` it falls geometrically with the step's place, from 1 at the last to ``earliest_share`` at the
+        first.
+        """
+        if self.settings.policy != "full":
+            return 1.0
+        steps = self.backbone.step_names
+        place = steps.index(name.split(".")[2])  # backbone.steps.<step>.…
+        return float(self.settings.earliest_share ** ((len(steps) - 1 - place) / (len(steps) - 1)))
+
     def counts(self) -> dict[str, int]:
-        """Numbers of weights: of the base, of the base's trained part, of the head."""
+        """Numbers of weights: of the base, of what is trained in it (an adapter counts as trained base), of the head."""
         return {
-            "base": sum(parameter.numel() for parameter in self.backbone.parameters())
-            + sum(buffer.numel() for name, buffer in self.backbone.named_buffers() if "running" in name),
-            "base_trained": sum(p.numel() for name, p in self.trained() if name.startswith("backbone.")),
+            "base": self.base_weights,
+            "base_trained": sum(p.numel() for name, p in self.trained() if not name.startswith("head.")),
             "head": sum(parameter.numel() for parameter in self.head.parameters()),
         }

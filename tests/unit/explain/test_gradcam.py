@@ -66,7 +66,7 @@ def test_gradients_are_those_of_the_logit():
     grey = torch.rand((1, 1, 64, 64), generator=generator) * 65535
     maps, _ = grad_cam_plus_plus(model, grey)
     with torch.no_grad():
-        features = model.backbone.cam_map(model.trunk(grey), model.boundary)
+        features = model.cam_map(model.trunk(grey))
     gradients = torch.zeros_like(features)
     gradients[:, 0] = 3 / features[0, 0].numel()
     assert torch.allclose(maps, combine(features, gradients), atol=1e-7)

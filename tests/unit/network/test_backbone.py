@@ -56,7 +56,7 @@ def test_the_tail_trains_on_what_the_trunk_gave(backbone):
     with torch.no_grad():
         state = backbone.trunk(backbone.prepare_input(images()))
     backbone.requires_grad_(False)
-    trained = backbone.last_conv_parameters()
+    trained = list(backbone.last_conv().parameters())
     for parameter in trained:
         parameter.requires_grad_(True)
     backbone.tail(state).square().sum().backward()
@@ -72,7 +72,7 @@ def test_gradients_are_the_same_with_and_without_the_cut(backbone):
         network.zero_grad()
         features = network.tail(tuple(t.detach() for t in network.trunk(x))) if cut else network(x)
         features.square().sum().backward()
-        gradients.append([parameter.grad.clone() for parameter in network.last_conv_parameters()])
+        gradients.append([parameter.grad.clone() for parameter in network.last_conv().parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 

@@ -29,7 +29,7 @@ def test_counts_are_those_of_the_built_network(name):
     statistics = sum(2 * norm.num_features for norm in norms)
     assert sum(parameter.numel() for parameter in backbone.parameters()) + statistics == network.parameters
     assert len(norms) == network.batchnorm_layers
-    assert sum(parameter.numel() for parameter in backbone.last_conv_parameters()) == network.last_conv_parameters
+    assert sum(parameter.numel() for parameter in backbone.last_conv().parameters()) == network.last_conv_parameters
     convolution = backbone.keras_modules()[network.last_conv]
     last = convolution.pointwise if isinstance(convolution, SeparableConv) else convolution
     assert last.out_channels == network.last_conv_channels

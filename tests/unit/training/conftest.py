@@ -9,6 +9,7 @@ from tramtrack.network.build import build
 from tramtrack.protocol import Transfer
 from tramtrack.training.activations import Activations
 from tramtrack.training.loop import Examples
+from tramtrack.training.states import Kept
 from tramtrack.training.transfer import Classifier
 
 SIZE = (64, 32)
@@ -16,9 +17,10 @@ VIEWS = 12
 SETTINGS = Transfer(widths=(8, 4), dropout=0.2)
 
 
-def make_classifier(network: str = "vgg16", seed: int = 3) -> Classifier:
+def make_classifier(network: str = "vgg16", seed: int = 3, **transfer: object) -> Classifier:
     generator = torch.Generator().manual_seed(seed)
-    return Classifier(build(network, generator), SETTINGS, generator)
+    settings = SETTINGS.model_copy(update=transfer)
+    return Classifier(build(network, generator), settings, generator)
 
 
 @pytest.fixture(name="make_classifier")
@@ -43,10 +45,13 @@ def examples():
 
 
 @pytest.fixture
-def activations_of(grey):
-    def compute(model: Classifier) -> Activations:
+def states_of(grey):
+    """What a model's trunk makes of the views, kept in memory, at most 4 at once."""
+
+    def compute(model: Classifier, at_once: int = 4) -> Kept:
         with torch.inference_mode():
             state = model.trunk(grey.to(next(model.parameters()).dtype))
-        return Activations([tensor.permute(0, 2, 3, 1).contiguous().clone() for tensor in state])
+        kept = Activations([tensor.permute(0, 2, 3, 1).contiguous().clone() for tensor in state])
+        return Kept(kept, torch.device("cpu"), at_once)
 
     return compute

@@ -32,14 +32,14 @@ def test_auto_is_bfloat16_only_where_it_is_faster(flags, vendor, expected, monke
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_is_chosen_and_trains(make_classifier, activations_of, examples, tmp_path):
+def test_cuda_is_chosen_and_trains(make_classifier, states_of, examples, tmp_path):
     from tramtrack.protocol import Training
     from tramtrack.training.loop import train
 
     device = hardware.choose_device()
     assert device.type == "cuda"
     model = make_classifier()
-    activations = activations_of(model)
+    activations = states_of(model)
     history = train(
         model.to(device), activations, *examples, Training(epochs=2, batch_size=4),
         seed=0, dtype=hardware.resolve_dtype("auto", device), device=device, checkpoint=tmp_path / "c",

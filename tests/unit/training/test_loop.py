@@ -18,8 +18,8 @@ CPU = torch.device("cpu")
 SETTINGS = Training(epochs=4, batch_size=3, patience=0, learning_rate=1e-2, convolution_learning_rate=1e-3)
 
 
-def run(model, activations, examples, checkpoint, settings=SETTINGS, seed=5, dtype=torch.float32, **more):
-    return train(model, activations, *examples, settings, seed=seed, dtype=dtype, device=CPU, checkpoint=checkpoint, **more)
+def run(model, states, examples, checkpoint, settings=SETTINGS, seed=5, dtype=torch.float32, **more):
+    return train(model, states, *examples, settings, seed=seed, dtype=dtype, device=CPU, checkpoint=checkpoint, **more)
 
 
 def weights(model):
@@ -30,10 +30,10 @@ def same(one, other):
     return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def test_kept_activations_change_nothing(make_classifier, activations_of, examples, grey, tmp_path):
+def test_kept_activations_change_nothing(make_classifier, states_of, examples, grey, tmp_path):
     """In float64, against a plain loop through the whole network with the same draws: equal to 1e-9."""
     kept = make_classifier().double()
-    run(kept, activations_of(kept), examples, tmp_path / "c", replace_keep("last"))
+    run(kept, states_of(kept), examples, tmp_path / "c", replace_keep("last"))
     plain = make_classifier().double()
     optimiser = loop.make_optimiser(plain, SETTINGS)
     training = examples[0]
@@ -58,29 +58,29 @@ def replace_keep(keep):
     return SETTINGS.model_copy(update={"keep": keep})
 
 
-def test_same_seed_same_weights_other_seed_others(make_classifier, activations_of, examples, tmp_path):
+def test_same_seed_same_weights_other_seed_others(make_classifier, states_of, examples, tmp_path):
     trained = []
     for number, seed in enumerate((5, 5, 6)):
         model = make_classifier()
-        run(model, activations_of(model), examples, tmp_path / str(number), seed=seed)
+        run(model, states_of(model), examples, tmp_path / str(number), seed=seed)
         trained.append(weights(model))
     assert same(trained[0], trained[1])
     assert not same(trained[0], trained[2])
 
 
-def test_global_seeds_are_left_alone(make_classifier, activations_of, examples, tmp_path):
+def test_global_seeds_are_left_alone(make_classifier, states_of, examples, tmp_path):
     model = make_classifier()
     before = torch.get_rng_state()
-    run(model, activations_of(model), examples, tmp_path / "c")
+    run(model, states_of(model), examples, tmp_path / "c")
     assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("optimiser", ("adam", "sgd"))
 @pytest.mark.parametrize("killed_after", (1, 2, 3))
-def test_a_killed_run_ends_in_the_same_weights(optimiser, killed_after, make_classifier, activations_of, examples, tmp_path):
+def test_a_killed_run_ends_in_the_same_weights(optimiser, killed_after, make_classifier, states_of, examples, tmp_path):
     settings = SETTINGS.model_copy(update={"optimiser": optimiser})
     whole = make_classifier()
-    history = run(whole, activations_of(whole), examples, tmp_path / "whole", settings)
+    history = run(whole, states_of(whole), examples, tmp_path / "whole", settings)
 
     class Killed(Exception):
         pass
@@ -91,15 +91,15 @@ def test_a_killed_run_ends_in_the_same_weights(optimiser, killed_after, make_cla
 
     first = make_classifier()
     with pytest.raises(Killed):
-        run(first, activations_of(first), examples, tmp_path / "killed", settings, on_epoch=kill)
+        run(first, states_of(first), examples, tmp_path / "killed", settings, on_epoch=kill)
     second = make_classifier(seed=99)  # everything that matters must come from the checkpoint
     second.backbone.load_state_dict(make_classifier().backbone.state_dict())
-    resumed = run(second, activations_of(second), examples, tmp_path / "killed", settings)
+    resumed = run(second, states_of(second), examples, tmp_path / "killed", settings)
     assert same(weights(whole), weights(second))
     assert [replace(epoch, seconds=0) for epoch in resumed] == [replace(epoch, seconds=0) for epoch in history]
 
 
-def test_early_stopping_keeps_the_best_epoch(make_classifier, activations_of, examples, tmp_path, monkeypatch):
+def test_early_stopping_keeps_the_best_epoch(make_classifier, states_of, examples, tmp_path, monkeypatch):
     losses = iter([0.9, 0.5, 0.7, 0.8, 0.9, 0.1])
     snapshots = []
     model = make_classifier()
@@ -112,20 +112,18 @@ def test_early_stopping_keeps_the_best_epoch(make_classifier, activations_of, ex
         return torch.tensor(next(losses))
 
     monkeypatch.setattr(loop, "weighted_loss", fake)
-    history = run(
-        model, activations_of(model), examples, tmp_path / "c", SETTINGS.model_copy(update={"epochs": 9, "patience": 2})
-    )
+    history = run(model, states_of(model), examples, tmp_path / "c", SETTINGS.model_copy(update={"epochs": 9, "patience": 2}))
     assert [epoch.validation_loss for epoch in history] == pytest.approx([0.9, 0.5, 0.7, 0.8])
     assert best_epoch(history) == 2
     assert same(weights(model), snapshots[1]) and not same(weights(model), snapshots[3])
 
 
-def test_nan_stops_the_run_and_names_epoch_and_batch(make_classifier, activations_of, examples, tmp_path):
+def test_nan_stops_the_run_and_names_epoch_and_batch(make_classifier, states_of, examples, tmp_path):
     model = make_classifier()
-    activations = activations_of(model)
-    activations._tensors[0][0] = math.nan
+    states = states_of(model)
+    states._activations._tensors[0][0] = math.nan
     with pytest.raises(Diverged, match=r"epoch 1, batch [123]"):
-        run(model, activations, examples, tmp_path / "c")
+        run(model, states, examples, tmp_path / "c")
 
 
 def test_class_weights():
@@ -135,15 +133,15 @@ def test_class_weights():
         class_weights(torch.ones(2), "balanced")
 
 
-def test_predictions_do_not_depend_on_dropout_or_mode(make_classifier, activations_of, examples):
+def test_predictions_do_not_depend_on_dropout_or_mode(make_classifier, states_of, examples):
     model = make_classifier().train()
     positions = examples[0].positions
-    one = predict(model, activations_of(model), positions, 3, dtype=torch.float32, device=CPU)
+    one = predict(model, states_of(model), positions, dtype=torch.float32, device=CPU)
     assert one.shape == (len(positions),)
-    assert (one == predict(model, activations_of(model), positions, 3, dtype=torch.float32, device=CPU)).all()
+    assert (one == predict(model, states_of(model), positions, dtype=torch.float32, device=CPU)).all()
 
 
-def test_no_views_no_predictions(make_classifier, activations_of):
+def test_no_views_no_predictions(make_classifier, states_of):
     model = make_classifier()
     none = Examples(torch.zeros(0, dtype=torch.int64), torch.zeros(0))
-    assert predict(model, activations_of(model), none.positions, 3, dtype=torch.float32, device=CPU).shape == (0,)
+    assert predict(model, states_of(model), none.positions, dtype=torch.float32, device=CPU).shape == (0,)

@@ -30,12 +30,12 @@ def test_tail_of_trunk_is_the_whole_network(network, make_classifier, grey):
 
 
 @pytest.mark.parametrize("network", ("vgg16", "mobilenetv2"))
-def test_everything_frozen_is_bit_identical_after_training(network, make_classifier, activations_of, examples, tmp_path):
+def test_everything_frozen_is_bit_identical_after_training(network, make_classifier, states_of, examples, tmp_path):
     model = make_classifier(network)
     trained = {name for name, _ in model.trained()}
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     train(
-        model, activations_of(model), *examples, Training(epochs=2, batch_size=4),
+        model, states_of(model), *examples, Training(epochs=2, batch_size=4),
         seed=0, dtype=torch.float32, device=CPU, checkpoint=tmp_path / "c",
     )  # fmt: skip
     after = model.state_dict()

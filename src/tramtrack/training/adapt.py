@@ -1,0 +1,51 @@
+"""BatchNorm statistics estimated anew on the training fold, after which they stay frozen (policy ``adapt``).
+
+Source: Li et al., Adaptive batch normalization for practical domain adaptation, Pattern Recognition 2018;80:109
+(arXiv 1603.04779): the weights stay, the means and variances become those of the images at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tramtrack.progress import track
+from tramtrack.training.loader import batches
+from tramtrack.training.transfer import Classifier
+
+BATCH = 8
+"""Views a forward pass; fixed, because each batch is normalised by its own statistics on the way."""
+
+
+@torch.no_grad()
+def adapt_batchnorms(model: Classifier, files: Sequence[Path], *, dtype: torch.dtype, device: torch.device, what: str) -> None:
+    """Give every BatchNorm of the base the mean and the variance of its inputs over ``files`` (prepared views), in place.
+
+    One pass in which each layer normalises by its batch; the statistics of the batches are pooled by the law of total
+    variance, in float64.
+    """
+    norms = model.batchnorms()
+    if not norms:
+        return
+    kept = [norm.momentum for norm in norms]
+    sums: list[tuple[Tensor, Tensor]] = [(torch.zeros_like(n.running_mean, dtype=torch.float64),) * 2 for n in norms]  # type: ignore[arg-type]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0  # the moving statistics are then the batch's
+    for grey in track(batches(files, BATCH, device), what, -(-len(files) // BATCH)):
+        with torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2):
+            model.backbone(model.backbone.prepare_input(grey))
+        for place, norm in enumerate(norms):
+            assert norm.running_mean is not None and norm.running_var is not None
+            mean, variance = norm.running_mean.double(), norm.running_var.double()
+            first, second = sums[place]
+            sums[place] = (first + len(grey) * mean, second + len(grey) * (variance + mean**2))
+    for norm, momentum, (first, second) in zip(norms, kept, sums, strict=True):
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.running_mean.copy_(first / len(files))
+        norm.running_var.copy_(second / len(files) - (first / len(files)) ** 2)
+        norm.momentum = momentum
+        norm.eval()
