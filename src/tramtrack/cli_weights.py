@@ -61,7 +61,7 @@ def fetch_weights(names: Names = None, weights_dir: KeepIn = None) -> None:
         for reason in fetched.tried:
             say(f"{name}: not from {reason}")
         weights = fetched.weights
-        said = f"{weights.source}; sha256 {weights.sha256}; {weights.licence}; trained on {weights.trained_on}"
+        said = f"{weights.source}; sha256 {weights.sha256}; licence: {weights.licence}; trained on: {weights.trained_on}"
         say(f"{name}: {'fetched from' if fetched.new else 'already there, from'} {said}; kept in {fetched.path}")
     if failures:
         raise TramtrackError(" ".join(failures))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -21,6 +23,12 @@ from tramtrack.network.registry import WheelSource
 
 CONTENT = bytes(range(256)) * 4000
 FOUR_CHUNKS = 4 << 16
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from tramtrack.network.downloads import download
+download(sys.argv[1], Path(sys.argv[2]))
+"""
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
 
 
@@ -175,6 +183,24 @@ def test_a_line_that_falls_silent_broke_off(server, tmp_path, monkeypatch):
     server.break_after, server.stall = None, 0.0
     assert download(f"{server.url}/file", tmp_path / "weights.h5", MD5).read_bytes() == CONTENT
     assert server.ranges[-1] == f"bytes={FOUR_CHUNKS}-"
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_download_that_was_killed_or_interrupted_goes_on(server, tmp_path, end):
+    server.etag, server.break_after, server.stall = '"first"', FOUR_CHUNKS, 30.0
+    words = [sys.executable, "-c", DOWNLOAD, f"{server.url}/file", tmp_path / "weights.h5"]
+    started = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    partial = tmp_path / ".weights.h5.part"
+    deadline = time.monotonic() + 60
+    while not (partial.exists() and partial.stat().st_size == FOUR_CHUNKS):
+        assert started.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    started.send_signal(end)
+    assert started.wait(timeout=30) != 0
+    server.break_after, server.stall = None, 0.0
+    assert download(f"{server.url}/file", tmp_path / "weights.h5").read_bytes() == CONTENT
+    assert server.ranges == [None, f"bytes={FOUR_CHUNKS}-"]
+    assert leftovers(tmp_path) == ["weights.h5"]
 
 
 def test_an_answer_without_a_single_byte_is_a_failed_source_and_no_break(server, tmp_path):

@@ -85,7 +85,7 @@ def test_fetch_says_what_it_did_and_does_nothing_twice(weights, monkeypatch, con
     done = weights("fetch", NAME)
     assert done.code == 0
     assert f"{NAME}: fetched from {NETWORKS[NAME].official_url}; sha256" in done.out
-    assert f"Apache-2.0; trained on {IMAGENET}; kept in {kept}" in done.out
+    assert f"licence: Apache-2.0; trained on: {IMAGENET}; kept in {kept}" in done.out
     written = kept.stat().st_mtime_ns
     assert f"{NAME}: already there, from {NETWORKS[NAME].official_url}" in weights("fetch", NAME).out
     assert kept.stat().st_mtime_ns == written
