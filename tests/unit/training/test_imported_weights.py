@@ -1,0 +1,81 @@
+"""Weights of one's own: their origin goes into run.json and into the report's table, and decides whether a run is another."""
+
+from __future__ import annotations
+
+import hashlib
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from keras_layouts import random_tensors, write_legacy
+from tramtrack import store
+from tramtrack.network import places
+from tramtrack.network.shelf import import_file
+from tramtrack.network.weights import obtain
+from tramtrack.protocol import Protocol
+from tramtrack.report.tables import unusual_weights, weight_rows
+from tramtrack.training.record import RunKey
+from tramtrack.training.run import Fold, train_run
+
+PROTOCOL = """
+[prepare]
+height = 64
+width = 32
+[transfer]
+widths = [4, 2]
+[training]
+epochs = 1
+batch_size = 4
+"""
+
+
+@pytest.fixture
+def views(tmp_path) -> pd.DataFrame:
+    """Eight prepared views, four to train on and four to validate, every other one positive."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(8):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(generator.integers(0, 65536, (64, 32), dtype=np.uint16)).save(path)
+        label, fold = number % 2, "training" if number < 4 else "validation"
+        row = {"view_id": f"v{number}", "woman": f"w{number}", "exam": "e", "side": "L", "view": "CC", "fold": fold}
+        labels = {"bac_view": label, "bac_breast": label, "bac_woman": label}
+        rows.append({**row, **labels, "file": path, "label": float(label)})
+    return pd.DataFrame(rows)
+
+
+def test_the_origin_of_imported_weights_stands_in_the_run_and_in_the_report(monkeypatch, tmp_path, views):
+    monkeypatch.delenv(places.WEIGHTS_DIR, raising=False)
+    monkeypatch.setenv(places.CACHE, str(tmp_path / "cache"))
+    path = tmp_path / "mine.h5"
+    tensors = {key: array * 0.1 for key, array in random_tensors("mobilenet").items()}
+    path.write_bytes(write_legacy("mobilenet", tensors))
+    import_file("mobilenet", path, source="our archive", licence="CC0", trained_on="chest radiographs")
+    protocol = Protocol.from_toml(PROTOCOL, "tiny")
+    key, hashes = RunKey("mobilenet", "last-conv", 0), {"folds": "f", "prepared": "p"}
+    run = train_run(key, obtain("mobilenet"), Fold(views), protocol, hashes, tmp_path / "runs", tmp_path / "activations")
+    written = store.read_json(run.folder / "run.json")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert written["identity"]["weights_source"] == "our archive"
+    assert written["identity"]["weights_sha256"] == digest
+    assert written["information"]["weights_licence"] == "CC0"
+    assert written["information"]["weights_trained_on"] == "chest radiographs"
+    assert weight_rows(SimpleNamespace(runs=[run])) == [
+        {
+            "title": "MobileNet",
+            "control": "",
+            "source": "our archive",
+            "sha256": digest,
+            "licence": "CC0",
+            "trained_on": "chest radiographs",
+        }
+    ]
+    assert unusual_weights(run) == "chest radiographs"
+    other = tmp_path / "other.h5"
+    other.write_bytes(write_legacy("mobilenet", {key: array + 0.1 for key, array in tensors.items()}))
+    import_file("mobilenet", other, source="our archive", replace_kept=True)
+    with pytest.raises(store.IdentityMismatch, match=f"weights_sha256: on disk '{digest}'"):
+        train_run(key, obtain("mobilenet"), Fold(views), protocol, hashes, tmp_path / "runs", tmp_path / "activations")
