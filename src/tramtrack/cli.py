@@ -180,6 +180,21 @@ def networks(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def policies(protocol: ProtocolName = None, as_json: AsJson = False) -> None:
+    """How many weights each transfer policy trains in each network."""
+    from tramtrack.protocol import Protocol
+    from tramtrack.training.census import count_trained
+
+    rows = count_trained(Protocol.load(protocol or "mobini-2024").transfer)
+    if as_json:
+        _print_json(rows)
+        return
+    order = ["network", "base", *(name for name in rows[0] if name not in ("network", "base", "new layers")), "new layers"]
+    shown = [{name: f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for name in order} for row in rows]
+    _table(shown, "Weights that training changes, by transfer policy; the new layers are trained by all of them")
+
+
+@app.command()
 def protocol(
     name: Annotated[str, typer.Argument(help="A preset or a .toml file.")] = "mobini-2024", as_json: AsJson = False
 ) -> None:

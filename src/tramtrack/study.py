@@ -256,7 +256,8 @@ class Study:
     ) -> Results:
         """Everything from the split to the report; goes on where it stopped. The test fold is scored once, at the end.
 
-        A network whose weights cannot be had, or whose loss diverges, is left out with the reason; the others go on.
+        A network whose weights cannot be had, that cannot follow the protocol, or whose loss diverges, is left out with the
+        reason; the others go on.
         """
         from tramtrack.network.weights import WeightsUnavailable
         from tramtrack.training.loop import Diverged
@@ -268,7 +269,7 @@ class Study:
         for name in dict.fromkeys(networks):
             try:
                 self.train(name, weights, weights_dir, cache)
-            except (WeightsUnavailable, Diverged) as error:
+            except (WeightsUnavailable, UsageError, Diverged) as error:
                 left_out[name] = str(error).removeprefix(f"{facts(name).title}: ")
         store.write_json(self.folder / "runs" / "left_out.json", left_out)
         finished = [name for name in networks if name not in left_out]

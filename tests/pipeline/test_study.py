@@ -369,3 +369,50 @@ def test_the_python_objects_print_what_they_are(finished):
     assert repr(study.runs()[0]).startswith("Run(vgg16, last-conv+random-weights, seed 0; best epoch ")
     assert "stands in no ranking" in repr(study.compare())
     assert study.evaluate().unsealed  # the look that was taken is kept, not covered by a sealed one
+
+
+@pytest.mark.parametrize(
+    ("settings", "variant", "activations", "says"),
+    [
+        (
+            'policy = "equal-slice"\nbatchnorm = "adapt"\nstride = 16\n[augmentation]\nvariants = 2',
+            "equal-slice+batchnorm-adapt+stride-16+random-weights",
+            "kept",
+            "trains 36,800 of 2,257,984 weights of the base",
+        ),
+        (
+            'policy = "last-block"\nbatchnorm = "train"\n[augmentation]\nvariants = 1',
+            "last-block+batchnorm-train+random-weights",
+            "computed anew in every epoch",
+            "no activations are kept, because batchnorm train changes the BatchNorms of the trunk",
+        ),
+    ],
+)
+def test_other_policies_go_all_the_way_to_the_report(
+    settings, variant, activations, says, ingested, tiny_protocol, command, tmp_path
+):
+    study, mine = tmp_path / "study", tmp_path / "mine.toml"
+    shutil.copytree(ingested, study)
+    transfer, training = settings.split("[augmentation]")
+    text = tiny_protocol.read_text().replace("[transfer]\n", f"[transfer]\n{transfer}")
+    mine.write_text(text.replace("[training]\n", f"[augmentation]{training}\n[training]\n"))
+    done = command("run", study, "--protocol", mine, "--networks", "mobilenetv2", "--weights", "random")
+    assert done.returncode == 0, done.stderr
+    assert says in done.stderr
+    (run,) = Study(study).runs()
+    assert run.key.variant == variant and run.information["activations"] == activations
+    assert list((study / "heatmaps" / "mobilenetv2" / variant).rglob("*.npz"))
+    assert not (study / "cache" / "mobilenetv2").exists()
+    test = pd.read_csv(study / "results" / "predictions.csv")
+    assert set(test["variant"]) == {variant}
+
+
+def test_activations_that_cannot_be_kept_are_refused_before_any_work(ingested, tiny_protocol, command, tmp_path):
+    study, mine = tmp_path / "study", tmp_path / "mine.toml"
+    shutil.copytree(ingested, study)
+    mine.write_text(tiny_protocol.read_text().replace("[transfer]\n", '[transfer]\npolicy = "full"\n'))
+    words = ("--protocol", mine, "--networks", "mobilenetv2", "--weights", "random", "--cache", "on")
+    done = command("train", study, *words)
+    assert done.returncode == 2
+    assert "policy full trains from the first layer on" in done.stderr and "--cache off or auto" in done.stderr
+    assert not (study / "runs").exists()

@@ -20,7 +20,7 @@ from tramtrack import store
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network.build import build
 from tramtrack.network.registry import facts
-from tramtrack.network.weights import WeightSet, load
+from tramtrack.network.weights import WeightSet, load, require_batchnorm_policy
 from tramtrack.progress import announce, progress_bar, track
 from tramtrack.protocol import Protocol
 from tramtrack.training.activations import TRUNK_BATCH, compute_activations
@@ -150,6 +150,7 @@ def train_run(
 
 def make_classifier(key: RunKey, weights: WeightSet | None, protocol: Protocol) -> Classifier:
     """The network as a run begins with it, on the CPU: pretrained or drawn by the run's seed, with a new head."""
+    require_batchnorm_policy(weights, protocol.transfer.batchnorm)
     generator = torch.Generator().manual_seed(key.seed)
     backbone = build(key.network, generator)
     if weights:

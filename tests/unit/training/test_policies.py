@@ -8,6 +8,7 @@ import torch
 from tramtrack.network.build import skeleton
 from tramtrack.network.registry import NETWORKS
 from tramtrack.protocol import Policy, Training, Transfer
+from tramtrack.training import census
 from tramtrack.training.loop import make_optimiser, train
 from tramtrack.training.policies import EQUAL_WEIGHTS, Adapter
 from tramtrack.training.transfer import Classifier
@@ -39,6 +40,15 @@ def test_the_others_train_from_nothing_to_everything(network):
     statistics_and_scales = counted(network, policy="full", batchnorm="train")["base_trained"] - counts[3]
     assert (statistics_and_scales > 0) == (facts.batchnorm_layers > 0)
     assert counted(network, policy="full")["base"] == facts.parameters
+
+
+def test_the_table_of_policies_counts_them(monkeypatch):
+    monkeypatch.setattr(census, "NETWORKS", {"mobilenetv2": NETWORKS["mobilenetv2"]})
+    (row,) = census.count_trained(Transfer(widths=(8, 4)))
+    assert {name: row[name] for name in ("network", "base", "head", "last-conv", "equal-slice")} == {
+        "network": "mobilenetv2", "base": 2_257_984, "head": 0, "last-conv": 409_600, "equal-slice": 36_800,
+    }  # fmt: skip
+    assert row["new layers"] == 1280 * 8 + 8 + 8 * 4 + 4 + 4 + 1
 
 
 @pytest.mark.parametrize("stride", (32, 16))
