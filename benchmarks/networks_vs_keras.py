@@ -225,6 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The eleven networks against Keras on TensorFlow, sides interleaved.")
     parser.add_argument("--networks", default=",".join(NETWORKS), help="which networks, separated by commas (default all)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side (default 5)")
+    parser.add_argument("--folder", type=Path, help="where the views are made and kept (default: a temporary folder)")
     parser.add_argument("--scores", choices=["yes", "no"], default="yes", help="compare scores in both dtypes (default yes)")
     chosen = parser.parse_args()
     names = chosen.networks.split(",")
@@ -242,7 +243,7 @@ def main() -> None:
         folder = Path(made)
         about = side.ask("about")
         print(f"torch {torch.__version__}, keras {about['keras']}, tensorflow {about['tensorflow']}", flush=True)
-        views = prepared_views(folder)
+        views = prepared_views(chosen.folder or folder)
         weights = {name: pretrained(name) for name in names}
         print(f"\n{'':12}{'views/s forward':>20}{'ratio':>10}{'float32':>10}{'step ratio':>12}{'float32':>10}")
         print(f"{'':12}{'ours':>10}{'keras':>10}")

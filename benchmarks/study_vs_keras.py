@@ -173,6 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The study's protocol on VGG16: tramtrack against Keras, in turns.")
     parser.add_argument("--epochs", type=int, default=20, help="passes over the training views (default 20)")
     parser.add_argument("--seeds", type=int, default=5, help="turns of each way, each from its own seed (default 5)")
+    parser.add_argument("--folder", type=Path, help="where the views are made and kept (default: a temporary folder)")
     chosen = parser.parse_args()
     if chosen.epochs < 1 or chosen.seeds < 1:
         parser.error("expected at least one epoch and one seed")
@@ -184,7 +185,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made, keras() as side:
         about = side.ask("about")
         print(f"torch {torch.__version__}, keras {about['keras']}, tensorflow {about['tensorflow']}", flush=True)
-        views = prepared_views(Path(made))
+        views = prepared_views(chosen.folder or Path(made))
         print(", ".join(f"{name} {count} views" for name, count in views["fold"].value_counts().items()))
         found, rate = run_ways(side, pretrained(NETWORK), settings, views, Path(made), chosen.seeds)
     ideal = multiplications(settings, views) / rate / 1e9

@@ -83,13 +83,14 @@ class BatchNorm(nn.BatchNorm2d):
         assert mean is not None and variance is not None and self.momentum is not None
         if not self.training:
             return F.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
-        kept = variance * (1 - self.momentum)
         if x.device.type == "cpu":  # torch's channels_last kernel is three times less exact over 152 layers
             x = x.contiguous()
-        y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
+        moved_mean, moved_variance = mean.clone(), variance.clone()  # the backward pass keeps these: they must not change
+        y = F.batch_norm(x, moved_mean, moved_variance, self.weight, self.bias, True, self.momentum, self.eps)
         count = x.numel() / x.shape[1]
         with torch.no_grad():
-            variance.sub_((variance - kept) / count)
+            mean.copy_(moved_mean)
+            variance.copy_(moved_variance - (moved_variance - variance * (1 - self.momentum)) / count)
         return y
 
 

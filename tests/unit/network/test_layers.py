@@ -58,6 +58,12 @@ def test_moving_statistics_take_the_biased_variance():
     assert torch.allclose(y, expected, rtol=1e-10, atol=1e-12)
 
 
+def test_gradients_flow_through_batch_statistics():
+    norm = BatchNorm(3, epsilon=1e-3).double().train()
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(norm, (x,))
+
+
 def test_inference_leaves_the_statistics_alone():
     norm = BatchNorm(2, epsilon=1e-3).eval()
     before = norm.running_mean.clone(), norm.running_var.clone()
