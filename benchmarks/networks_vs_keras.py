@@ -2,7 +2,7 @@
 
 Five rounds in one run; in each, every side takes its turn on the same images and weights, and each side's best round counts.
 Keras runs as its users run it, compiled by default: its forward pass is the faster of ``predict`` and the called model. Ours
-is the network with the BatchNorms of its trunk folded, as in a study, in the dtype that "auto" chooses here and in float32. The
+is the trunk as a study runs it, from grey values on, and the tail, in the dtype that "auto" chooses here and in float32. The
 training step is that of the whole network with the study's head: all weights, batch statistics, AdamW. Before anything is
 timed, features and first losses of both sides must agree, or the script stops.
 
@@ -34,10 +34,9 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measuring import finish, processor
-from peer import Keras, head_arrays, keras, matrix_rate, pretrained, write_weights
+from peer import Keras, head_arrays, keras, lively, matrix_rate, pretrained, write_weights
 from tramtrack.evaluation.scores import estimate
 from tramtrack.network.build import build
-from tramtrack.network.folding import fold_batchnorm
 from tramtrack.network.registry import NETWORKS
 from tramtrack.network.weights import WeightSet, load
 from tramtrack.protocol import Training, Transfer
@@ -92,24 +91,27 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def classifier(name: str, weights: WeightSet | None) -> Classifier:
+def classifier(name: str, weights: WeightSet) -> Classifier:
     """The network with the study's head, channels_last, as `tramtrack.training` places it."""
     generator = torch.Generator().manual_seed(0)
-    backbone = build(name, generator)
-    if weights:
-        load(backbone, weights)
+    backbone = load(build(name, generator), weights)
     model = Classifier(backbone, HEAD, generator)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def time_forward(side: Keras, model: Classifier, pictures: torch.Tensor, dtypes: list[torch.dtype], rounds: int) -> Best:
     """Forward passes over the same images, sides taking turns; the features of both sides must agree."""
-    best, folded = Best(), fold_batchnorm(model.backbone)
-    x = folded.prepare_input(pictures)
+    best = Best()
+    trunks = {dtype: model.fast_trunk(CPU, dtype) for dtype in dtypes}
+
+    def run(dtype: torch.dtype) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            return model.backbone.tail(trunks[dtype](pictures), model.boundary)
+
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         kept = Path(folder) / "features.npy"
         side.ask("forward", way="predict", save=kept)
-        theirs, ours = np.load(kept).transpose(0, 3, 1, 2), folded(x).numpy()
+        theirs, ours = np.load(kept).transpose(0, 3, 1, 2), run(torch.float32).numpy()
         difference = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
         if difference > 1e-3:
             raise SystemExit(f"{model.backbone.name}: features differ from Keras's by {difference:.1e} of their scale")
@@ -118,8 +120,7 @@ def time_forward(side: Keras, model: Classifier, pictures: torch.Tensor, dtypes:
             for way in ("predict", "call"):
                 best.take(f"keras {way}", side.ask("forward", way=way)["seconds"])
             for dtype in dtypes:
-                with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-                    best.take(f"ours {dtype_name(dtype)}", timed(lambda: folded(x)))
+                best.take(f"ours {dtype_name(dtype)}", timed(lambda dtype=dtype: run(dtype)))  # type: ignore[misc]
     return best
 
 
@@ -161,12 +162,12 @@ def scores_in_both(model: Classifier, views: pd.DataFrame) -> tuple[float, float
     The last convolution and the head are trained in float32 on the training fold first; then the whole network scores
     every view twice, once in each dtype.
     """
-    folded = model.folded_trunk()
     pictures = torch.from_numpy(grey(list(views["file"])))[:, None]
     parts: dict[torch.dtype, Activations] = {}
     for dtype in (torch.float32, torch.bfloat16):
+        trunk = model.fast_trunk(CPU, dtype)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            states = [folded(batch) for batch in pictures.split(BATCH)]
+            states = [trunk(batch) for batch in pictures.split(BATCH)]
         crossing = [torch.cat([state[k] for state in states]) for k in range(len(states[0]))]
         parts[dtype] = Activations([tensor.permute(0, 2, 3, 1).contiguous().clone() for tensor in crossing])
     folds = {}
@@ -185,7 +186,7 @@ def scores_in_both(model: Classifier, views: pd.DataFrame) -> tuple[float, float
     return float(spearmanr(*logits).statistic), abs(exact - rough)
 
 
-def compare(side: Keras, name: str, weights: WeightSet | None, views: pd.DataFrame, folder: Path, rounds: int) -> Row:
+def compare(side: Keras, name: str, weights: WeightSet, views: pd.DataFrame, folder: Path, rounds: int) -> Row:
     """Both sides of one network, timed and printed."""
     dtypes = sorted({torch.float32, resolve_dtype("auto", CPU)}, key=str)
     auto = f"ours {dtype_name(resolve_dtype('auto', CPU))}"
@@ -244,7 +245,7 @@ def main() -> None:
         about = side.ask("about")
         print(f"torch {torch.__version__}, keras {about['keras']}, tensorflow {about['tensorflow']}", flush=True)
         views = prepared_views(chosen.folder or folder)
-        weights = {name: pretrained(name) for name in names}
+        weights = {name: pretrained(name) or lively(name) for name in names}
         print(f"\n{'':12}{'views/s forward':>20}{'ratio':>10}{'float32':>10}{'step ratio':>12}{'float32':>10}")
         print(f"{'':12}{'ours':>10}{'keras':>10}")
         for name in names:

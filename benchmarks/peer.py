@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "contract" / "network"))
+
+import recipe
+
 from tramtrack.network.backbone import Backbone
+from tramtrack.network.build import skeleton
 from tramtrack.network.weights import WeightSet, WeightsUnavailable, obtain
 from tramtrack.training.transfer import Head
 
@@ -70,10 +76,25 @@ def pretrained(network: str) -> WeightSet | None:
     try:
         found = obtain(network)
     except WeightsUnavailable:
-        print(f"{network}: random weights; no source has the pretrained ones here", flush=True)
+        print(f"{network}: seeded random weights; no source has the pretrained ones here", flush=True)
         return None
     print(f"{network}: {found.source}", flush=True)
     return found
+
+
+def lively(network: str) -> WeightSet:
+    """Seeded random weights that keep a network's activations near 1, those of the contract tests.
+
+    Behind thirteen depthwise layers drawn by Glorot's rule they would be denormal numbers, which processors handle slowly.
+    """
+    layers = skeleton(network).keras_layers()
+    made = recipe.weights(network, [(layer.name, layer.keras_class, layer.variables) for layer in layers])
+    tensors = {
+        f"{layer.name}/{variable}": made[f"{place}/{variable}"].astype(np.float32)
+        for place, layer in enumerate(layers)
+        for variable, _ in layer.variables
+    }
+    return WeightSet(network, tensors, "seeded random weights", "", "", "")
 
 
 def write_weights(backbone: Backbone, path: Path) -> None:
