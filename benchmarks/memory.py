@@ -94,8 +94,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="passes over the training views (default 2)")
     chosen = parser.parse_args()
     sizes = sorted({int(count) for count in chosen.women.split(",")})
-    if len(sizes) < 2 or sizes[0] < 10:
-        parser.error("expected at least two sizes, of at least ten women each")
+    if len(sizes) < 2 or sizes[0] < 20:
+        parser.error("expected at least two sizes, of at least twenty women each")
     print(f"on {processor()}, {chosen.network} from random weights")
     print(f"{'views':>6}{'ingest':>14}{'run':>14}{'kept activations':>20}")
     peaks = []

@@ -78,11 +78,7 @@ def main() -> None:
     if unknown := [name for name in names if name not in NETWORKS]:
         parser.error(f"no network {unknown[0]}; there are {', '.join(NETWORKS)}")
     dtype = resolve_dtype("auto", CPU)
-    rate = max(matrix_rate(torch.float32) for _ in range(5))
-    print(
-        f"on {processor()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, {dtype_name(dtype)}"
-    )
-    print(f"matrix product in float32: {rate:.0f} GFLOP/s")
+    print(f"on {processor()}, {torch.backends.cpu.get_cpu_capability()}, {dtype_name(dtype)}")
     sums = [show(name, profiled(name, dtype)) for name in names]
     share = math.fsum(products for products, _ in sums) / math.fsum(total for _, total in sums)
     finish("operators", share, "share of the time in convolutions and products", 0.0, len(sums) == len(names))
