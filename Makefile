@@ -2,7 +2,7 @@
 # make test    sets up and runs every test and check
 # make samples fetches the files that tests of real input and real weights need, hash-checked, into the cache
 # make bench NAME=demo   runs benchmarks/demo.py with whatever it needs
-# make peers   runs the tests against other libraries, in an environment of their own
+# make peers   writes the golden numbers of Keras and runs the tests against other libraries, in an environment of their own
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -48,6 +48,7 @@ bench: .venv/installed $(if $(shell grep -ls TRAMTRACK_PEERS_PYTHON benchmarks/$
 
 peers: .venv/installed .venv-peers/installed
 	-$(BIN)/python tests/samples.py
+	$(PEERS)/python tests/contract/network/keras_reference.py golden tests/contract/network/golden
 	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python -m pytest -m peers
 
 clean:

@@ -23,7 +23,7 @@ def densenet(name: str) -> Backbone:
     """
     first = {"conv1_conv": Conv(3, 64, 7, stride=2, padding=3), "conv1_bn": _norm(64), "conv1_relu": Relu()}
     steps: list[tuple[str, nn.Module]] = [("conv1", Chain(**first))]
-    steps.append(("pool1", Chain(pad=nn.ZeroPad2d(1), pool=nn.MaxPool2d(3, 2))))
+    steps.append(("pool1", Chain(pool=nn.MaxPool2d(3, 2, padding=1))))  # behind a ReLU Keras's zero border cannot win either
     channels = 64
     counts = _BLOCKS[name]
     for stage, layers in enumerate(counts, start=2):

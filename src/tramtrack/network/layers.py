@@ -20,6 +20,8 @@ class Conv(nn.Conv2d):
 
     ``same`` pads as TensorFlow does: with stride 2 and a 3x3 kernel an even size gets one zero row at the end only, an odd
     size one on either side. ``end`` always pads one zero row and column at the end (Keras ``ZeroPadding2D(((0, 1), (0, 1)))``).
+    Where the end gets one zero more than the beginning, the small kernel is given a leading row or column of zeros and both
+    ends are padded alike: the same sums, without a copy of the large image.
     """
 
     def __init__(
@@ -44,20 +46,20 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H', W')."""
-        if self.extra == "end":
-            x = F.pad(x, (0, 1, 0, 1))
-        elif self.extra == "same":
-            x = pad_as_tensorflow(x, self.kernel_size[0], self.stride[0])
-        return super().forward(x)
+        if self.extra == "valid":
+            return super().forward(x)
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        (top, bottom), (left, right) = (
+            (0, 1) if self.extra == "end" else same_padding(size, kernel, stride) for size in x.shape[2:]
+        )
+        weight = F.pad(self.weight, (right - left, 0, bottom - top, 0))
+        return F.conv2d(x, weight, self.bias, self.stride, (bottom, right), groups=self.groups)
 
 
-def pad_as_tensorflow(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Zero-pad (N, C, H, W) so that a valid convolution gives ceil(size / stride); the odd zero goes to the end."""
-    pads = []
-    for size in (x.shape[3], x.shape[2]):
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        pads += [total // 2, total - total // 2]
-    return F.pad(x, pads) if any(pads) else x
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after ``size`` pixels, so that a valid convolution gives ceil(size / stride); an odd one comes last."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
 
 
 class MaxPoolSame(nn.Module):
@@ -83,15 +85,14 @@ class BatchNorm(nn.BatchNorm2d):
         assert mean is not None and variance is not None and self.momentum is not None
         if not self.training:
             return F.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
-        kept = variance * (1 - self.momentum)
         if x.device.type == "cpu":  # torch's channels_last kernel is three times less exact over 152 layers
             x = x.contiguous()
-        new_mean, new_variance = mean.clone(), variance.clone()  # autograd keeps these; the buffers move on
-        y = F.batch_norm(x, new_mean, new_variance, self.weight, self.bias, True, self.momentum, self.eps)
+        moved_mean, moved_variance = mean.clone(), variance.clone()  # the backward pass keeps these: they must not change
+        y = F.batch_norm(x, moved_mean, moved_variance, self.weight, self.bias, True, self.momentum, self.eps)
         count = x.numel() / x.shape[1]
         with torch.no_grad():
-            mean.copy_(new_mean)
-            variance.copy_(new_variance - (new_variance - kept) / count)
+            mean.copy_(moved_mean)
+            variance.copy_(moved_variance - (moved_variance - variance * (1 - self.momentum)) / count)
         return y
 
 

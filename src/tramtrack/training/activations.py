@@ -8,6 +8,7 @@ at the same places, so an interrupted pass goes on at the next batch and gives t
 from __future__ import annotations
 
 import math
+import mmap
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,17 +30,22 @@ TRUNK_BATCH = 8
 
 
 class Activations:
-    """The crossing tensors of a list of views, read back by position."""
+    """The crossing tensors of a list of views, read back by position.
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
+    ``mapped`` are the memory maps that hold them, if files do: what was read of those does not stay in this process's memory.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], mapped: Sequence[mmap.mmap] = ()) -> None:
         self._tensors = tuple(tensors)
+        self._mapped = tuple(mapped)
 
     def __len__(self) -> int:
         return int(self._tensors[0].shape[0])
 
     def batch(self, positions: Tensor, device: torch.device) -> State:
         """The tensors at ``positions`` (n,), each (n, C, h, w) in channels_last on ``device``."""
-        gathered = (tensor[positions].permute(0, 3, 1, 2) for tensor in self._tensors)
+        gathered = [tensor[positions].permute(0, 3, 1, 2) for tensor in self._tensors]
+        _let_go(self._mapped)
         if device.type == "cuda":
             return tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in gathered)
         return tuple(gathered)
@@ -85,9 +91,9 @@ def compute_activations(
         for file, shape in zip(files, shapes, strict=True):
             with file.open("wb") as stream:
                 stream.truncate(math.prod(shape) * len(views) * dtype.itemsize)
+    mapped = [_map(file) for file in files]
     tensors = [
-        torch.from_file(str(file), shared=True, size=math.prod(shape) * len(views), dtype=dtype).view(len(views), *shape)
-        for file, shape in zip(files, shapes, strict=True)
+        torch.frombuffer(pages, dtype=dtype).view(len(views), *shape) for pages, shape in zip(mapped, shapes, strict=True)
     ]
     journal = store.Journal(folder / "done.jsonl")
     done = max((entry["batch"] + 1 for entry in journal.entries()), default=0)
@@ -102,8 +108,25 @@ def compute_activations(
             state = trunk(vary(grey, draws[start : start + len(grey)]) if draws else grey)
             for tensor, crossing in zip(tensors, state, strict=True):
                 tensor[start : start + len(grey)] = crossing.permute(0, 2, 3, 1).to("cpu", dtype)
+            _let_go(mapped)
             append({"batch": number})
-    return Activations(tensors)
+    return Activations(tensors, mapped)
+
+
+def _map(file: Path) -> mmap.mmap:
+    """A whole file as memory that is written through to it."""
+    with file.open("r+b") as stream:
+        return mmap.mmap(stream.fileno(), 0)
+
+
+def _let_go(mapped: Sequence[mmap.mmap]) -> None:
+    """Give the resident pages of shared maps back to the system, which keeps what was written: memory stays that of a batch.
+
+    Where the platform has no such advice the system takes pages back when it needs them.
+    """
+    for pages in mapped:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _require_room(folder: Path, needed: int) -> None:

@@ -6,13 +6,17 @@ Only the raw bits of PCG64 are used, whose stream numpy keeps stable across vers
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 GOLDEN_SIZES = ((96, 80), (75, 89))
 PARITY_SIZES = ((224, 224), (512, 256), (333, 251))
 SAMPLES = 8
+DIGITS = 11
+"""Decimal digits of a map's largest magnitude to which its golden numbers are rounded; what is behind varies by machine."""
 
 Layer = tuple[str, str, tuple[tuple[str, tuple[int, ...]], ...]]
 
@@ -42,12 +46,38 @@ def summary(feature_map: np.ndarray) -> dict[str, object]:
     """A few numbers that tell an (N, H, W, C) map: its shape, largest magnitude, mean, and evenly spread values."""
     flat = np.ascontiguousarray(feature_map, dtype=np.float64).ravel()
     places = np.linspace(0, flat.size - 1, SAMPLES).astype(int)
+    largest = float(np.abs(flat).max())
+    decimals = _decimals(largest)
     return {
         "shape": list(feature_map.shape),
-        "largest": float(np.abs(flat).max()),
-        "mean": float(flat.mean()),
-        "values": [float(value) for value in flat[places]],
+        "largest": round(largest, decimals),
+        "mean": round(float(flat.mean()), decimals),
+        "values": [round(float(value), decimals) for value in flat[places]],
     }
+
+
+def same_cases(kept: list[dict[str, Any]], found: list[dict[str, Any]]) -> bool:
+    """Whether two lists of golden cases say the same, but for at most one unit of a number's last kept digit."""
+    if len(kept) != len(found):
+        return False
+    return all(k.keys() == f.keys() and all(_same(k[key], f[key]) for key in f) for k, f in zip(kept, found, strict=True))
+
+
+def _same(kept: Any, found: Any) -> bool:
+    if not isinstance(found, dict) or not isinstance(kept, dict):
+        return bool(kept == found)
+    if kept.keys() != found.keys() or kept["shape"] != found["shape"]:
+        return False
+    unit = 10.0 ** -_decimals(found["largest"])
+    pairs = zip(
+        [kept["largest"], kept["mean"], *kept["values"]], [found["largest"], found["mean"], *found["values"]], strict=True
+    )
+    return all(abs(k - f) <= 1.5 * unit for k, f in pairs)
+
+
+def _decimals(largest: float) -> int:
+    """Decimals behind the point that DIGITS digits of ``largest`` leave."""
+    return DIGITS - 1 - math.floor(math.log10(largest)) if largest else DIGITS
 
 
 def _variable(label: str, variable: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Each network against a few numbers that Keras Applications gave for the same weights; no TensorFlow needed.
 
-The numbers are written by ``python keras_reference.py golden golden`` in the peers' environment.
+The numbers are written by ``make peers`` (keras_reference.py golden), rounded far within the tolerance here.
 """
 
 from __future__ import annotations
@@ -51,3 +51,19 @@ def test_a_network_answers_as_keras_does_in_training_mode(name, recipe, golden_n
     grey = torch.from_numpy(recipe.grey(f"{name}/golden", 2, *case["size"]))[:, None]
     for what, feature_map in feature_maps(backbone, backbone.prepare_input(grey)).items():
         assert_summary(recipe.summary(feature_map), case[what], 1e-9, f"{name} training {what}")
+
+
+def test_golden_numbers_are_the_same_but_for_their_last_digit(recipe):
+    summary = recipe.summary(np.linspace(-3.0, 2.0, 60).reshape(1, 4, 5, 3))
+    case = {"size": [4, 5], "training": False, "output": summary}
+    assert summary["largest"] == 3.0
+    assert summary["values"][1] == -2.3220338983  # ten decimals: eleven digits of the largest magnitude
+
+    def moved(difference: float) -> dict[str, object]:
+        return {**case, "output": {**summary, "values": [summary["values"][0] + difference, *summary["values"][1:]]}}
+
+    assert recipe.same_cases([case], [moved(1e-10)])
+    assert not recipe.same_cases([case], [moved(3e-10)])
+    assert not recipe.same_cases([case], [{**case, "output": {**summary, "shape": [1, 5, 4, 3]}}])
+    assert not recipe.same_cases([case], [case, case])
+    assert not recipe.same_cases([case], [{**case, "training": True}])

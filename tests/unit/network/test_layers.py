@@ -8,22 +8,36 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tramtrack.network.layers import BatchNorm, Conv, MaxPoolSame, pad_as_tensorflow
+from tramtrack.network.layers import BatchNorm, Conv, MaxPoolSame, same_padding
 
 
 @pytest.mark.parametrize(("size", "before", "after"), [(8, 0, 1), (9, 1, 1)])
 def test_a_stride_2_convolution_pads_by_parity(size, before, after):
-    x = torch.ones(1, 1, size, size)
-    expected = F.pad(x, (before, after, before, after))
-    assert torch.equal(pad_as_tensorflow(x, 3, 2), expected)
+    assert same_padding(size, 3, 2) == (before, after)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])
 @pytest.mark.parametrize("size", [5, 8, 13, 14])
 def test_same_padding_gives_the_ceiling(kernel, stride, size):
-    padded = pad_as_tensorflow(torch.zeros(1, 1, size, size + 1), kernel, stride)
-    for axis, original in ((2, size), (3, size + 1)):
-        assert (padded.shape[axis] - kernel) // stride + 1 == math.ceil(original / stride)
+    assert (size + sum(same_padding(size, kernel, stride)) - kernel) // stride + 1 == math.ceil(size / stride)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize(("height", "width"), [(8, 10), (9, 11), (8, 11), (9, 10)])
+@pytest.mark.parametrize("padding", ["same", "end"])
+def test_a_padded_kernel_gives_what_a_padded_image_does(groups, height, width, padding):
+    draw = torch.Generator().manual_seed(0)
+    convolution = Conv(4, 8, 3, stride=2, padding=padding, bias=True, groups=groups).double()
+    for parameter in convolution.parameters():
+        parameter.data.normal_(generator=draw)
+    x = torch.randn(2, 4, height, width, dtype=torch.float64, generator=draw)
+    rows, columns = ((0, 1), (0, 1)) if padding == "end" else (same_padding(height, 3, 2), same_padding(width, 3, 2))
+    padded = F.pad(x, (*columns, *rows))
+    expected = F.conv2d(padded, convolution.weight, convolution.bias, stride=2, groups=groups)
+    assert torch.allclose(convolution(x), expected, rtol=0, atol=1e-12)
+    theirs = torch.autograd.grad(expected.square().sum(), convolution.weight)[0]
+    ours = torch.autograd.grad(convolution(x).square().sum(), convolution.weight)[0]
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-10)
 
 
 def test_end_padding_does_not_look_at_the_size():
@@ -56,6 +70,12 @@ def test_moving_statistics_take_the_biased_variance():
     assert torch.allclose(norm.running_mean, 0.01 * mean, rtol=1e-12, atol=0)
     expected = (x - mean.view(1, -1, 1, 1)) / (variance.view(1, -1, 1, 1) + 1e-3).sqrt()
     assert torch.allclose(y, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_flow_through_batch_statistics():
+    norm = BatchNorm(3, epsilon=1e-3).double().train()
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(norm, (x,))
 
 
 def test_inference_leaves_the_statistics_alone():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -10,7 +14,7 @@ from tramtrack import store
 from tramtrack.errors import TramtrackError
 from tramtrack.imaging.prepare import png_bytes
 from tramtrack.training import activations as room
-from tramtrack.training.activations import TRUNK_BATCH, compute_activations
+from tramtrack.training.activations import TRUNK_BATCH, Activations, compute_activations
 from tramtrack.training.loader import batches
 
 CPU = torch.device("cpu")
@@ -107,3 +111,19 @@ def test_a_disk_without_room_is_refused_with_the_size(make_classifier, files, tm
     with pytest.raises(TramtrackError, match=r"need 0\.0 GB, the disk has 0\.0 GB free"):
         compute(make_classifier(), files, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.bin"))
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="the platform cannot be told to take pages back")
+def test_what_was_written_and_read_does_not_stay_in_memory(tmp_path):
+    views, file = 64, tmp_path / "crossing-0.bin"
+    file.write_bytes(b"")
+    os.truncate(file, views * 2**20)
+    pages = room._map(file)
+    tensor = torch.frombuffer(pages, dtype=torch.float32).view(views, 32, 16, 512)
+    before = psutil.Process().memory_info().rss
+    for number in range(views):
+        tensor[number] = number
+        room._let_go([pages])
+    kept = Activations([tensor], [pages])
+    assert all(kept.batch(torch.tensor([number]), CPU)[0].unique() == number for number in range(views))
+    assert psutil.Process().memory_info().rss - before < 2**20 * views / 4
