@@ -282,13 +282,10 @@ class Study:
 
     def best(self) -> Run:
         """The pretrained run with the highest AUC-ROC by woman on validation; the test fold has no say in it."""
-        scored = [
-            (results.validation_auc(run, self.protocol.evaluation), run) for run in self.runs() if run.weights == PRETRAINED
-        ]
-        known = [(auc, run) for auc, run in scored if auc is not None]
-        if not known:
+        found = results.best_on_validation(self.runs(), self.protocol.evaluation)
+        if found is None:
             raise TramtrackError(f"{self.folder}: no pretrained run with a validation AUC")
-        return max(known, key=lambda pair: pair[0])[1]
+        return found
 
     def status(self) -> list[dict[str, str]]:
         """How far each stage is: stage, state, detail."""

@@ -15,16 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from tramtrack.errors import UsageError
 from tramtrack.evaluation.aggregate import Unit, Units
-from tramtrack.evaluation.intervals import (
-    LEAST_RESAMPLES,
-    RESAMPLES,
-    Sample,
-    evidence,
-    interval,
-    resample_women,
-    resampled,
-)
-from tramtrack.evaluation.scores import METRICS, Floats, Metric, estimate, undefined_reason
+from tramtrack.evaluation.intervals import LEAST_RESAMPLES, Sample, evidence, interval
+from tramtrack.evaluation.resampling import RESAMPLES, estimate, resample_women, resampled
+from tramtrack.evaluation.scores import COUNT_METRICS, METRICS, RANK_METRICS, Floats, Metric, undefined_reason
 
 ROUNDING = 1e-12  # differences of means over seeds are equal only up to this
 BOOTSTRAP = "paired woman bootstrap"
@@ -136,9 +129,10 @@ def compare(
 
     ``scores``: network -> float (units,) or (seeds, units), NaN where the network has no prediction; ``labels`` 0 or 1
     (units,); ``women`` identifiers (units,). ``thresholds``: network -> one number or one a seed, chosen on validation,
-    for every metric but auc_roc. ``unranked``: networks that stand in no comparison, with the reason. A woman for whom
-    any network lacks a score of any unit is dropped for all of them, so that all pairs speak of the same women.
-    Pairs whose networks give infinite scores, no scores, or an undefined metric come out as Untested.
+    for every metric of calls; for the Brier score ``scores`` are probabilities. ``unranked``: networks that stand in no
+    comparison, with the reason. A woman for whom any network lacks a score of any unit is dropped for all of them, so that
+    all pairs speak of the same women. Pairs whose networks give infinite scores, no scores, or an undefined metric come out
+    as Untested.
 
     p = (1 + number of resamples with |d* - d| >= |d|) / (1 + resamples), for the difference d and its resamples d*,
     but never below 2^(1 - k) with k women of the smaller class: what an exact sign test on them could reach at best.
@@ -218,8 +212,8 @@ def _empty(matrix: Floats) -> bool:
 
 
 def _cuts(name: str, metric: Metric, thresholds: Mapping[str, ArrayLike] | None, seeds: int) -> list[float | None]:
-    """The threshold of each seed, or None for the AUC."""
-    if metric == "auc_roc":
+    """The threshold of each seed, or None where the metric needs none."""
+    if metric not in COUNT_METRICS:
         return [None] * seeds
     if thresholds is None or name not in thresholds:
         raise UsageError(f"comparison by {metric}: expected a threshold of {name}, chosen on validation, received none")
@@ -338,7 +332,7 @@ def _compare_all(answers: Sequence[_Answer], question: _Question) -> Iterator[Co
 
 
 def _fewest(sample: Sample, metric: Metric) -> int:
-    return min(sample.women) if metric == "auc_roc" else sample.women[0]
+    return min(sample.women) if metric in RANK_METRICS else sample.women[0]
 
 
 def _around(difference: float, below: float, above: float) -> tuple[float, float]:
