@@ -17,7 +17,7 @@ from tramtrack.errors import UsageError
 from tramtrack.evaluation.aggregate import Unit, Units
 from tramtrack.evaluation.intervals import LEAST_RESAMPLES, Sample, evidence, interval
 from tramtrack.evaluation.resampling import RESAMPLES, estimate, resample_women, resampled
-from tramtrack.evaluation.scores import COUNT_METRICS, METRICS, RANK_METRICS, Floats, Metric, undefined_reason
+from tramtrack.evaluation.scores import COUNT_METRICS, METRICS, Floats, Metric, undefined_reason
 
 ROUNDING = 1e-12  # differences of means over seeds are equal only up to this
 BOOTSTRAP = "paired woman bootstrap"
@@ -332,7 +332,7 @@ def _compare_all(answers: Sequence[_Answer], question: _Question) -> Iterator[Co
 
 
 def _fewest(sample: Sample, metric: Metric) -> int:
-    return min(sample.women) if metric in RANK_METRICS else sample.women[0]
+    return sample.women[0] if metric in COUNT_METRICS else min(sample.women)
 
 
 def _around(difference: float, below: float, above: float) -> tuple[float, float]:

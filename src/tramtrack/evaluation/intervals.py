@@ -21,7 +21,6 @@ from tramtrack.evaluation.resampling import RESAMPLES, estimate, resample_women,
 from tramtrack.evaluation.scores import (
     COUNT_METRICS,
     METRICS,
-    RANK_METRICS,
     Floats,
     Metric,
     Score,
@@ -45,9 +44,8 @@ class Sample:
     """How much evidence a metric rests on: (first class, second class).
 
     ``units`` counts units, ``women`` the women that have at least one of them. The classes are positive and negative for
-    the AUCs and the average precision, positive for sensitivity, negative for specificity, called positive for PPV, called
-    negative for NPV, all units called or truly positive for F1, and all units for the Brier score; the second class is the
-    rest.
+    the AUCs, the average precision and the Brier score, positive for sensitivity, negative for specificity, called positive
+    for PPV, called negative for NPV, and all units called or truly positive for F1; the second class is the rest.
     """
 
     units: tuple[int, int]
@@ -160,8 +158,6 @@ def evidence(
     first = labels
     if metric == "specificity":
         first = ~labels
-    elif metric == "brier":
-        first = np.ones_like(labels)
     elif metric in COUNT_METRICS and threshold is not None:
         called = scores >= threshold
         first = {"f1": labels | called, "ppv": called, "npv": ~called}.get(metric, labels)
@@ -174,10 +170,11 @@ def interval(metric: Metric, value: float, sample: Sample, spread: float, confid
 
     The sample size of a score-type interval is the one at which its own variance at ``value`` equals the bootstrap's
     (Korn and Graubard, Survey Methodology 1998;24:193, do so for proportions of clustered surveys); for a share of units it
-    is never more than there are units. Without a spread it is the number of women. The quantile is Student's with the women
-    of the (smaller) class less one degree of freedom, and the normal one where that is undefined.
+    is never more than there are units. Without a spread it is the number of women (for the Brier score those of the larger
+    class). The quantile is Student's with the women of the (smaller) class less one degree of freedom, and the normal one
+    where that is undefined.
     """
-    degrees = (min(sample.women) if metric in RANK_METRICS else sample.women[0]) - 1
+    degrees = (sample.women[0] if metric in COUNT_METRICS else min(sample.women)) - 1
     quantile = _quantile(confidence, degrees if spread > 0 else 0)
     if metric == "auc_roc":
         plain = newcombe_variance(value, *sample.women)
@@ -186,7 +183,7 @@ def interval(metric: Metric, value: float, sample: Sample, spread: float, confid
             inflation = max(spread**2, newcombe_variance(value, *sample.units)) / plain
         return newcombe(value, *sample.women, quantile, inflation)
     proportion, slope = _as_proportion(metric, value)
-    size = float(sample.women[0])
+    size = float(max(sample.women) if metric == "brier" else sample.women[0])
     if spread > 0 and 0 < proportion < 1:
         size = proportion * (1 - proportion) * (slope / spread) ** 2
         if metric != "brier":

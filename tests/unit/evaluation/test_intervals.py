@@ -148,7 +148,7 @@ def test_all_correct_gives_bounds_with_women_as_the_sample_size(threshold):
     assert got["ppv"].low == got["average_precision"].low == pytest.approx(5 / (5 + Z**2))
     assert got["npv"].low == pytest.approx(20 / (20 + Z**2))
     assert got["partial_auc"].low == pytest.approx(0.5 * (1 + (5 / (5 + Z**2) - 0.1) / 0.9))
-    assert (got["brier"].low, got["brier"].high) == (0.0, pytest.approx(1 - 25 / (25 + Z**2)))
+    assert (got["brier"].low, got["brier"].high) == (0.0, pytest.approx(1 - 20 / (20 + Z**2)))
     assert all(value.high == 1.0 for name, value in got.items() if name != "brier")
 
 
