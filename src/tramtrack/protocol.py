@@ -156,6 +156,9 @@ class Evaluation(Section):
         gt=0,
         lt=1,
     )
+    margin: float = setting(
+        0.05, "two networks whose difference surely lies between minus and plus this count as equivalent", gt=0, lt=1
+    )
     resamples: int = setting(2000, "bootstrap resamples of women", ge=200, le=100_000)
     confidence: float = setting(0.95, "coverage of every interval", gt=0.5, lt=1)
     seed: int = setting(80, "seed of the resampling", ge=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import sealing, store
-from tramtrack.contest import compare_runs
+from tramtrack.contest import Contender, contestants, hold_contest
 from tramtrack.evaluation.aggregate import UNITS
 from tramtrack.evaluation.resampling import estimate
-from tramtrack.evaluation.scores import undefined_reason
+from tramtrack.evaluation.scores import Undefined, undefined_reason
 from tramtrack.network.registry import facts
 from tramtrack.protocol import Evaluation, Protocol
 from tramtrack.scoring import (
@@ -115,10 +115,12 @@ def evaluate(
     for name in COLUMNS:
         store.write_csv(folder / f"{name}.csv", tables.table(name))
     fold = "test" if score_test is not None else "validation"
-    contest = compare_runs(runs, predictions, aggregation, settings, fold, left_out or {})
-    store.write_csv(folder / "comparisons.csv", contest.comparisons)
-    store.write_csv(folder / "claims.csv", contest.claims)
-    store.write_csv(folder / "resources.csv", resources(runs))
+    costs = resources(runs)
+    contenders, unranked = contend(runs, predictions, chosen, settings, left_out or {})
+    contest = hold_contest(contenders, aggregation, settings, fold, unranked, costs.assign(contestant=list(names_of(runs))))
+    for name in ("comparisons", "claims", "standings", "mcnemar", "cost_correlations", "cost_front"):
+        store.write_csv(folder / f"{name}.csv", getattr(contest, name))
+    store.write_csv(folder / "resources.csv", costs)
     store.write_json(
         folder / "summary.json",
         {
@@ -164,6 +166,7 @@ def resources(runs: Sequence[Run]) -> pd.DataFrame:
                 "multiply_adds": measured["multiply_adds"],
                 "seconds_an_epoch_uncached": measured["seconds_an_epoch_uncached"],
                 "seconds_an_epoch_cached": measured["seconds_an_epoch_cached"],
+                **_epoch_seconds(run),
                 "milliseconds_a_view": measured["milliseconds_a_view"],
                 "peak_memory_mb": measured["peak_memory_mb"],
                 "epochs": measured["epochs"],
@@ -172,6 +175,43 @@ def resources(runs: Sequence[Run]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _epoch_seconds(run: Run) -> dict[str, float]:
+    """Between which seconds nine in ten epochs with the frozen part kept lay; NaN where the run kept no history."""
+    path = run.folder / "history.csv"
+    seconds = pd.read_csv(path)["seconds"] if path.exists() else pd.Series([math.nan])
+    return {
+        "seconds_an_epoch_cached_least": float(seconds.quantile(0.05)),
+        "seconds_an_epoch_cached_most": float(seconds.quantile(0.95)),
+    }
+
+
+def names_of(runs: Sequence[Run]) -> Iterator[str]:
+    """The contestant's name of each run: its network, with the variant where the network stands in several."""
+    known = contestants([(run.key.network, run.key.variant, run.weights == PRETRAINED) for run in runs])
+    return (known[run.key.network, run.key.variant] for run in runs)
+
+
+def contend(
+    runs: Sequence[Run],
+    predictions: Mapping[Path, pd.DataFrame],
+    chosen: Mapping[Path, Chosen],
+    settings: Evaluation,
+    left_out: Mapping[str, str],
+) -> tuple[list[Contender], dict[str, str]]:
+    """The runs that may stand in a ranking, and by name those that may not, with the reason."""
+    contenders: list[Contender] = []
+    unranked = {name: reason.partition(". ")[0] for name, reason in left_out.items()}
+    for run, name in zip(runs, names_of(runs), strict=True):
+        if run.weights != PRETRAINED:
+            unranked[name] = "random weights; never ranked beside pretrained ones"
+            continue
+        cuts = {unit: chosen[run.folder].threshold(unit, settings.threshold) for unit in UNITS}
+        thresholds = {unit: None if isinstance(cut, Undefined) else cut for unit, cut in cuts.items()}
+        contenders.append(Contender(name, run.key.seed, predictions[run.folder], thresholds))
+    ranked = {one.name for one in contenders}
+    return contenders, {name: reason for name, reason in unranked.items() if name not in ranked}
 
 
 def name_of(run: Run) -> str:

@@ -15,6 +15,7 @@ from tramtrack import results, sealing, store
 from tramtrack.cohort.cohort import Cohort, first_exams, load_cohort, make_cohort
 from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_leak, split_women
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.evaluation.claims import Claim
 from tramtrack.imaging.gallery import load_geometry, prepare_views
 from tramtrack.network.registry import NETWORKS, facts
 from tramtrack.protocol import Protocol
@@ -213,6 +214,15 @@ class Study:
     def compare(self) -> results.Claims:
         """What the paired comparisons of the last evaluation carry; printing it shows the sentences."""
         return self._results().carried()
+
+    def claim(self, sentence: str) -> Claim:
+        """The verdict on a sentence such as "vgg16 > mobilenetv2 on f1 in test by woman", from the last evaluation.
+
+        The sealed test fold stays sealed: a claim on it is refused. Raises TramtrackError, UsageError.
+        """
+        from tramtrack.claiming import answer_claim
+
+        return answer_claim(sentence, self.protocol, self._results().folder)
 
     def _results(self) -> Results:
         """The last evaluation, if the cohort and the runs are still those it was made of. Raises TramtrackError."""

@@ -369,3 +369,18 @@ def test_the_python_objects_print_what_they_are(finished):
     assert repr(study.runs()[0]).startswith("Run(vgg16, last-conv+random-weights, seed 0; best epoch ")
     assert "stands in no ranking" in repr(study.compare())
     assert study.evaluate().unsealed  # the look that was taken is kept, not covered by a sealed one
+
+
+def test_a_claim_never_opens_the_sealed_test_fold(finished, command, tmp_path):
+    opened, _ = finished
+    study = tmp_path / "study"
+    shutil.copytree(opened, study)
+    shutil.rmtree(study / "results")
+    assert command("evaluate", study).returncode == 0
+    done = command("claim", "vgg16 > xception on f1 in test by woman", study)
+    assert done.returncode == 1
+    assert "the test fold is sealed, and a claim does not open it; ask in validation" in done.stderr
+    assert not (study / "results" / "unsealed.jsonl").exists() and not (study / "results" / "test").exists()
+    assert "test" not in set(pd.read_csv(study / "results" / "predictions.csv")["fold"])
+    asked = command("claim", "vgg16 > xception on f1 in validation by woman", study)
+    assert asked.returncode == 1 and "vgg16 has random weights only and stands in no ranking" in asked.stderr

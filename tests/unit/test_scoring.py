@@ -111,11 +111,8 @@ def test_one_class_on_validation_leaves_reasons_and_no_value(tmp_path):
     assert tables.table("decision_curve").empty
 
 
-def test_a_network_in_several_variants_is_several_contestants(tmp_path):
-    def run(network: str, variant: str, weights: str = PRETRAINED) -> Run:
-        return Run(tmp_path, {"network": network, "variant": variant, "seed": 0, "weights": weights}, {})
-
-    runs = [run("vgg16", "last-conv"), run("vgg16", "full"), run("xception", "last-conv"), run("xception", "x", RANDOM_WEIGHTS)]
+def test_a_network_in_several_variants_is_several_contestants():
+    runs = [("vgg16", "last-conv", True), ("vgg16", "full", True), ("xception", "last-conv", True), ("xception", "x", False)]
     assert contestants(runs) == {
         ("vgg16", "last-conv"): "vgg16/last-conv",
         ("vgg16", "full"): "vgg16/full",

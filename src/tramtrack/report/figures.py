@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tramtrack.report.reading import Material, known, run_title
+from tramtrack.report.reading import Material, run_title
 from tramtrack.scoring import RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED, Run
 
@@ -85,47 +85,6 @@ def training_figures(material: Material) -> list[str]:
     top = min(1.08 * max(losses), 3 * float(np.median(losses)))
     several = len({run.key.seed for run in material.runs}) > 1
     return [_training_figure(run, top, several, material) for run in material.runs]
-
-
-def cost_figure(material: Material) -> str | None:
-    """AUC-ROC by woman with its interval against multiply-adds a view, one point a run."""
-    points = []
-    several = material.results.scores["seed"].nunique() > 1
-    for row in material.resources.to_dict("records"):
-        score = material.score({str(key): value for key, value in row.items()}, "auc_roc")
-        if score and known(score["estimate"]):
-            points.append((row, score))
-    if not points:
-        return None
-    with matplotlib.rc_context(STYLE):
-        figure, axes = axes_of(4.8, 3.1)
-        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
-        xs = [float(row["multiply_adds"]) / 1e9 for row, _ in points]
-        left, right = min(xs) / 1.9, max(xs) * 1.9
-        labels = [run_title({str(key): value for key, value in row.items()}, several) for row, _ in points]
-        spots = [
-            (float(np.log(x / left) / np.log(right / left)), (score["estimate"] + 0.02) / 1.04)
-            for x, (_, score) in zip(xs, points, strict=True)
-        ]
-        for number, (place, spot) in enumerate(zip(names_beside(labels, spots), spots, strict=True)):
-            (row, score), x = points[number], xs[number]
-            random = row["weights"] != PRETRAINED
-            colour = GREY if random else COLOURS[number % len(COLOURS)]
-            axes.plot([x, x], [score["low"], score["high"]], color=colour, linewidth=1.2)
-            marker = MARKERS[number % len(MARKERS)]
-            axes.plot(x, score["estimate"], marker, color=colour, markersize=7, mfc="white" if random else colour)
-            axes.plot(*zip(spot, place[:2], strict=True), color=colour, linewidth=0.6, transform=axes.transAxes)
-            about = {"ha": place[2], "va": "center", "fontsize": 8.5, "fontweight": "bold", "gid": f"name-{number}"}
-            axes.text(*place[:2], labels[number], color=colour, transform=axes.transAxes, zorder=5, **about)
-        axes.set_xscale("log")
-        axes.set(xlim=(left, right), ylim=(-0.02, 1.02))
-        ticks = [tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000) if left < tick < right]
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-        axes.text(right * 0.98, 0.49, "chance", color=GREY, fontsize=8, ha="right", va="top")
-        axes.set(xlabel="Billions of multiply-adds a view (logarithmic)", ylabel=f"AUC-ROC by woman, {material.fold}")
-        what = "AUC-ROC by woman with its interval against the multiply-adds of one view, one point for each run"
-        return svg_text(figure, "cost", f"{what}.", material.synthetic)
 
 
 def interval_bar(numbers: tuple[float, float, float] | None) -> str:

@@ -17,7 +17,7 @@ from tramtrack import store
 from tramtrack.cohort.cohort import Cohort
 from tramtrack.cohort.split import FOLDS
 from tramtrack.protocol import Protocol
-from tramtrack.report import figures, probability_figures, tables
+from tramtrack.report import cost_figures, figures, probability_figures, tables
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
 from tramtrack.report.limits import limits
 from tramtrack.report.pictures import heatmap_groups, strides
@@ -80,7 +80,10 @@ def _contents(material: Material) -> dict[str, Any]:
         "left_out": tables.left_out(material),
         "roc": {unit: _markup(figures.roc_figure(material, unit)) for unit in ("woman", "view")},
         "training": [Markup(figure) for figure in figures.training_figures(material)],
-        "cost": _markup(figures.cost_figure(material)),
+        "pareto": [Markup(figure) for figure in cost_figures.pareto_figures(material)],
+        "standings": tables.standing_rows(material),
+        "cost_correlations": tables.cost_rows(material),
+        "mcnemar": tables.mcnemar_rows(material),
         "heatmaps": heatmap_groups(material),
         "strides": strides(material),
         "resources": tables.resource_rows(material),

@@ -18,6 +18,8 @@ from tramtrack.results import Results, load_results
 from tramtrack.scoring import COLUMNS, RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED, Run, RunKey, load_run
 
+CONTEST_TABLES = ("aggregation", "standings", "mcnemar", "cost_correlations", "cost_front")
+
 
 @dataclass(frozen=True)
 class Material:
@@ -96,7 +98,7 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
         else pd.DataFrame(columns=["view_id", "network"]),
         looks=tuple(sealing.looks(folder / "results" / "unsealed.jsonl")),
         files_seen=int(manifest["information"]["files"]),
-        tables={name: _table(folder, name) for name in (*COLUMNS, "aggregation")},
+        tables={name: _table(folder, name) for name in (*COLUMNS, *CONTEST_TABLES)},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.contest import COSTS
 from tramtrack.network.registry import IMAGENET
 from tramtrack.protocol import Protocol
 from tramtrack.report.reading import Material, known, title
@@ -143,6 +144,50 @@ def claim_rows(material: Material) -> list[dict[str, str]]:
         }
         for row in material.results.claims.to_dict("records")
     ]
+
+
+def standing_rows(material: Material) -> list[dict[str, str]]:
+    """Where each network stands among those compared: mean AUC-ROC by woman, share of resamples on top, both spreads."""
+    return [
+        {
+            "title": title(str(row["contestant"])),
+            "value": number(row["value"], 3),
+            "best": percent(float(row["best"])) if known(row["best"]) else "–",
+            "sampling": number(row["sampling_sd"], 3),
+            "between": number(row["seed_sd"], 3),
+            "note": "" if pd.isna(row["note"]) else str(row["note"]),
+        }
+        for row in material.tables["standings"].to_dict("records")
+    ]
+
+
+def cost_rows(material: Material) -> list[dict[str, str]]:
+    """Spearman's correlation of each cost with the AUC-ROC by woman, or why there is none."""
+    rows = []
+    for row in material.tables["cost_correlations"].to_dict("records"):
+        defined = known(row["rho"])
+        span = f"{signed(row['low'], 2)} to {signed(row['high'], 2)}" if defined else f"undefined: {row['reason']}"
+        rho = signed(row["rho"], 2) if defined else "–"
+        rows.append({"cost": COSTS[str(row["cost"])], "rho": rho, "span": span, "networks": whole(row["networks"])})
+    return rows
+
+
+def mcnemar_rows(material: Material) -> list[dict[str, str]]:
+    """mcnemar.csv, readable: the pair, unit and rate, who alone was right, difference, adjusted p, or why there is none."""
+    rows = []
+    for row in material.tables["mcnemar"].to_dict("records"):
+        tested = known(row["p_holm"])
+        rows.append(
+            {
+                "pair": f"{title(str(row['network_a']))} minus {title(str(row['network_b']))}",
+                "seed": str(row["seed"]),
+                "what": f"{row['rate']} by {row['unit']}",
+                "alone": f"{whole(row['only_a'])} and {whole(row['only_b'])} of {whole(row['units'])}" if tested else "–",
+                "difference": signed(row["difference"]) or "–",
+                "p": p_value(row["p_holm"]) if tested else f"untested: {row['reason']}",
+            }
+        )
+    return rows
 
 
 def operating_rows(material: Material) -> list[dict[str, Any]]:
