@@ -120,6 +120,24 @@ def evaluate(
 
 
 @app.command()
+def claim(
+    sentence: Annotated[str, typer.Argument(help='Such as "vgg16 > mobilenetv2 on f1 in test by woman".')],
+    study: StudyFolder,
+    as_json: AsJson = False,
+) -> None:
+    """Whether the evaluation carries a sentence: supported, contradicted, equivalent, unresolved, or cannot be tested."""
+    from dataclasses import asdict
+
+    found = _study(study).claim(sentence)
+    if as_json:
+        _print_json(asdict(found))
+        return
+    _say(found.sentence)
+    label = "the primary comparison" if found.family == "primary" else "a secondary comparison"
+    _say(f"This is {label}, about {found.target} on women like these.")
+
+
+@app.command()
 def explain(study: StudyFolder) -> None:
     """Grad-CAM++ heat maps of hits, misses and false alarms, the same views under every network."""
     _say(f"heat maps are in {_study(study).explain()}")

@@ -181,8 +181,29 @@ class Training(Section):
 class Evaluation(Section):
     """How scores become sentences."""
 
-    aggregation: Literal["maximum", "mean"] = setting("maximum", "how the scores of views become a breast's and a woman's")
-    threshold: Literal["f1", "youden"] = setting("f1", "what the threshold makes best on validation, for each unit")
+    aggregation: Literal["validation", "maximum", "mean", "noisy-or"] = setting(
+        "validation",
+        "how the scores of views become a breast's and a woman's: the maximum, the mean, noisy-or (1 minus the product of "
+        "1 - score), or the one of these with the highest mean AUC-ROC by woman on validation, one for all networks",
+    )
+    threshold: Literal["f1", "youden", "sensitivity", "specificity"] = setting(
+        "f1",
+        "how the threshold of each unit is chosen on validation: the best F1, the best Youden index, or the best "
+        "specificity (sensitivity) at a sensitivity (specificity) of at least threshold_rate",
+    )
+    threshold_rate: float = setting(
+        0.9, "the sensitivity or specificity that a threshold chosen for it keeps on validation", gt=0, le=1
+    )
+    prevalence: float = setting(
+        0.13,
+        "share of women with BAC for which predictive values and net benefit are stated beside the fold's own",
+        origin="paper",
+        gt=0,
+        lt=1,
+    )
+    margin: float = setting(
+        0.05, "two networks whose difference surely lies between minus and plus this count as equivalent", gt=0, lt=1
+    )
     resamples: int = setting(2000, "bootstrap resamples of women", ge=200, le=100_000)
     confidence: float = setting(0.95, "coverage of every interval", gt=0.5, lt=1)
     seed: int = setting(80, "seed of the resampling", ge=0)

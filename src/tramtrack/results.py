@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tramtrack import sealing, store
-from tramtrack.evaluation.aggregate import UNITS, Predictions, Unit, Units
-from tramtrack.evaluation.claims import Claim, claims, overall
-from tramtrack.evaluation.comparisons import Comparison, Untested, compare, groups
-from tramtrack.evaluation.curves import RocCurve, roc_curve
-from tramtrack.evaluation.intervals import score_all
-from tramtrack.evaluation.scores import Undefined, estimate, undefined_reason
-from tramtrack.evaluation.threshold import Threshold, choose_threshold
+from tramtrack.contest import Contender, contestants, hold_contest
+from tramtrack.evaluation.aggregate import UNITS
+from tramtrack.evaluation.resampling import estimate
+from tramtrack.evaluation.scores import Undefined, undefined_reason
 from tramtrack.network.registry import facts
 from tramtrack.protocol import Evaluation, Protocol
+from tramtrack.scoring import (
+    COLUMNS,
+    RUN_COLUMNS,
+    Chosen,
+    choose_all,
+    named,
+    resolve_aggregation,
+    score_runs,
+    units_of,
+)
 from tramtrack.training.record import PRETRAINED, Run
 
 SEALED_FOLDS = ("training", "validation")
-RUN_COLUMNS = ["network", "variant", "seed", "weights"]
 
 
 @dataclass(frozen=True)
@@ -94,46 +99,46 @@ def evaluate(
     logged before it is called. ``left_out`` names networks that could not take part, with the reason.
     """
     settings = protocol.evaluation
-    sealed = {run.folder: run.predictions() for run in runs}
-    thresholds = {
-        run.folder: {
-            unit: choose_threshold(_units(sealed[run.folder], "validation", unit, settings), settings.threshold)
-            for unit in UNITS
-        }
-        for run in runs
-    }
-    predictions = sealed
+    aggregation, aggregations = resolve_aggregation(runs, settings)
+    chosen = choose_all(runs, aggregation, settings)
+    predictions = {run.folder: run.predictions() for run in runs}
     if score_test is not None:
-        sealing.log_look(folder / "unsealed.jsonl", _look(runs, protocol, thresholds))
+        sealing.log_look(folder / "unsealed.jsonl", _look(runs, protocol, chosen))
         predictions = {
-            run.folder: pd.concat((sealed[run.folder], score_test(run, test_file(folder, run))), ignore_index=True)
+            run.folder: pd.concat((predictions[run.folder], score_test(run, test_file(folder, run))), ignore_index=True)
             for run in runs
         }
     (folder / "summary.json").unlink(missing_ok=True)  # it comes back last: without it nothing here counts as evaluated
     store.write_csv(folder / "predictions.csv", _stack(runs, predictions))
-    store.write_csv(folder / "operating_points.csv", _operating_points(runs, thresholds))
-    scores, curves = _score(runs, predictions, thresholds, settings)
-    store.write_csv(folder / "scores.csv", scores)
-    store.write_csv(folder / "roc.csv", curves)
+    store.write_csv(folder / "aggregation.csv", aggregations)
+    tables = score_runs(runs, predictions, chosen, aggregation, settings)
+    for name in COLUMNS:
+        store.write_csv(folder / f"{name}.csv", tables.table(name))
     fold = "test" if score_test is not None else "validation"
-    compared, made, verdict = _compare(runs, predictions, settings, fold, left_out or {})
-    store.write_csv(folder / "comparisons.csv", compared)
-    store.write_csv(folder / "claims.csv", made)
-    store.write_csv(folder / "resources.csv", resources(runs))
+    costs = resources(runs)
+    contenders, unranked = contend(runs, predictions, chosen, settings, left_out or {})
+    contest = hold_contest(contenders, aggregation, settings, fold, unranked, costs.assign(contestant=list(names_of(runs))))
+    for name in ("comparisons", "claims", "standings", "mcnemar", "cost_correlations", "cost_front"):
+        store.write_csv(folder / f"{name}.csv", getattr(contest, name))
+    store.write_csv(folder / "resources.csv", costs)
     store.write_json(
         folder / "summary.json",
         {
             "fold": fold,
             "unsealed": score_test is not None,
             "synthetic": synthetic,
-            "verdict": verdict,
-            "groups": [list(group) for group in _groups(compared)],
+            "verdict": contest.verdict,
+            "groups": [list(group) for group in contest.groups],
+            "aggregation": aggregation,
             "left_out": dict(left_out or {}),
             "protocol": protocol.sha256,
             "runs": hashes_of(runs),
         },
     )
-    return Results(folder, scores, compared, made, verdict, score_test is not None, hashes_of(runs))
+    unsealed = score_test is not None
+    return Results(
+        folder, tables.table("scores"), contest.comparisons, contest.claims, contest.verdict, unsealed, hashes_of(runs)
+    )
 
 
 def load_results(folder: Path) -> Results | None:
@@ -152,7 +157,7 @@ def resources(runs: Sequence[Run]) -> pd.DataFrame:
         known, measured = facts(run.key.network), run.information
         rows.append(
             {
-                **_named(run),
+                **named(run),
                 "depth": known.depth,
                 "weight_layers": known.weight_layers,
                 "parameters": measured["parameters"]["base"],
@@ -161,6 +166,7 @@ def resources(runs: Sequence[Run]) -> pd.DataFrame:
                 "multiply_adds": measured["multiply_adds"],
                 "seconds_an_epoch_uncached": measured["seconds_an_epoch_uncached"],
                 "seconds_an_epoch_cached": measured["seconds_an_epoch_cached"],
+                **_epoch_seconds(run),
                 "milliseconds_a_view": measured["milliseconds_a_view"],
                 "peak_memory_mb": measured["peak_memory_mb"],
                 "epochs": measured["epochs"],
@@ -171,8 +177,41 @@ def resources(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _named(run: Run) -> dict[str, Any]:
-    return {**asdict(run.key), "weights": run.weights}
+def _epoch_seconds(run: Run) -> dict[str, float]:
+    """Between which seconds nine in ten epochs with the frozen part kept lay; NaN where the run kept no history."""
+    path = run.folder / "history.csv"
+    seconds = pd.read_csv(path)["seconds"] if path.exists() else pd.Series([math.nan])
+    return {
+        "seconds_an_epoch_cached_least": float(seconds.quantile(0.05)),
+        "seconds_an_epoch_cached_most": float(seconds.quantile(0.95)),
+    }
+
+
+def names_of(runs: Sequence[Run]) -> Iterator[str]:
+    """The contestant's name of each run: its network, with the variant where the network stands in several."""
+    known = contestants([(run.key.network, run.key.variant, run.weights == PRETRAINED) for run in runs])
+    return (known[run.key.network, run.key.variant] for run in runs)
+
+
+def contend(
+    runs: Sequence[Run],
+    predictions: Mapping[Path, pd.DataFrame],
+    chosen: Mapping[Path, Chosen],
+    settings: Evaluation,
+    left_out: Mapping[str, str],
+) -> tuple[list[Contender], dict[str, str]]:
+    """The runs that may stand in a ranking, and by name those that may not, with the reason."""
+    contenders: list[Contender] = []
+    unranked = {name: reason.partition(". ")[0] for name, reason in left_out.items()}
+    for run, name in zip(runs, names_of(runs), strict=True):
+        if run.weights != PRETRAINED:
+            unranked[name] = "random weights; never ranked beside pretrained ones"
+            continue
+        cuts = {unit: chosen[run.folder].threshold(unit, settings.threshold) for unit in UNITS}
+        thresholds = {unit: None if isinstance(cut, Undefined) else cut for unit, cut in cuts.items()}
+        contenders.append(Contender(name, run.key.seed, predictions[run.folder], thresholds))
+    ranked = {one.name for one in contenders}
+    return contenders, {name: reason for name, reason in unranked.items() if name not in ranked}
 
 
 def name_of(run: Run) -> str:
@@ -185,12 +224,19 @@ def hashes_of(runs: Sequence[Run]) -> dict[str, str]:
     return {name_of(run): str(run.information["weights_file_sha256"]) for run in runs}
 
 
-def validation_auc(run: Run, settings: Evaluation) -> float | None:
-    """AUC-ROC by woman on the validation fold, or None where it is undefined."""
-    units = _units(run.predictions(), "validation", "woman", settings)
-    if undefined_reason("auc_roc", units.labels, units.scores) is not None:
+def best_on_validation(runs: Sequence[Run], settings: Evaluation) -> Run | None:
+    """The pretrained run with the highest AUC-ROC by woman on validation, or None where none has one."""
+    pretrained = [run for run in runs if run.weights == PRETRAINED]
+    if not pretrained:
         return None
-    return estimate("auc_roc", units.labels, units.scores)
+    aggregation, _ = resolve_aggregation(pretrained, settings)
+    best: tuple[float, Run | None] = (-1.0, None)
+    for run in pretrained:
+        units = units_of(run.predictions(), "validation", "woman", aggregation)
+        if undefined_reason("auc_roc", units.labels, units.scores) is None:
+            auc = estimate("auc_roc", units.labels, units.scores)
+            best = max(best, (auc, run), key=lambda pair: pair[0])
+    return best[1]
 
 
 def test_file(folder: Path, run: Run) -> Path:
@@ -198,137 +244,22 @@ def test_file(folder: Path, run: Run) -> Path:
     return run.key.folder(folder / "test") / "predictions.csv"
 
 
-def _units(table: pd.DataFrame, fold: str, unit: Unit, settings: Evaluation) -> Units:
-    chosen = table[table["fold"] == fold]
-    known = {name: chosen[f"bac_{name}"].fillna(-1).to_numpy(dtype=np.int8) for name in UNITS}
-    return Predictions(
-        woman=chosen["woman"].to_numpy(dtype=str),
-        side=chosen["side"].to_numpy(dtype=str),
-        view=chosen["view"].to_numpy(dtype=str),
-        score=chosen["score"].to_numpy(dtype=np.float64),
-        label_view=known["view"],
-        label_breast=known["breast"],
-        label_woman=known["woman"],
-    ).units(unit, settings.aggregation)
-
-
-def _look(runs: Sequence[Run], protocol: Protocol, thresholds: Mapping[Path, Mapping[Unit, Any]]) -> dict[str, Any]:
+def _look(runs: Sequence[Run], protocol: Protocol, chosen: Mapping[Path, Chosen]) -> dict[str, Any]:
+    """What decides a look's result: the protocol, the runs, and every run's thresholds by the protocol's rule."""
+    rule = protocol.evaluation.threshold
     return {
         "protocol": protocol.sha256,
-        "runs": [_named(run) for run in runs],
+        "runs": [named(run) for run in runs],
         "thresholds": [
-            {**_named(run), **{unit: getattr(found, "value", None) for unit, found in thresholds[run.folder].items()}}
+            {**named(run), **{unit: getattr(chosen[run.folder].thresholds[unit, rule], "value", None) for unit in UNITS}}
             for run in runs
         ],
     }
 
 
 def _stack(runs: Sequence[Run], predictions: Mapping[Path, pd.DataFrame]) -> pd.DataFrame:
-    tables = [pd.DataFrame([_named(run)]).merge(predictions[run.folder], how="cross") for run in runs]
+    tables = [pd.DataFrame([named(run)]).merge(predictions[run.folder], how="cross") for run in runs]
     return pd.concat(tables, ignore_index=True)
-
-
-def _operating_points(runs: Sequence[Run], thresholds: Mapping[Path, Mapping[Unit, Threshold | Undefined]]) -> pd.DataFrame:
-    rows = []
-    for run in runs:
-        for unit, found in thresholds[run.folder].items():
-            known = isinstance(found, Threshold)
-            rows.append(
-                {
-                    **_named(run),
-                    "unit": unit,
-                    "fold": "validation",
-                    "rule": found.rule if isinstance(found, Threshold) else "",
-                    "threshold": found.value if isinstance(found, Threshold) else math.nan,
-                    "reason": "" if known else getattr(found, "reason", ""),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _score(
-    runs: Sequence[Run],
-    predictions: Mapping[Path, pd.DataFrame],
-    thresholds: Mapping[Path, Mapping[Unit, Threshold | Undefined]],
-    settings: Evaluation,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """scores.csv (a row for each run, fold, unit and metric) and roc.csv (the corners of each curve)."""
-    rows: list[dict[str, Any]] = []
-    corners: list[pd.DataFrame] = []
-    for run in runs:
-        table = predictions[run.folder]
-        for fold in table["fold"].unique():
-            for unit in UNITS:
-                units = _units(table, fold, unit, settings)
-                cut = thresholds[run.folder][unit]
-                where = {**_named(run), "fold": fold, "unit": unit}
-                found = score_all(
-                    units,
-                    cut.value if isinstance(cut, Threshold) else cut,
-                    generator=np.random.default_rng(settings.seed),
-                    resamples=settings.resamples,
-                    confidence=settings.confidence,
-                )
-                rows.extend({**where, **_score_row(score)} for score in found.values())
-                curve = roc_curve(units)
-                if isinstance(curve, RocCurve):
-                    corners.append(pd.DataFrame({**where, "fpr": curve.fpr, "tpr": curve.tpr, "threshold": curve.thresholds}))
-    columns = [*RUN_COLUMNS, "fold", "unit", "fpr", "tpr", "threshold"]
-    return pd.DataFrame(rows), pd.concat(corners, ignore_index=True) if corners else pd.DataFrame(columns=columns)
-
-
-def _score_row(score: Any) -> dict[str, Any]:
-    row = {"metric": score.metric, "estimate": math.nan, "low": math.nan, "high": math.nan, "method": "", "reason": ""}
-    row.update({key: value for key, value in asdict(score).items() if key in (*row, "n", "positives", "women")})
-    return row
-
-
-def _compare(
-    runs: Sequence[Run], predictions: Mapping[Path, pd.DataFrame], settings: Evaluation, fold: str, left_out: Mapping[str, str]
-) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """The primary comparison, AUC-ROC by woman: a network's seeds together, on the same women for all networks."""
-    scores: dict[str, list[np.ndarray]] = {}
-    unranked = {name: reason.partition(". ")[0] for name, reason in left_out.items()}
-    reference: Units | None = None
-    for run in runs:
-        if run.weights != PRETRAINED:
-            unranked[run.key.network] = "random weights; never ranked beside pretrained ones"
-            continue
-        units = _units(predictions[run.folder], fold, "woman", settings)
-        reference = reference or units
-        scores.setdefault(run.key.network, []).append(units.scores)
-    ranked = {name: reason for name, reason in unranked.items() if name not in scores}
-    names = {name: facts(name).title for name in (*scores, *ranked)}
-    compared: list[Comparison | Untested] = []
-    if reference is not None:
-        compared = compare(
-            {name: np.stack(values) for name, values in scores.items()},
-            reference.labels,
-            reference.woman,
-            unit="woman",
-            generator=np.random.default_rng(settings.seed),
-            resamples=settings.resamples,
-            confidence=settings.confidence,
-        )
-    made = claims(compared, fold=fold, unranked=ranked, names=names)
-    verdict = overall(compared, fold=fold, unranked=ranked, names=names)
-    columns = list(dict.fromkeys(field.name for kind in (Comparison, Untested) for field in fields(kind)))
-    table = pd.DataFrame([asdict(item) for item in compared], columns=columns)
-    return (
-        table.assign(fold=fold),
-        pd.DataFrame([asdict(claim) for claim in made], columns=[f.name for f in fields(Claim)]),
-        verdict,
-    )
-
-
-def _groups(table: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Groups of networks that cannot be separated, from comparisons.csv as it stands."""
-    rows = [
-        Comparison(**{field.name: row[field.name] for field in fields(Comparison)})
-        for row in table.to_dict("records")
-        if not pd.isna(row["difference"])
-    ]
-    return groups(rows)
 
 
 def _is_number(value: Any) -> bool:

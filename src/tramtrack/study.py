@@ -15,6 +15,7 @@ from tramtrack import results, sealing, store
 from tramtrack.cohort.cohort import Cohort, first_exams, load_cohort, make_cohort
 from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_leak, split_women
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.evaluation.claims import Claim
 from tramtrack.imaging.gallery import load_geometry, prepare_views
 from tramtrack.network.registry import NETWORKS, facts
 from tramtrack.protocol import Protocol
@@ -220,6 +221,15 @@ class Study:
         """What the paired comparisons of the last evaluation carry; printing it shows the sentences."""
         return self._results().carried()
 
+    def claim(self, sentence: str) -> Claim:
+        """The verdict on a sentence such as "vgg16 > mobilenetv2 on f1 in test by woman", from the last evaluation.
+
+        The sealed test fold stays sealed: a claim on it is refused. Raises TramtrackError, UsageError.
+        """
+        from tramtrack.claiming import answer_claim
+
+        return answer_claim(sentence, self.protocol, self._results().folder)
+
     def _results(self) -> Results:
         """The last evaluation, if the cohort and the runs are still those it was made of. Raises TramtrackError."""
         found = results.load_results(self.folder / "results")
@@ -291,13 +301,10 @@ class Study:
 
     def best(self) -> Run:
         """The pretrained run with the highest AUC-ROC by woman on validation; the test fold has no say in it."""
-        scored = [
-            (results.validation_auc(run, self.protocol.evaluation), run) for run in self.runs() if run.weights == PRETRAINED
-        ]
-        known = [(auc, run) for auc, run in scored if auc is not None]
-        if not known:
+        found = results.best_on_validation(self.runs(), self.protocol.evaluation)
+        if found is None:
             raise TramtrackError(f"{self.folder}: no pretrained run with a validation AUC")
-        return max(known, key=lambda pair: pair[0])[1]
+        return found
 
     def status(self) -> list[dict[str, str]]:
         """How far each stage is: stage, state, detail."""

@@ -90,7 +90,7 @@ def test_comparison_table_is_there(visit: Visit) -> None:
 
 
 def test_figures_are_drawn(visit: Visit) -> None:
-    for place, count in (("#roc", 2), ("#training", 3), ("#resources", 1)):
+    for place, count in (("#roc", 2), ("#calibration", 7), ("#training", 3), ("#resources", 4)):
         drawn = visit.page.locator(f"{place} figure svg[role=img]")
         assert drawn.count() == count, place
         for index in range(count):

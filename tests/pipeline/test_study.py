@@ -416,3 +416,18 @@ def test_activations_that_cannot_be_kept_are_refused_before_any_work(ingested, t
     assert done.returncode == 2
     assert "policy full trains from the first layer on" in done.stderr and "--cache off or auto" in done.stderr
     assert not (study / "runs").exists()
+
+
+def test_a_claim_never_opens_the_sealed_test_fold(finished, command, tmp_path):
+    opened, _ = finished
+    study = tmp_path / "study"
+    shutil.copytree(opened, study)
+    shutil.rmtree(study / "results")
+    assert command("evaluate", study).returncode == 0
+    done = command("claim", "vgg16 > xception on f1 in test by woman", study)
+    assert done.returncode == 1
+    assert "the test fold is sealed, and a claim does not open it; ask in validation" in done.stderr
+    assert not (study / "results" / "unsealed.jsonl").exists() and not (study / "results" / "test").exists()
+    assert "test" not in set(pd.read_csv(study / "results" / "predictions.csv")["fold"])
+    asked = command("claim", "vgg16 > xception on f1 in validation by woman", study)
+    assert asked.returncode == 1 and "vgg16 has random weights only and stands in no ranking" in asked.stderr

@@ -13,7 +13,9 @@ from tramtrack.evaluation.aggregate import Units
 from tramtrack.evaluation.comparisons import Comparison, compare, groups, holm
 from tramtrack.evaluation.curves import roc_curve
 from tramtrack.evaluation.intervals import score_all
-from tramtrack.evaluation.scores import Score, confusion, estimate, from_counts, weighted_auc
+from tramtrack.evaluation.ranks import rank_metrics
+from tramtrack.evaluation.resampling import estimate
+from tramtrack.evaluation.scores import COUNT_METRICS, Score, confusion, from_counts
 from tramtrack.evaluation.threshold import choose_threshold
 
 
@@ -30,33 +32,45 @@ def tables(draw, least: int = 1, both_classes: bool = False) -> Units:
     return Units("view", np.array(women), np.array(scores), np.array(labels))
 
 
+@settings(deadline=None, max_examples=40)
 @given(tables(both_classes=True), st.data())
 def test_estimates_agree_with_scikit_learn_also_with_weights(units, data):
     size = len(units)
     weights = np.array(data.draw(st.lists(st.integers(0, 5), min_size=size, max_size=size)))
     weights[:2] += 1  # one of each class is there
-    auc = weighted_auc(units.labels, units.scores, weights[:, None])[0]
-    assert np.isclose(auc, reference.roc_auc_score(units.labels, units.scores, sample_weight=weights), rtol=1e-12)
+    options = {"sample_weight": weights}
+    found = rank_metrics(units.labels, units.scores, np.arange(size), weights[:, None].astype(np.int32))
+    assert np.isclose(found["auc_roc"][0], reference.roc_auc_score(units.labels, units.scores, **options), rtol=1e-12)
+    partial = reference.roc_auc_score(units.labels, units.scores, max_fpr=0.2, **options)
+    assert np.isclose(found["partial_auc"][0], partial, rtol=1e-12)
+    precision = reference.average_precision_score(units.labels, units.scores, **options)
+    assert np.isclose(found["average_precision"][0], precision, rtol=1e-12)
     called = units.scores >= 0.5
     counts = weights @ confusion(units.labels, units.scores, 0.5)
-    options = {"sample_weight": weights, "zero_division": 0}
+    options["zero_division"] = np.nan
     expected = {
         "sensitivity": reference.recall_score(units.labels, called, **options),
         "specificity": reference.recall_score(~units.labels, ~called, **options),
+        "ppv": reference.precision_score(units.labels, called, **options),
+        "npv": reference.precision_score(~units.labels, ~called, **options),
         "f1": reference.f1_score(units.labels, called, **options),
     }
+    assert set(expected) == set(COUNT_METRICS)
     for metric, value in expected.items():
-        assert np.isclose(from_counts(metric, counts), value, rtol=1e-12)
+        assert np.isclose(from_counts(metric, counts), value, rtol=1e-12, equal_nan=True)
+    brier = reference.brier_score_loss(units.labels, units.scores)
+    assert np.isclose(estimate("brier", units.labels, units.scores), brier, rtol=1e-12)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(tables(), st.sampled_from([0.0, 0.4, 0.5, 1.0]), st.integers(0, 3))
 def test_an_interval_holds_its_estimate_and_has_a_width_or_there_is_a_reason(units, threshold, seed):
-    for metric, got in score_all(units, threshold, generator=np.random.default_rng(seed), resamples=200).items():
+    options = {"generator": np.random.default_rng(seed), "resamples": 200}
+    for metric, got in score_all(units, threshold, probabilities=units.scores, **options).items():
         assert (got.n, got.positives, got.women) == (len(units), units.positives, units.women)
         if isinstance(got, Score):
             assert 0 <= got.low <= got.estimate <= got.high <= 1
-            assert got.high - got.low > 0.01
+            assert got.high - got.low > (0 if metric == "brier" else 0.01)  # equal errors can be known well
             assert got.estimate == estimate(metric, units.labels, units.scores, threshold)
         else:
             assert got.reason
@@ -70,6 +84,18 @@ def test_the_same_seed_and_any_order_of_rows_give_the_same_scores(units, random)
     moved = Units("view", units.woman[order], units.scores[order], units.labels[order])
     first = score_all(units, 0.5, generator=np.random.default_rng(1), resamples=200)
     assert score_all(moved, 0.5, generator=np.random.default_rng(1), resamples=200) == first
+
+
+@settings(deadline=None, max_examples=40)
+@given(tables(both_classes=True), st.floats(0.05, 1))
+def test_a_fixed_rate_is_kept_and_the_other_rate_is_the_best_that_keeps_it(units, least):
+    for rule, other in (("sensitivity", "specificity"), ("specificity", "sensitivity")):
+        chosen = choose_threshold(units, rule, least)
+        assert estimate(rule, units.labels, units.scores, chosen.value) == chosen.achieved >= least - 1e-12
+        best = estimate(other, units.labels, units.scores, chosen.value)
+        for value in (*np.unique(units.scores), 2.0):
+            if estimate(rule, units.labels, units.scores, value) >= least - 1e-12:
+                assert estimate(other, units.labels, units.scores, value) <= best + 1e-12
 
 
 @given(tables(both_classes=True), st.sampled_from(["f1", "youden"]))

@@ -13,7 +13,8 @@ from tramtrack.errors import TramtrackError, UsageError
 
 Unit = Literal["view", "breast", "woman"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
-Aggregation = Literal["maximum", "mean"]
+Aggregation = Literal["maximum", "mean", "noisy-or"]
+AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 UNKNOWN = -1
 
 
@@ -95,13 +96,15 @@ class Predictions:
         """The units of this kind whose own label is known, their scores aggregated over their views.
 
         A breast is a woman's side, over all her views of it; a woman is all her views. "maximum": one convincing view is
-        enough. "mean": over the views directly, so a breast with more views weighs more in its woman. A NaN among the
-        views makes the unit's score NaN. The result is the same for any order of the rows, to the last bit.
+        enough. "mean": over the views directly, so a breast with more views weighs more in its woman. "noisy-or": 1 minus
+        the product of (1 - score), the chance that any view shows BAC if the views were independent (Pearl, Artif Intell
+        1986;29:241). A NaN among the views makes the unit's score NaN. The result is the same for any order of the rows,
+        to the last bit.
         """
         if unit not in UNITS:
             raise UsageError(f"unit {unit}: expected one of {', '.join(UNITS)}")
-        if aggregation not in get_args(Aggregation):
-            raise UsageError(f"aggregation {aggregation}: expected one of {', '.join(get_args(Aggregation))}")
+        if aggregation not in AGGREGATIONS:
+            raise UsageError(f"aggregation {aggregation}: expected one of {', '.join(AGGREGATIONS)}")
         index = self._unit_index(unit)
         order = np.lexsort((self.score, index))
         starts = np.flatnonzero(np.diff(index[order], prepend=-1))
@@ -110,6 +113,8 @@ class Predictions:
             values = scores
         elif aggregation == "maximum":
             values = np.maximum.reduceat(scores, starts)
+        elif aggregation == "noisy-or":
+            values = 1 - np.multiply.reduceat(1 - scores, starts)
         else:
             values = np.add.reduceat(scores, starts) / np.diff(starts, append=len(scores))
         labels = getattr(self, f"label_{unit}")[order][starts]

@@ -11,7 +11,9 @@ from tramtrack.evaluation.aggregate import Unit
 from tramtrack.evaluation.comparisons import Comparison, Untested
 from tramtrack.evaluation.scores import METRIC_NAMES, Metric
 
-Verdict = Literal["supported", "unresolved", "cannot be tested"]
+Verdict = Literal["supported", "contradicted", "equivalent within the margin", "unresolved", "cannot be tested"]
+TARGET = "these trained models"
+"""What one split can speak of; whether an architecture wins under the protocol needs several splits."""
 NAMED_AT_MOST = 6  # separated pairs that the verdict on all networks lists by name
 
 
@@ -19,10 +21,12 @@ NAMED_AT_MOST = 6  # separated pairs that the verdict on all networks lists by n
 class Claim:
     """A sentence with the test that carries it.
 
+    ``target`` is what the sentence is about, ``family`` "primary" for the AUC-ROC by woman and "secondary" for all else.
     ``difference`` is network a minus network b in [-1, 1], ``low`` to ``high`` its simultaneous interval over all pairs,
     ``p_holm`` its adjusted p; all four are None where nothing was tested. In a supported claim network a is the upper
-    one. A network that stands in no ranking has a claim of its own, with an empty ``network_b``. ``fold`` is the fold
-    that was scored.
+    one. "equivalent within the margin": the simultaneous interval lies between minus and plus ``margin``, which the
+    protocol set beforehand. "contradicted" is said only of a sentence that somebody asked for. A network that stands in no
+    ranking has a claim of its own, with an empty ``network_b``. ``fold`` is the fold that was scored.
     """
 
     sentence: str
@@ -36,6 +40,9 @@ class Claim:
     high: float | None
     p_holm: float | None
     verdict: Verdict
+    margin: float | None = None
+    family: Literal["primary", "secondary"] = "primary"
+    target: str = TARGET
 
 
 def claims(
@@ -46,18 +53,21 @@ def claims(
     unit: Unit = "woman",
     unranked: Mapping[str, str] | None = None,
     names: Mapping[str, str] | None = None,
+    margin: float | None = None,
 ) -> list[Claim]:
     """One claim a pair, in the order of ``comparisons``, then one for each network in ``unranked`` (network -> reason).
 
     ``metric`` and ``unit`` are those of the comparisons. ``names`` gives the networks' names as they are to be read.
+    ``margin`` is how far two networks may differ and still count as equivalent; None makes no such claim.
     Raises UsageError where a comparison is of another metric or unit, or involves an unranked network: that one must be
     left out of `compare`, because it would count in the adjustment.
     """
     _require_one_question(comparisons, metric, unit, unranked or {})
-    made = [_claim(comparison, fold, names or {}) for comparison in comparisons]
+    made = [claim_on(comparison, fold, names or {}, margin) for comparison in comparisons]
     for network, reason in (unranked or {}).items():
         sentence = f"{(names or {}).get(network, network)} stands in no ranking: {reason}."
-        made.append(Claim(sentence, network, "", metric, unit, fold, None, None, None, None, "cannot be tested"))
+        family = family_of(metric, unit)
+        made.append(Claim(sentence, network, "", metric, unit, fold, None, None, None, None, "cannot be tested", family=family))
     return made
 
 
@@ -106,14 +116,16 @@ def overall(
     return f"{len(pairs)} of {len(comparisons)} {verb} separated {where} ({basis}): {shown}{more}.{rest}{out}"
 
 
-def _claim(comparison: Comparison | Untested, fold: str, names: Mapping[str, str]) -> Claim:
+def claim_on(comparison: Comparison | Untested, fold: str, names: Mapping[str, str], margin: float | None = None) -> Claim:
+    """The sentence that one comparison carries; arguments as in `claims`."""
     a, b = comparison.network_a, comparison.network_b
     metric, unit = comparison.metric, comparison.unit
+    family = family_of(metric, unit)
     where = f"on {METRIC_NAMES[metric]} by {unit} in {fold}"
     pair = f"{names.get(a, a)} and {names.get(b, b)}"
     if isinstance(comparison, Untested):
         sentence = f"{pair}: cannot be tested {where} ({comparison.reason})."
-        return Claim(sentence, a, b, metric, unit, fold, None, None, None, None, "cannot be tested")
+        return Claim(sentence, a, b, metric, unit, fold, None, None, None, None, "cannot be tested", margin, family)
     difference, low, high = comparison.difference, comparison.simultaneous_low, comparison.simultaneous_high
     evidence = f"{_numbers(comparison)}; {_basis(comparison)}"
     verdict: Verdict = "unresolved"
@@ -129,9 +141,24 @@ def _claim(comparison: Comparison | Untested, fold: str, names: Mapping[str, str
             f"{names.get(a, a)} is above {names.get(b, b)} {where} "
             f"({_numbers(comparison, reverse=comparison.difference < 0)}; {_basis(comparison)})."
         )
+        if within(comparison, margin):
+            sentence = sentence[:-1] + f"; by less than the margin of {margin:g}."
+    elif within(comparison, margin):
+        verdict = "equivalent within the margin"
+        sentence = f"{pair} differ by less than {margin:g}, the margin set beforehand, {where} ({evidence})."
     else:
         sentence = f"{pair}: cannot be separated {where} ({evidence})."
-    return Claim(sentence, a, b, metric, unit, fold, difference, low, high, comparison.p_holm, verdict)
+    return Claim(sentence, a, b, metric, unit, fold, difference, low, high, comparison.p_holm, verdict, margin, family)
+
+
+def within(comparison: Comparison, margin: float | None) -> bool:
+    """Whether the simultaneous interval lies inside -margin to margin."""
+    return margin is not None and -margin < comparison.simultaneous_low and comparison.simultaneous_high < margin
+
+
+def family_of(metric: Metric, unit: Unit) -> Literal["primary", "secondary"]:
+    """ "primary" for the one comparison fixed beforehand, AUC-ROC by woman."""
+    return "primary" if (metric, unit) == ("auc_roc", "woman") else "secondary"
 
 
 def _upper_and_lower(comparison: Comparison) -> tuple[str, str]:

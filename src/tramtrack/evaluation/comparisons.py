@@ -11,20 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from tramtrack.errors import UsageError
-from tramtrack.evaluation.aggregate import Unit, Units
-from tramtrack.evaluation.intervals import (
-    LEAST_RESAMPLES,
-    RESAMPLES,
-    Sample,
-    evidence,
-    interval,
-    resample_women,
-    resampled,
-)
-from tramtrack.evaluation.scores import METRICS, Floats, Metric, estimate, undefined_reason
+from tramtrack.evaluation.aggregate import Unit
+from tramtrack.evaluation.answers import Answer, Question, ask
+from tramtrack.evaluation.clustered import delong_differences
+from tramtrack.evaluation.intervals import LEAST_RESAMPLES, Sample, interval
+from tramtrack.evaluation.resampling import RESAMPLES
+from tramtrack.evaluation.scores import COUNT_METRICS, Floats, Metric
 
 ROUNDING = 1e-12  # differences of means over seeds are equal only up to this
 BOOTSTRAP = "paired woman bootstrap"
@@ -39,7 +33,8 @@ class Comparison:
     interval of this pair alone, ``simultaneous_low`` to ``simultaneous_high`` holds for all ``pairs`` at once (max-T).
     ``p`` is two-sided, ``p_holm`` adjusted over all pairs. ``separated``: p_holm is at most 1 - confidence and the
     simultaneous interval leaves out 0. ``dropped_women`` were left out because a network has no score for one of their
-    units. ``resamples`` counts the resamples in which the metric was defined for every network, and ``smallest_p`` is the
+    units. ``p_delong`` is DeLong's two-sided p for the AUC at one score a woman, beside and not instead of ``p``.
+    ``resamples`` counts the resamples in which the metric was defined for every network, and ``smallest_p`` is the
     smallest p that they and the number of women can give.
     """
 
@@ -65,6 +60,7 @@ class Comparison:
     resamples: int
     smallest_p: float
     confidence: float
+    p_delong: float | None = None
 
     @property
     def primary(self) -> bool:
@@ -91,34 +87,6 @@ class Untested:
     dropped_women: int
 
 
-@dataclass(frozen=True)
-class _Question:
-    """What is asked of every network: the metric, and the common women with their units and resamples."""
-
-    metric: Metric
-    unit: Unit
-    confidence: float
-    labels: NDArray[np.bool_]  # (units,)
-    woman: NDArray[np.int64]  # (units,), the row of weights
-    weights: NDArray[np.int32]  # (women, resamples)
-    dropped_women: int
-
-    def counts(self) -> dict[str, int]:
-        """The women and units that a comparison or its absence rests on."""
-        women = len(np.unique(self.woman))
-        return {"women": women, "positives": int(self.labels.sum()), "dropped_women": self.dropped_women}
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """A network's metric, the metric in each resample (resamples,), and the evidence under it."""
-
-    name: str
-    value: float
-    values: Floats
-    sample: Sample
-
-
 def compare(
     scores: Mapping[str, ArrayLike],
     labels: ArrayLike,
@@ -134,29 +102,33 @@ def compare(
 ) -> list[Comparison | Untested]:
     """All pairs of networks, in the order in which ``scores`` names them.
 
-    ``scores``: network -> float (units,) or (seeds, units), NaN where the network has no prediction; ``labels`` 0 or 1
-    (units,); ``women`` identifiers (units,). ``thresholds``: network -> one number or one a seed, chosen on validation,
-    for every metric but auc_roc. ``unranked``: networks that stand in no comparison, with the reason. A woman for whom
-    any network lacks a score of any unit is dropped for all of them, so that all pairs speak of the same women.
-    Pairs whose networks give infinite scores, no scores, or an undefined metric come out as Untested.
+    Arguments as in `answers.ask`. Pairs whose networks give infinite scores, no scores, or an undefined metric come out as
+    Untested.
 
     p = (1 + number of resamples with |d* - d| >= |d|) / (1 + resamples), for the difference d and its resamples d*,
     but never below 2^(1 - k) with k women of the smaller class: what an exact sign test on them could reach at best.
     The interval of a pair is d -+ the quantile of |d* - d|, so it leaves out 0 where p is small, and the simultaneous one
     uses the quantile of the largest |d* - d| / SE over all pairs. Raises UsageError for a wrong name or shape.
     """
-    if metric not in METRICS:
-        raise UsageError(f"metric {metric}: expected one of {', '.join(METRICS)}")
-    names = [name for name in scores if name not in (unranked or {})]
-    labels = np.asarray(labels)
-    base = Units(unit, np.asarray(women), np.zeros(len(labels)), labels)
-    matrices = {name: _matrix(name, scores[name], len(base)) for name in names}
-    keep, question = _common_women(base, matrices, metric, resamples, generator, confidence)
-    answers: dict[str, _Answer | str] = {}
-    for name, matrix in matrices.items():
-        cuts = _cuts(name, metric, thresholds, len(matrix))
-        answers[name] = "it has no scores" if _empty(matrix) else _answer(name, matrix[:, keep], cuts, question)
-    tested = _compare_all([answer for answer in answers.values() if isinstance(answer, _Answer)], question)
+    question, answers = ask(
+        scores,
+        labels,
+        women,
+        unit=unit,
+        metric=metric,
+        thresholds=thresholds,
+        unranked=unranked,
+        generator=generator,
+        resamples=resamples,
+        confidence=confidence,
+    )
+    return compare_answers(question, answers)
+
+
+def compare_answers(question: Question, answers: Mapping[str, Answer | str]) -> list[Comparison | Untested]:
+    """All pairs of the networks that were asked, in order; see `compare`."""
+    tested = _compare_all([answer for answer in answers.values() if isinstance(answer, Answer)], question)
+    metric, unit, names = question.metric, question.unit, list(answers)
     counts = question.counts()
     result: list[Comparison | Untested] = []
     for i, a in enumerate(names):
@@ -181,68 +153,6 @@ def holm(p_values: ArrayLike) -> Floats:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
     return adjusted
-
-
-def _common_women(
-    base: Units,
-    matrices: Mapping[str, Floats],
-    metric: Metric,
-    resamples: int,
-    generator: np.random.Generator,
-    confidence: float,
-) -> tuple[NDArray[np.bool_], _Question]:
-    """Which units belong to women whom every network (but one without any score) has scored, and the question on them."""
-    missing = np.zeros(len(base), dtype=bool)
-    for matrix in matrices.values():
-        if not _empty(matrix):
-            missing |= np.isnan(matrix).any(axis=0)
-    identifiers, woman = np.unique(base.woman, return_inverse=True)
-    incomplete = np.zeros(len(identifiers), dtype=bool)
-    incomplete[woman[missing]] = True
-    keep = ~incomplete[woman]
-    women = int((~incomplete).sum())
-    weights = resample_women(max(1, women), resamples, generator)
-    index = np.unique(woman[keep], return_inverse=True)[1]
-    return keep, _Question(metric, base.unit, confidence, base.labels[keep], index, weights, len(identifiers) - women)
-
-
-def _matrix(name: str, values: ArrayLike, units: int) -> Floats:
-    matrix = np.atleast_2d(np.asarray(values, dtype=np.float64))
-    if matrix.ndim != 2 or matrix.shape[1] != units or not len(matrix):
-        raise UsageError(f"scores of {name}: expected (seeds, {units}) or ({units},), received {np.shape(values)}")
-    return matrix
-
-
-def _empty(matrix: Floats) -> bool:
-    return bool(np.isnan(matrix).all())
-
-
-def _cuts(name: str, metric: Metric, thresholds: Mapping[str, ArrayLike] | None, seeds: int) -> list[float | None]:
-    """The threshold of each seed, or None for the AUC."""
-    if metric == "auc_roc":
-        return [None] * seeds
-    if thresholds is None or name not in thresholds:
-        raise UsageError(f"comparison by {metric}: expected a threshold of {name}, chosen on validation, received none")
-    given = np.asarray(thresholds[name], dtype=np.float64)
-    if given.shape not in ((), (1,), (seeds,)):
-        raise UsageError(f"thresholds of {name}: expected one, or one for each of {seeds} seeds, received {given.shape}")
-    return [float(cut) for cut in np.broadcast_to(given, (seeds,))]
-
-
-def _answer(name: str, matrix: Floats, cuts: list[float | None], question: _Question) -> _Answer | str:
-    """The network's mean over its seeds, or the reason why it has none; the evidence is the seed's with fewest women."""
-    metric, labels, woman, seeds = question.metric, question.labels, question.woman, len(matrix)
-    values = np.zeros(question.weights.shape[1])
-    value = 0.0
-    samples = []
-    for scores, cut in zip(matrix, cuts, strict=True):
-        reason = undefined_reason(metric, labels, scores, cut, question.unit)
-        if reason is not None:
-            return reason
-        value += estimate(metric, labels, scores, cut) / seeds
-        values += resampled(metric, labels, scores, woman, question.weights, cut) / seeds
-        samples.append(evidence(metric, labels, scores, woman, cut))
-    return _Answer(name, min(1.0, value), values, min(samples, key=lambda sample: sample.women))
 
 
 @dataclass(frozen=True)
@@ -282,7 +192,7 @@ def _upper(values: Floats, confidence: float) -> Floats:
     return np.partition(values, rank, axis=-1)[..., rank].copy()  # not a view, which would keep the whole array alive
 
 
-def _compare_all(answers: Sequence[_Answer], question: _Question) -> Iterator[Comparison]:
+def _compare_all(answers: Sequence[Answer], question: Question) -> Iterator[Comparison]:
     """One Comparison a pair, in order."""
     if len(answers) < 2:
         return
@@ -303,6 +213,9 @@ def _compare_all(answers: Sequence[_Answer], question: _Question) -> Iterator[Co
     adjusted = holm(p)
     bonferroni = 1 - (1 - question.confidence) / len(first)
     counts = question.counts()
+    by_delong = None
+    if question.delong:
+        by_delong = delong_differences([answer.scores for answer in answers], question.labels, question.woman)
     for k, (a, b) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
         one, other = answers[a], answers[b]
         difference = one.value - other.value
@@ -334,18 +247,19 @@ def _compare_all(answers: Sequence[_Answer], question: _Question) -> Iterator[Co
             resamples=resamples,
             smallest_p=float(smallest[k]),
             confidence=question.confidence,
+            p_delong=None if by_delong is None else float(by_delong[a, b]),
         )
 
 
 def _fewest(sample: Sample, metric: Metric) -> int:
-    return min(sample.women) if metric == "auc_roc" else sample.women[0]
+    return sample.women[0] if metric in COUNT_METRICS else min(sample.women)
 
 
 def _around(difference: float, below: float, above: float) -> tuple[float, float]:
     return max(-1.0, float(difference - below)), min(1.0, float(difference + above))
 
 
-def _squared_and_added(one: _Answer, other: _Answer, metric: Metric, confidence: float) -> tuple[float, float]:
+def _squared_and_added(one: Answer, other: Answer, metric: Metric, confidence: float) -> tuple[float, float]:
     """Interval of a difference from the two networks' own intervals, as if they were independent (so rather too wide).
 
     Source: Zou and Donner, Statistics in Medicine 2008;27:1693 (MOVER), with women as the sample size.

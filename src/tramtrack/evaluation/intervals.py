@@ -9,98 +9,47 @@ has no spread to offer: at AUC 1, sensitivity 1 or 0, F1 1, or with two women. `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
-from tramtrack.errors import UsageError
 from tramtrack.evaluation.aggregate import Units
+from tramtrack.evaluation.ranks import PARTIAL_FROM, mcclish, mean_sensitivity
+from tramtrack.evaluation.resampling import RESAMPLES, estimate, resample_women, resampled_all
 from tramtrack.evaluation.scores import (
+    COUNT_METRICS,
     METRICS,
     Floats,
     Metric,
     Score,
     Undefined,
-    confusion,
-    estimate,
-    from_counts,
     undefined_reason,
-    weighted_auc,
 )
 
-RESAMPLES = 2000
 LEAST_RESAMPLES = 100  # fewer defined resamples than this say nothing about a variance
-CELLS_AT_ONCE = 1 << 21  # units x resamples held at a time: 16 MB an array
 
-CLUSTER_METHOD = {
-    "auc_roc": "Newcombe score interval scaled to the woman bootstrap",
-    "f1": "Wilson interval on Jaccard scaled to the woman bootstrap",
-    "sensitivity": "Wilson interval scaled to the woman bootstrap",
-    "specificity": "Wilson interval scaled to the woman bootstrap",
+_KINDS = {
+    "auc_roc": "Newcombe score interval",
+    "partial_auc": "Wilson interval on the mean sensitivity",
+    "f1": "Wilson interval on Jaccard",
 }
-BOUNDARY_METHOD = {
-    "auc_roc": "Newcombe score interval, women as sample size",
-    "f1": "Wilson interval on Jaccard, women as sample size",
-    "sensitivity": "Wilson interval, women as sample size",
-    "specificity": "Wilson interval, women as sample size",
-}
+CLUSTER_METHOD = {name: f"{_KINDS.get(name, 'Wilson interval')} scaled to the woman bootstrap" for name in METRICS}
+BOUNDARY_METHOD = {name: f"{_KINDS.get(name, 'Wilson interval')}, women as sample size" for name in METRICS}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """How much evidence a metric rests on: (first class, second class); the AUC uses both, the others the first only.
+    """How much evidence a metric rests on: (first class, second class).
 
     ``units`` counts units, ``women`` the women that have at least one of them. The classes are positive and negative for
-    the AUC, positive for sensitivity, negative for specificity, and for F1 all units called or truly positive.
+    the AUCs, the average precision and the Brier score, positive for sensitivity, negative for specificity, called positive
+    for PPV, called negative for NPV, and all units called or truly positive for F1; the second class is the rest.
     """
 
     units: tuple[int, int]
     women: tuple[int, int]
-
-
-def resample_women(women: int, resamples: int, generator: np.random.Generator) -> NDArray[np.int32]:
-    """How often each of ``women`` women stands in each resample: int32 (women, resamples), every column sums to ``women``.
-
-    Not stratified by label: how many women with BAC a cohort holds is itself an accident of who came, and F1 depends on
-    it. Resamples in which a metric is undefined are dropped by whoever computes it, and counted.
-    """
-    if women < 1 or resamples < 1:
-        raise UsageError(f"expected at least one woman and one resample, received {women} and {resamples}")
-    weights = np.empty((women, resamples), dtype=np.int32)
-    block = 128  # fixed, so that the drawing does not depend on anything but the generator
-    for start in range(0, resamples, block):
-        width = min(block, resamples - start)
-        drawn = generator.integers(0, women, size=(width, women)) + women * np.arange(width)[:, None]
-        weights[:, start : start + width] = np.bincount(drawn.ravel(), minlength=width * women).reshape(width, women).T
-    return weights
-
-
-def resampled(
-    metric: Metric,
-    labels: NDArray[np.bool_],
-    scores: Floats,
-    woman: NDArray[np.int64],
-    weights: NDArray[np.int32],
-    threshold: float | None = None,
-) -> Floats:
-    """The metric in every resample: float64 (resamples,), NaN where it is undefined there.
-
-    ``labels`` bool (units,), ``scores`` finite float (units,), ``woman`` int (units,) the row of ``weights``
-    (women, resamples) that the unit's woman has.
-    """
-    if metric != "auc_roc":
-        if threshold is None:
-            raise UsageError(f"metric {metric}: expected a threshold chosen on validation, received none")
-        by_woman = np.zeros((len(weights), 4))
-        np.add.at(by_woman, woman, confusion(labels, scores, threshold))
-        return from_counts(metric, weights.T.astype(float) @ by_woman)
-    values = np.empty(weights.shape[1])
-    step = max(1, CELLS_AT_ONCE // max(1, len(labels)))
-    for start in range(0, len(values), step):
-        columns = slice(start, start + step)
-        values[columns] = weighted_auc(labels, scores, weights[:, columns][woman].astype(np.int64))
-    return values
 
 
 def score(
@@ -108,54 +57,91 @@ def score(
     units: Units,
     threshold: float | Undefined | None = None,
     *,
+    probabilities: Floats | Undefined | None = None,
     generator: np.random.Generator,
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> Score | Undefined:
     """One metric on ``units`` with its interval; see `score_all` for the arguments."""
-    weights = resample_women(max(1, units.women), resamples, generator)
-    return _score(metric, units, threshold, weights, confidence)
+    options: dict[str, Any] = {"generator": generator, "resamples": resamples, "confidence": confidence}
+    return score_all(units, threshold, probabilities=probabilities, metrics=(metric,), **options)[metric]
 
 
 def score_all(
     units: Units,
     threshold: float | Undefined | None = None,
     *,
+    probabilities: Floats | Undefined | None = None,
+    metrics: tuple[Metric, ...] = METRICS,
     generator: np.random.Generator,
     resamples: int = RESAMPLES,
     confidence: float = 0.95,
 ) -> dict[Metric, Score | Undefined]:
-    """Every metric on ``units``, all on the same resamples of women.
+    """Each of ``metrics`` on ``units``, all on the same resamples of women.
 
-    ``threshold`` comes from validation (score >= threshold is positive); where it is Undefined or None, the metrics that
-    need one are Undefined. ``confidence`` in (0, 1) is the coverage of each interval. A generator in the same state gives
-    the same result, whatever the order of the rows.
+    ``threshold`` comes from validation (score >= threshold is positive), and so do ``probabilities``, float (units,) in
+    [0, 1], by the recalibration there; where one is Undefined or None, the metrics that need it are Undefined.
+    ``confidence`` in (0, 1) is the coverage of each interval. A generator in the same state gives the same result, whatever
+    the order of the rows.
     """
     weights = resample_women(max(1, units.women), resamples, generator)
-    return {metric: _score(metric, units, threshold, weights, confidence) for metric in METRICS}
+    return score_resampled(units, threshold, weights, probabilities=probabilities, metrics=metrics, confidence=confidence)
 
 
-def _score(
-    metric: Metric, units: Units, threshold: float | Undefined | None, weights: NDArray[np.int32], confidence: float
-) -> Score | Undefined:
-    cut: float | None = None
-    if metric != "auc_roc":
-        if threshold is None:
-            return Undefined(metric, "no threshold was chosen", **units.counts())
-        if isinstance(threshold, Undefined):
-            return Undefined(metric, f"no threshold: {threshold.reason} in validation", **units.counts())
-        cut = float(threshold)
-    reason = undefined_reason(metric, units.labels, units.scores, cut, units.unit)
-    if reason is not None:
-        return Undefined(metric, reason, **units.counts())
+def score_resampled(
+    units: Units,
+    threshold: float | Undefined | None,
+    weights: NDArray[np.int32],
+    *,
+    probabilities: Floats | Undefined | None = None,
+    metrics: tuple[Metric, ...] = METRICS,
+    confidence: float = 0.95,
+) -> dict[Metric, Score | Undefined]:
+    """As `score_all`, on resamples that are drawn already: int32 (women, resamples), women in the order of np.unique."""
+    cut = float(threshold) if isinstance(threshold, int | float) else None
+    likely = np.asarray(probabilities, dtype=np.float64) if isinstance(probabilities, np.ndarray) else None
+    reasons = {name: _reason(name, units, threshold, probabilities) for name in metrics}
+    defined = tuple(name for name, reason in reasons.items() if reason is None)
     woman = np.unique(units.woman, return_inverse=True)[1]
-    value = estimate(metric, units.labels, units.scores, cut)
-    values = resampled(metric, units.labels, units.scores, woman, weights, cut)
-    defined = values[np.isfinite(values)]
-    spread = standard_error(defined)
-    low, high = interval(metric, value, evidence(metric, units.labels, units.scores, woman, cut), spread, confidence)
+    values = (
+        resampled_all(units.labels, units.scores, woman, weights, threshold=cut, probabilities=likely, metrics=defined)
+        if defined
+        else {}
+    )
+    found: dict[Metric, Score | Undefined] = {}
+    for name, reason in reasons.items():
+        if reason is not None:
+            found[name] = Undefined(name, reason, **units.counts())
+            continue
+        scores = likely if name == "brier" and likely is not None else units.scores
+        value = estimate(name, units.labels, scores, cut)
+        sample = evidence(name, units.labels, units.scores, woman, cut)
+        found[name] = _scored(name, value, values[name], sample, confidence, units)
+    return found
+
+
+def _scored(metric: Metric, value: float, values: Floats, sample: Sample, confidence: float, units: Units) -> Score:
+    known = values[np.isfinite(values)]
+    spread = standard_error(known)
+    low, high = interval(metric, value, sample, spread, confidence)
     method = (CLUSTER_METHOD if spread > 0 else BOUNDARY_METHOD)[metric]
-    return Score(metric, value, low, high, method, **units.counts(), resamples=len(defined), dropped=len(values) - len(defined))
+    return Score(metric, value, low, high, method, **units.counts(), resamples=len(known), dropped=len(values) - len(known))
+
+
+def _reason(
+    metric: Metric, units: Units, threshold: float | Undefined | None, probabilities: Floats | Undefined | None
+) -> str | None:
+    """Why the metric is Undefined on these units, or None."""
+    if metric in COUNT_METRICS and threshold is None:
+        return "no threshold was chosen"
+    if metric in COUNT_METRICS and isinstance(threshold, Undefined):
+        return f"no threshold: {threshold.reason} in validation"
+    if metric == "brier" and probabilities is None:
+        return "no recalibration was made"
+    if metric == "brier" and isinstance(probabilities, Undefined):
+        return f"no recalibration: {probabilities.reason} in validation"
+    cut = float(threshold) if isinstance(threshold, int | float) else None
+    return undefined_reason(metric, units.labels, units.scores, cut, units.unit)
 
 
 def standard_error(values: Floats) -> float:
@@ -169,11 +155,13 @@ def evidence(
     metric: Metric, labels: NDArray[np.bool_], scores: Floats, woman: NDArray[np.int64], threshold: float | None
 ) -> Sample:
     """The units and women that the metric rests on; arrays as in `resampled`."""
-    first, second = labels, ~labels
+    first = labels
     if metric == "specificity":
         first = ~labels
-    elif metric == "f1" and threshold is not None:
-        first = labels | (scores >= threshold)
+    elif metric in COUNT_METRICS and threshold is not None:
+        called = scores >= threshold
+        first = {"f1": labels | called, "ppv": called, "npv": ~called}.get(metric, labels)
+    second = ~labels if metric == "f1" else ~first
     return Sample((int(first.sum()), int(second.sum())), (len(np.unique(woman[first])), len(np.unique(woman[second]))))
 
 
@@ -181,32 +169,48 @@ def interval(metric: Metric, value: float, sample: Sample, spread: float, confid
     """(low, high) around ``value``, never of zero width, for a bootstrap standard error ``spread`` (0: it has none).
 
     The sample size of a score-type interval is the one at which its own variance at ``value`` equals the bootstrap's
-    (Korn and Graubard, Survey Methodology 1998;24:193, do so for proportions of clustered surveys), never more than
-    there are units; without a spread it is the number of women. The quantile is Student's with the women of the (smaller)
-    class less one degree of freedom, and the normal one where that is undefined.
+    (Korn and Graubard, Survey Methodology 1998;24:193, do so for proportions of clustered surveys); for a share of units it
+    is never more than there are units. Without a spread it is the number of women (for the Brier score those of the larger
+    class). The quantile is Student's with the women of the (smaller) class less one degree of freedom, and the normal one
+    where that is undefined.
     """
+    degrees = (sample.women[0] if metric in COUNT_METRICS else min(sample.women)) - 1
+    quantile = _quantile(confidence, degrees if spread > 0 else 0)
     if metric == "auc_roc":
-        degrees = min(sample.women) - 1
-        quantile = _quantile(confidence, degrees if spread > 0 else 0)
         plain = newcombe_variance(value, *sample.women)
         inflation = 1.0
         if spread > 0 and plain > 0:
             inflation = max(spread**2, newcombe_variance(value, *sample.units)) / plain
         return newcombe(value, *sample.women, quantile, inflation)
-    proportion = value / (2 - value) if metric == "f1" else value
-    size = float(sample.women[0])
+    proportion, slope = _as_proportion(metric, value)
+    size = float(max(sample.women) if metric == "brier" else sample.women[0])
     if spread > 0 and 0 < proportion < 1:
-        slope = 2 / (1 + proportion) ** 2 if metric == "f1" else 1.0  # F1 = 2 J / (1 + J)
-        size = min(proportion * (1 - proportion) * (slope / spread) ** 2, sample.units[0])
-    low, high = wilson(proportion, size, _quantile(confidence, sample.women[0] - 1 if spread > 0 else 0))
-    if metric == "f1":
-        low, high = 2 * low / (1 + low), 2 * high / (1 + high)
+        size = proportion * (1 - proportion) * (slope / spread) ** 2
+        if metric != "brier":
+            size = min(size, sample.units[0])
+    low, high = (_from_proportion(metric, bound) for bound in wilson(proportion, size, quantile))
     return min(low, value), max(high, value)
+
+
+def _as_proportion(metric: Metric, value: float) -> tuple[float, float]:
+    """The proportion that the metric is a rising function of, and the slope of that function there."""
+    if metric == "f1":
+        jaccard = value / (2 - value)  # F1 = 2 J / (1 + J)
+        return jaccard, 2 / (1 + jaccard) ** 2
+    if metric == "partial_auc":
+        return mean_sensitivity(value), 0.5 / (1 - (1 - PARTIAL_FROM) / 2)
+    return value, 1.0
+
+
+def _from_proportion(metric: Metric, proportion: float) -> float:
+    if metric == "f1":
+        return 2 * proportion / (1 + proportion)
+    return float(mcclish(proportion)) if metric == "partial_auc" else proportion
 
 
 def _quantile(confidence: float, degrees: int) -> float:
     tail = 0.5 + confidence / 2
-    return float(stats.t.ppf(tail, degrees) if degrees > 0 else stats.norm.ppf(tail))
+    return float(special.stdtrit(degrees, tail) if degrees > 0 else special.ndtri(tail))
 
 
 def wilson(proportion: float, size: float, quantile: float) -> tuple[float, float]:

@@ -1,28 +1,38 @@
-"""What is measured: AUC-ROC, F1, sensitivity and specificity of binary labels, as numbers that can never be NaN.
+"""What is measured: nine metrics of binary labels, as numbers that can never be NaN.
 
 Every metric is computed on weighted units, so that a bootstrap resample of women is nothing but a column of integer
-weights and two thousand of them are one array operation.
+weights and two thousand of them are a few array operations; `ranks` has the metrics that look at the order of scores.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tramtrack.errors import UsageError
 
-Metric = Literal["auc_roc", "f1", "sensitivity", "specificity"]
-METRICS: tuple[Metric, ...] = ("auc_roc", "f1", "sensitivity", "specificity")
+Metric = Literal["auc_roc", "partial_auc", "average_precision", "f1", "sensitivity", "specificity", "ppv", "npv", "brier"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+RANK_METRICS: tuple[Metric, ...] = ("auc_roc", "partial_auc", "average_precision")
+"""They need no threshold and both classes."""
+COUNT_METRICS: tuple[Metric, ...] = ("f1", "sensitivity", "specificity", "ppv", "npv")
+"""They need a threshold, which comes from validation."""
 METRIC_NAMES: dict[Metric, str] = {
     "auc_roc": "AUC-ROC",
+    "partial_auc": "partial AUC",
+    "average_precision": "average precision",
     "f1": "F1",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "brier": "Brier score",
 }
+SMALLER_IS_BETTER: frozenset[Metric] = frozenset({"brier"})
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -56,6 +66,11 @@ class Score:
                 f"received low {self.low}, estimate {self.estimate}, high {self.high}"
             )
 
+    @property
+    def chance(self) -> float | None:
+        """What scores that know nothing reach: 1/2 for both AUCs, the share of positives for the average precision."""
+        return {"auc_roc": 0.5, "partial_auc": 0.5, "average_precision": self.positives / self.n}.get(self.metric)
+
     def __str__(self) -> str:
         return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
 
@@ -74,26 +89,6 @@ class Undefined:
         return f"undefined: {self.reason}"
 
 
-def weighted_auc(labels: Bools, scores: Floats, weights: NDArray[Any]) -> Floats:
-    """Area under the ROC curve for each column of weights: P(positive above negative) + P(tie) / 2.
-
-    ``labels`` bool (units,), ``scores`` float (units,), finite, ``weights`` >= 0 (units, resamples). Returns float
-    (resamples,) in [0, 1], NaN in a column where a class has no weight. With integer weights every sum is exact, so the
-    result does not depend on the order of the rows. Source: Mann-Whitney form of the AUC, Hanley and McNeil, Radiology
-    1982;143:29, with the negatives' weights summed once in the order of their scores.
-    """
-    order = np.argsort(scores[~labels], kind="stable")
-    negative_scores = scores[~labels][order]
-    below = np.zeros((len(order) + 1, weights.shape[1]), dtype=weights.dtype)
-    np.cumsum(weights[~labels][order], axis=0, out=below[1:])
-    positive_scores, positive_weights = scores[labels], weights[labels]
-    twice = below[np.searchsorted(negative_scores, positive_scores, "left")]
-    twice += below[np.searchsorted(negative_scores, positive_scores, "right")]
-    twice *= positive_weights
-    pairs = positive_weights.sum(axis=0).astype(float) * below[-1]
-    return ratio(twice.sum(axis=0) / 2, pairs)
-
-
 def confusion(labels: Bools, scores: Floats, threshold: float) -> NDArray[np.int64]:
     """One row a unit, one column each for true positive, false positive, false negative, true negative; int (units, 4).
 
@@ -106,35 +101,31 @@ def confusion(labels: Bools, scores: Floats, threshold: float) -> NDArray[np.int
 def from_counts(metric: Metric, counts: NDArray[np.int64] | Floats) -> Floats:
     """A thresholded metric from (weighted) counts: (..., 4) as in `confusion`; NaN where its denominator is zero.
 
-    sensitivity TP / (TP + FN), specificity TN / (TN + FP), F1 = 2 TP / (2 TP + FP + FN).
+    sensitivity TP / (TP + FN), specificity TN / (TN + FP), PPV TP / (TP + FP), NPV TN / (TN + FN),
+    F1 = 2 TP / (2 TP + FP + FN).
     """
     tp, fp, fn, tn = np.moveaxis(np.asarray(counts, dtype=float), -1, 0)
     if metric == "sensitivity":
         return ratio(tp, tp + fn)
     if metric == "specificity":
         return ratio(tn, tn + fp)
+    if metric == "ppv":
+        return ratio(tp, tp + fp)
+    if metric == "npv":
+        return ratio(tn, tn + fn)
     if metric == "f1":
         return ratio(2 * tp, 2 * tp + fp + fn)
-    raise UsageError(f"metric {metric}: expected one of {', '.join(METRICS[1:])}")
+    raise UsageError(f"metric {metric}: expected one of {', '.join(COUNT_METRICS)}")
+
+
+def squared_errors(labels: Bools, probabilities: Floats) -> Floats:
+    """(probability - label)^2 of each unit, whose mean is the Brier score. Source: Brier, Mon Weather Rev 1950;78:1."""
+    return (probabilities - labels) ** 2
 
 
 def ratio(above: Floats, below: Floats) -> Floats:
     """Element-wise quotient, NaN where the denominator is zero; no warning."""
     return np.divide(above, below, out=np.full(np.shape(above), math.nan), where=below > 0)
-
-
-def estimate(metric: Metric, labels: Bools, scores: Floats, threshold: float | None = None) -> float:
-    """The metric on these units, each counted once; NaN where it is undefined (`undefined_reason` says why).
-
-    Raises UsageError for an unknown metric, or where a metric other than auc_roc is asked for without a threshold.
-    """
-    if metric not in METRICS:
-        raise UsageError(f"metric {metric}: expected one of {', '.join(METRICS)}")
-    if metric == "auc_roc":
-        return float(weighted_auc(labels, scores, np.ones((len(labels), 1), dtype=np.int64))[0])
-    if threshold is None:
-        raise UsageError(f"metric {metric}: expected a threshold chosen on validation, received none")
-    return float(from_counts(metric, confusion(labels, scores, threshold).sum(axis=0)))
 
 
 def undefined_reason(
@@ -145,10 +136,20 @@ def undefined_reason(
         return f"no {unit} with a known label"
     if not np.isfinite(scores).all():
         return f"scores not finite ({int((~np.isfinite(scores)).sum())} of {len(scores)})"
-    if metric in ("auc_roc", "sensitivity") and not labels.any():
+    if metric in (*RANK_METRICS, "sensitivity") and not labels.any():
         return f"no positive {unit}"
-    if metric in ("auc_roc", "specificity") and labels.all():
+    if metric in (*RANK_METRICS, "specificity") and labels.all():
         return f"no negative {unit}"
-    if metric == "f1" and threshold is not None and not labels.any() and not (scores >= threshold).any():
+    if metric in COUNT_METRICS and threshold is not None:
+        return _no_call(metric, labels, scores >= threshold, unit)
+    return None
+
+
+def _no_call(metric: Metric, labels: Bools, called: Bools, unit: str) -> str | None:
+    if metric == "f1" and not labels.any() and not called.any():
         return f"no {unit} predicted or truly positive"
+    if metric == "ppv" and not called.any():
+        return f"no {unit} called positive"
+    if metric == "npv" and called.all():
+        return f"no {unit} called negative"
     return None

@@ -15,8 +15,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from tramtrack.report.reading import Material, known, run_title
-from tramtrack.results import RUN_COLUMNS
+from tramtrack.report.reading import Material, run_title
+from tramtrack.scoring import RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED, Run
 
 INK, GREY, ACCENT = "#1c1b1a", "#6b6762", "#9a2a2a"
@@ -55,25 +55,25 @@ def roc_figure(material: Material, unit: str) -> str | None:
     ]
     names = list(dict.fromkeys(str(run["network"]) for run, _ in curves))
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(4.1, 4.1)
+        figure, axes = axes_of(4.1, 4.1)
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
         axes.text(
             0.82, 0.79, "chance", color=GREY, fontsize=8, rotation=45, rotation_mode="anchor", va="top", gid="name-chance"
         )
         for run, points in curves:
-            colour, line = _style(names.index(str(run["network"])))
+            colour, line = line_style(names.index(str(run["network"])))
             random = run["weights"] != PRETRAINED
             axes.plot(*points.T, color=GREY if random else colour, linestyle=line, linewidth=1.0 if random else 1.8)
         labels = [(run_title(run, several), points) for run, points in curves]
-        for number, (x, y) in enumerate(_label_places(labels)):
+        for number, (x, y) in enumerate(label_places(labels)):
             run, label = curves[number][0], labels[number][0]
-            colour = GREY if run["weights"] != PRETRAINED else _style(names.index(str(run["network"])))[0]
+            colour = GREY if run["weights"] != PRETRAINED else line_style(names.index(str(run["network"])))[0]
             axes.text(x, y, label, color=colour, fontsize=8.5, fontweight="bold", va="center", zorder=5, gid=f"name-{number}")
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 − specificity", ylabel="Sensitivity", aspect="equal")
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
         what = f"ROC curves by {unit} on the {material.fold} fold of {', '.join(label for label, _ in labels)}"
-        return _svg(figure, f"roc-{unit}", f"{what}, with the line of chance.", material.synthetic)
+        return svg_text(figure, f"roc-{unit}", f"{what}, with the line of chance.", material.synthetic)
 
 
 def training_figures(material: Material) -> list[str]:
@@ -85,47 +85,6 @@ def training_figures(material: Material) -> list[str]:
     top = min(1.08 * max(losses), 3 * float(np.median(losses)))
     several = len({run.key.seed for run in material.runs}) > 1
     return [_training_figure(run, top, several, material) for run in material.runs]
-
-
-def cost_figure(material: Material) -> str | None:
-    """AUC-ROC by woman with its interval against multiply-adds a view, one point a run."""
-    points = []
-    several = material.results.scores["seed"].nunique() > 1
-    for row in material.resources.to_dict("records"):
-        score = material.score({str(key): value for key, value in row.items()}, "auc_roc")
-        if score and known(score["estimate"]):
-            points.append((row, score))
-    if not points:
-        return None
-    with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(4.8, 3.1)
-        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
-        xs = [float(row["multiply_adds"]) / 1e9 for row, _ in points]
-        left, right = min(xs) / 1.9, max(xs) * 1.9
-        labels = [run_title({str(key): value for key, value in row.items()}, several) for row, _ in points]
-        spots = [
-            (float(np.log(x / left) / np.log(right / left)), (score["estimate"] + 0.02) / 1.04)
-            for x, (_, score) in zip(xs, points, strict=True)
-        ]
-        for number, (place, spot) in enumerate(zip(_names_beside(labels, spots), spots, strict=True)):
-            (row, score), x = points[number], xs[number]
-            random = row["weights"] != PRETRAINED
-            colour = GREY if random else COLOURS[number % len(COLOURS)]
-            axes.plot([x, x], [score["low"], score["high"]], color=colour, linewidth=1.2)
-            marker = MARKERS[number % len(MARKERS)]
-            axes.plot(x, score["estimate"], marker, color=colour, markersize=7, mfc="white" if random else colour)
-            axes.plot(*zip(spot, place[:2], strict=True), color=colour, linewidth=0.6, transform=axes.transAxes)
-            about = {"ha": place[2], "va": "center", "fontsize": 8.5, "fontweight": "bold", "gid": f"name-{number}"}
-            axes.text(*place[:2], labels[number], color=colour, transform=axes.transAxes, zorder=5, **about)
-        axes.set_xscale("log")
-        axes.set(xlim=(left, right), ylim=(-0.02, 1.02))
-        ticks = [tick for tick in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000) if left < tick < right]
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-        axes.text(right * 0.98, 0.49, "chance", color=GREY, fontsize=8, ha="right", va="top")
-        axes.set(xlabel="Billions of multiply-adds a view (logarithmic)", ylabel=f"AUC-ROC by woman, {material.fold}")
-        what = "AUC-ROC by woman with its interval against the multiply-adds of one view, one point for each run"
-        return _svg(figure, "cost", f"{what}.", material.synthetic)
 
 
 def interval_bar(numbers: tuple[float, float, float] | None) -> str:
@@ -147,7 +106,7 @@ def _training_figure(run: Run, top: float, several: bool, material: Material) ->
     best = int(run.information["best_epoch"])
     label = run_title({"network": run.key.network, "seed": run.key.seed, "weights": run.weights}, several)
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes(3.3, 2.5)
+        figure, axes = axes_of(3.3, 2.5)
         kinds = (("training", COLOURS[0], "-"), ("validation", COLOURS[1], LINES[1]))
         ends = [getattr(history[-1], f"{kind}_loss") for kind, _, _ in kinds]
         nudge = 0.06 * top if abs(ends[0] - ends[1]) < 0.1 * top else 0.0
@@ -174,10 +133,10 @@ def _training_figure(run: Run, top: float, several: bool, material: Material) ->
         axes.set_title(label, fontsize=10, fontweight="bold", loc="left", color=INK)
         what = f"{label}: training and validation loss over {len(history)} epochs; epoch {best} was kept"
         name = re.sub(r"[^A-Za-z0-9-]", "-", f"training-{run.key.network}-{run.key.variant}-{run.key.seed}")
-        return _svg(figure, name, f"{what}.", material.synthetic)
+        return svg_text(figure, name, f"{what}.", material.synthetic)
 
 
-def _label_places(curves: Sequence[tuple[str, np.ndarray]]) -> list[tuple[float, float]]:
+def label_places(curves: Sequence[tuple[str, np.ndarray]]) -> list[tuple[float, float]]:
     """A place for each name beside its own curve, clear of the names placed before and of the other curves if it can be."""
     walks = [_walk(points) for _, points in curves]
     taken = [(0.8, 0.72, 0.95, 0.92)]
@@ -201,7 +160,7 @@ def _label_places(curves: Sequence[tuple[str, np.ndarray]]) -> list[tuple[float,
     return places
 
 
-def _names_beside(names: Sequence[str], spots: Sequence[tuple[float, float]]) -> list[tuple[float, float, str]]:
+def names_beside(names: Sequence[str], spots: Sequence[tuple[float, float]]) -> list[tuple[float, float, str]]:
     """For each marker at ``spots`` (shares of the axes) the nearest free place of its name: x, y, and left or right."""
     taken = [(x - 0.015, y - 0.03, x + 0.015, y + 0.03) for x, y in spots]
     places = []
@@ -239,16 +198,18 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Any]:
+def axes_of(width: float, height: float) -> tuple[Figure, Any]:
+    """An empty figure of that many inches, and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _style(number: int) -> tuple[str, Any]:
+def line_style(number: int) -> tuple[str, Any]:
+    """Colour and dashes of the network with this number."""
     return COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
 
 
-def _svg(figure: Figure, name: str, description: str, synthetic: bool) -> str:
+def svg_text(figure: Figure, name: str, description: str, synthetic: bool) -> str:
     """The figure as an <svg> element with its description, without XML header, document type, metadata and style sheet.
 
     Every id in it begins with ``name``, so that several figures can stand in one page.

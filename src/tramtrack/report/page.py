@@ -17,7 +17,7 @@ from tramtrack import store
 from tramtrack.cohort.cohort import Cohort
 from tramtrack.cohort.split import FOLDS
 from tramtrack.protocol import Protocol
-from tramtrack.report import figures, tables
+from tramtrack.report import cost_figures, figures, probability_figures, tables
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
 from tramtrack.report.limits import limits
 from tramtrack.report.pictures import heatmap_groups, strides
@@ -61,6 +61,16 @@ def _contents(material: Material) -> dict[str, Any]:
         "confidence": f"{100 * material.protocol.evaluation.confidence:g}\u00a0%",
         "several_seeds": len(material.protocol.training.seeds) > 1,
         "metrics": tables.METRICS,
+        "more_metrics": tables.MORE_METRICS,
+        "more": [table for unit in tables.UNITS if (table := tables.score_table(material, material.fold, unit))],
+        "rule": tables.rule_text(material.protocol),
+        "rules": tables.rule_rows(material),
+        "aggregations": tables.aggregation_rows(material),
+        "calibration": tables.calibration_rows(material),
+        "calibration_figures": [Markup(figure) for figure in probability_figures.calibration_figures(material)],
+        "score_figures": [Markup(figure) for figure in probability_figures.score_figures(material)],
+        "decisions": [_markup(probability_figures.decision_figure(material, stated)) for stated in (False, True)],
+        "predictive": tables.predictive_rows(material),
         "main": tables.score_table(material, material.fold, "woman"),
         "score_folds": _score_folds(material),
         "methods": tables.interval_methods(material),
@@ -70,7 +80,10 @@ def _contents(material: Material) -> dict[str, Any]:
         "left_out": tables.left_out(material),
         "roc": {unit: _markup(figures.roc_figure(material, unit)) for unit in ("woman", "view")},
         "training": [Markup(figure) for figure in figures.training_figures(material)],
-        "cost": _markup(figures.cost_figure(material)),
+        "pareto": [Markup(figure) for figure in cost_figures.pareto_figures(material)],
+        "standings": tables.standing_rows(material),
+        "cost_correlations": tables.cost_rows(material),
+        "mcnemar": tables.mcnemar_rows(material),
         "heatmaps": heatmap_groups(material),
         "strides": strides(material),
         "resources": tables.resource_rows(material),

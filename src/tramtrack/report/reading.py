@@ -11,11 +11,14 @@ import pandas as pd
 
 from tramtrack import sealing, store
 from tramtrack.cohort.cohort import Cohort
+from tramtrack.contest import readable
 from tramtrack.errors import TramtrackError
-from tramtrack.network.registry import NETWORKS
 from tramtrack.protocol import Protocol
-from tramtrack.results import RUN_COLUMNS, Results, load_results
+from tramtrack.results import Results, load_results
+from tramtrack.scoring import COLUMNS, RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED, Run, RunKey, load_run
+
+CONTEST_TABLES = ("aggregation", "standings", "mcnemar", "cost_correlations", "cost_front")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Material:
 
     ``analysed`` holds the views of each woman's first exam with the column ``fold``; ``folds`` is folds.csv; ``fold`` is
     the fold that the evaluation speaks of, test once it is unsealed and validation before. ``heatmaps`` is
-    heatmaps/views.csv, empty where none were made; ``files_seen`` is what the intake counted.
+    heatmaps/views.csv, empty where none were made; ``files_seen`` is what the intake counted; ``tables`` are
+    the tables of results/ by their names.
     """
 
     folder: Path
@@ -41,6 +45,7 @@ class Material:
     heatmaps: pd.DataFrame
     looks: tuple[dict[str, Any], ...]
     files_seen: int
+    tables: dict[str, pd.DataFrame]
 
     @property
     def name(self) -> str:
@@ -93,12 +98,13 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
         else pd.DataFrame(columns=["view_id", "network"]),
         looks=tuple(sealing.looks(folder / "results" / "unsealed.jsonl")),
         files_seen=int(manifest["information"]["files"]),
+        tables={name: _table(folder, name) for name in (*COLUMNS, *CONTEST_TABLES)},
     )
 
 
 def title(network: str) -> str:
-    """A network's name as it is read; one that the registry does not know keeps its own."""
-    return NETWORKS[network].title if network in NETWORKS else network
+    """A network's name as it is read, its variant in brackets; one that the registry does not know keeps its own."""
+    return readable(network)
 
 
 def run_title(run: dict[str, Any], several_seeds: bool = False) -> str:

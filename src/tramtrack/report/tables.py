@@ -8,13 +8,27 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.contest import COSTS
 from tramtrack.network.registry import IMAGENET
 from tramtrack.protocol import Protocol
 from tramtrack.report.reading import Material, known, title
-from tramtrack.results import RUN_COLUMNS
+from tramtrack.scoring import RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Run, RunKey
 
 METRICS = {"auc_roc": "AUC-ROC", "f1": "F1", "sensitivity": "Sensitivity", "specificity": "Specificity"}
+MORE_METRICS = {
+    "partial_auc": "Partial AUC",
+    "average_precision": "Average precision",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "brier": "Brier score",
+}
+RULES = {
+    "f1": "best F1",
+    "youden": "best Youden index",
+    "sensitivity": "best specificity at a sensitivity of at least {:g}",
+    "specificity": "best sensitivity at a specificity of at least {:g}",
+}
 ORIGINS = {
     "paper": "stated in the study's abstract or quoted methods",
     "inferred": "worked out from the study's counts",
@@ -132,6 +146,50 @@ def claim_rows(material: Material) -> list[dict[str, str]]:
     ]
 
 
+def standing_rows(material: Material) -> list[dict[str, str]]:
+    """Where each network stands among those compared: mean AUC-ROC by woman, share of resamples on top, both spreads."""
+    return [
+        {
+            "title": title(str(row["contestant"])),
+            "value": number(row["value"], 3),
+            "best": percent(float(row["best"])) if known(row["best"]) else "–",
+            "sampling": number(row["sampling_sd"], 3),
+            "between": number(row["seed_sd"], 3),
+            "note": "" if pd.isna(row["note"]) else str(row["note"]),
+        }
+        for row in material.tables["standings"].to_dict("records")
+    ]
+
+
+def cost_rows(material: Material) -> list[dict[str, str]]:
+    """Spearman's correlation of each cost with the AUC-ROC by woman, or why there is none."""
+    rows = []
+    for row in material.tables["cost_correlations"].to_dict("records"):
+        defined = known(row["rho"])
+        span = f"{signed(row['low'], 2)} to {signed(row['high'], 2)}" if defined else f"undefined: {row['reason']}"
+        rho = signed(row["rho"], 2) if defined else "–"
+        rows.append({"cost": COSTS[str(row["cost"])], "rho": rho, "span": span, "networks": whole(row["networks"])})
+    return rows
+
+
+def mcnemar_rows(material: Material) -> list[dict[str, str]]:
+    """mcnemar.csv, readable: the pair, unit and rate, who alone was right, difference, adjusted p, or why there is none."""
+    rows = []
+    for row in material.tables["mcnemar"].to_dict("records"):
+        tested = known(row["p_holm"])
+        rows.append(
+            {
+                "pair": f"{title(str(row['network_a']))} minus {title(str(row['network_b']))}",
+                "seed": str(row["seed"]),
+                "what": f"{row['rate']} by {row['unit']}",
+                "alone": f"{whole(row['only_a'])} and {whole(row['only_b'])} of {whole(row['units'])}" if tested else "–",
+                "difference": signed(row["difference"]) or "–",
+                "p": p_value(row["p_holm"]) if tested else f"untested: {row['reason']}",
+            }
+        )
+    return rows
+
+
 def operating_rows(material: Material) -> list[dict[str, Any]]:
     """One row a run: the threshold of each unit, chosen on validation, or why there is none."""
     rows = []
@@ -144,6 +202,72 @@ def operating_rows(material: Material) -> list[dict[str, Any]]:
         control = "" if run["weights"] == PRETRAINED else RANDOM_WEIGHTS
         rows.append({"title": title(str(run["network"])), "seed": run["seed"], "control": control, "cells": cells})
     return rows
+
+
+def rule_text(protocol: Protocol, rule: str | None = None) -> str:
+    """A threshold rule, the protocol's if none is named, in words."""
+    return RULES[rule or protocol.evaluation.threshold].format(protocol.evaluation.threshold_rate)
+
+
+def rule_rows(material: Material) -> list[dict[str, Any]]:
+    """The evaluated fold by woman at the threshold of each rule: run, rule, threshold, a cell for each metric of calls."""
+    table = material.tables["rules"]
+    chosen = table[(table["fold"] == material.fold) & (table["unit"] == "woman")]
+    rows = []
+    for keys, group in chosen.groupby([*RUN_COLUMNS, "rule"], sort=False):
+        run = dict(zip((*RUN_COLUMNS, "rule"), keys, strict=True))
+        rows.append(
+            {
+                **_who(run),
+                "rule": rule_text(material.protocol, str(run["rule"])),
+                "threshold": number(group["threshold"].iloc[0], 3),
+                "cells": {str(row["metric"]): _cell(row) for row in group.to_dict("records")},
+            }
+        )
+    return rows
+
+
+def predictive_rows(material: Material) -> list[dict[str, Any]]:
+    """PPV and NPV of women at the stated prevalence: run, a cell for each."""
+    table = material.tables["predictive_values"]
+    rows = []
+    for keys, group in table[table["fold"] == material.fold].groupby(RUN_COLUMNS, sort=False):
+        cells = {str(row["metric"]): _cell(row) for row in group.to_dict("records")}
+        rows.append({**_who(dict(zip(RUN_COLUMNS, keys, strict=True))), "cells": cells})
+    return rows
+
+
+def calibration_rows(material: Material) -> list[dict[str, Any]]:
+    """Calibration by woman on the evaluated fold: run, intercept and slope with intervals, or why there are none."""
+    table = material.tables["calibration"]
+    chosen = table[(table["fold"] == material.fold) & (table["unit"] == "woman")]
+    rows = []
+    for row in chosen.to_dict("records"):
+        cells = {}
+        for name in ("intercept", "slope"):
+            text = {key: signed(row[f"{name}{key}"], 2) for key in ("", "_low", "_high")}
+            numbers = (0.0, 0.0, 0.0) if text[""] else None
+            reason = "" if numbers else str(row["reason"])
+            cells[name] = Cell(text[""] or "Undefined", text["_low"], text["_high"], numbers, reason)
+        fitted = [signed(row[f"recalibration_{name}"], 2) for name in ("intercept", "slope")]
+        rows.append({**_who({str(key): value for key, value in row.items()}), "cells": cells, "fitted": " and ".join(fitted)})
+    return rows
+
+
+def aggregation_rows(material: Material) -> list[dict[str, Any]]:
+    """How each aggregation did on validation: name, mean AUC-ROC by woman or why none, whether it was chosen and by what."""
+    rows = []
+    for row in material.tables["aggregation"].to_dict("records"):
+        chosen_by = "" if pd.isna(row["chosen_by"]) else str(row["chosen_by"])
+        auc = number(row["auc_roc"], 3) if known(row["auc_roc"]) else f"undefined: {row['reason']}"
+        rows.append({"name": row["aggregation"], "auc": auc, "chosen_by": chosen_by})
+    return rows
+
+
+def _who(run: dict[str, Any]) -> dict[str, Any]:
+    """Title, seed and control of a run, as the page's name macro takes them."""
+    control = "" if run["weights"] == PRETRAINED else RANDOM_WEIGHTS
+    return {"title": title(str(run["network"])), "seed": run["seed"], "control": control}
 
 
 def resource_rows(material: Material) -> list[dict[str, str]]:
@@ -251,9 +375,12 @@ def whole(value: Any) -> str:
     return number(value, 0)
 
 
-def signed(value: Any) -> str:
-    """A difference with three decimals and a real minus sign; empty where there is none."""
-    return f"{float(value):.3f}".replace("-", "−") if known(value) else ""
+def signed(value: Any, decimals: int = 3) -> str:
+    """A difference with a real minus sign, never minus zero; empty where there is none."""
+    if not known(value):
+        return ""
+    text = f"{float(value):.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def p_value(value: Any) -> str:

@@ -45,8 +45,13 @@ def test_the_mean_is_over_views():
     np.testing.assert_allclose(breast.scores, [0.1, 0.4, 0.9])
 
 
+def test_noisy_or_is_the_chance_that_any_view_shows_it():
+    woman = predictions().units("woman", "noisy-or")
+    np.testing.assert_allclose(woman.scores, [1 - 0.9 * 0.7 * 0.5, 1 - 0.8 * 0.6 * 0.1])
+
+
 @pytest.mark.parametrize("unit", ["view", "breast", "woman"])
-@pytest.mark.parametrize("aggregation", ["maximum", "mean"])
+@pytest.mark.parametrize("aggregation", ["maximum", "mean", "noisy-or"])
 def test_the_order_of_rows_changes_nothing(unit, aggregation):
     original = predictions(score=[0.1, 0.2, 0.3, 0.3, 0.1, 0.2], view=["CC"] * 6)
     expected = rows(original.units(unit, aggregation))
@@ -68,7 +73,7 @@ def test_repeated_views_are_units_of_their_own():
 
 
 @pytest.mark.parametrize("unit", ["view", "breast", "woman"])
-@pytest.mark.parametrize("aggregation", ["maximum", "mean"])
+@pytest.mark.parametrize("aggregation", ["maximum", "mean", "noisy-or"])
 def test_no_rows_are_no_units(unit, aggregation):
     assert len(Predictions([], [], [], [], [], [], []).units(unit, aggregation)) == 0
 

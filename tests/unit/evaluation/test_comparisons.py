@@ -9,7 +9,7 @@ import pytest
 
 from tramtrack.errors import UsageError
 from tramtrack.evaluation.comparisons import BOUNDARY, Comparison, Untested, _resample_pairs, compare, groups, holm
-from tramtrack.evaluation.scores import estimate
+from tramtrack.evaluation.resampling import estimate
 
 WOMEN = np.arange(120)
 LABELS = (WOMEN % 4 == 0).astype(int)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from tramtrack.errors import UsageError
 from tramtrack.evaluation.aggregate import Units
@@ -15,14 +15,13 @@ from tramtrack.evaluation.intervals import (
     interval,
     newcombe,
     newcombe_variance,
-    resample_women,
-    resampled,
     score,
     score_all,
     standard_error,
     wilson,
 )
-from tramtrack.evaluation.scores import METRICS, Score, Undefined, estimate
+from tramtrack.evaluation.resampling import estimate, resample_women, resampled
+from tramtrack.evaluation.scores import METRICS, Score, Undefined
 
 Z = stats.norm.ppf(0.975)
 
@@ -58,7 +57,7 @@ def test_a_resample_is_the_metric_on_repeated_women(metric):
 def test_chunks_change_nothing(monkeypatch):
     units = cohort(shared=0.9)
     whole = score("auc_roc", units, generator=np.random.default_rng(3))
-    monkeypatch.setattr("tramtrack.evaluation.intervals.CELLS_AT_ONCE", 1000)
+    monkeypatch.setattr("tramtrack.evaluation.ranks.CELLS_AT_ONCE", 1000)
     assert score("auc_roc", units, generator=np.random.default_rng(3)) == whole
 
 
@@ -124,28 +123,33 @@ def test_views_that_copy_their_woman_carry_no_more_than_she_does(metric):
     by_woman = cohort(women=90, views=1)
     copied = Units("view", np.repeat(by_woman.woman, 4), np.repeat(by_woman.scores, 4), np.repeat(by_woman.labels, 4))
     apart = Units("view", np.arange(360), copied.scores, copied.labels)
-    clustered = score(metric, copied, 0.5, generator=np.random.default_rng(5))
-    independent = score(metric, apart, 0.5, generator=np.random.default_rng(5))
-    woman = score(metric, by_woman, 0.5, generator=np.random.default_rng(5))
-    assert clustered.estimate == independent.estimate == woman.estimate
+    clustered, independent, woman = (
+        score(metric, units, 0.5, probabilities=special.expit(units.scores), generator=np.random.default_rng(5))
+        for units in (copied, apart, by_woman)
+    )
+    assert clustered.estimate == independent.estimate == pytest.approx(woman.estimate, rel=1e-12)
     ratio = (clustered.high - clustered.low) / (independent.high - independent.low)
     assert 1.8 < ratio < 2.3  # four copies: twice the standard error
-    assert clustered.high - clustered.low >= 0.95 * (woman.high - woman.low)
+    assert clustered.high - clustered.low >= 0.9 * (woman.high - woman.low)
 
 
 @pytest.mark.parametrize("threshold", [0.5])
 def test_all_correct_gives_bounds_with_women_as_the_sample_size(threshold):
     labels = np.repeat([True] * 5 + [False] * 20, 4)
     units = Units("view", np.repeat(np.arange(25), 4), np.where(labels, 0.9, 0.1), labels)
-    got = score_all(units, threshold, generator=np.random.default_rng(6))
-    assert {metric: value.estimate for metric, value in got.items()} == dict.fromkeys(METRICS, 1.0)
+    got = score_all(units, threshold, probabilities=labels * 1.0, generator=np.random.default_rng(6))
+    assert {metric: value.estimate for metric, value in got.items()} == {**dict.fromkeys(METRICS, 1.0), "brier": 0.0}
     assert {metric: value.method for metric, value in got.items()} == BOUNDARY_METHOD
     assert got["sensitivity"].low == pytest.approx(5 / (5 + Z**2))
     assert got["specificity"].low == pytest.approx(20 / (20 + Z**2))
     jaccard = 5 / (5 + Z**2)
     assert got["f1"].low == pytest.approx(2 * jaccard / (1 + jaccard))
     assert got["auc_roc"].low == pytest.approx(newcombe(1.0, 5, 20, Z)[0])
-    assert all(value.high == 1.0 for value in got.values())
+    assert got["ppv"].low == got["average_precision"].low == pytest.approx(5 / (5 + Z**2))
+    assert got["npv"].low == pytest.approx(20 / (20 + Z**2))
+    assert got["partial_auc"].low == pytest.approx(0.5 * (1 + (5 / (5 + Z**2) - 0.1) / 0.9))
+    assert (got["brier"].low, got["brier"].high) == (0.0, pytest.approx(1 - 20 / (20 + Z**2)))
+    assert all(value.high == 1.0 for name, value in got.items() if name != "brier")
 
 
 def test_two_women():
@@ -168,10 +172,16 @@ def test_one_class_nan_scores_and_no_threshold_are_undefined():
     assert got["f1"].estimate == 0.0
     assert got["f1"].high > 0
     missing = Units("view", np.array([1, 2]), np.array([0.1, math.nan]), np.array([0, 1]))
-    assert {value.reason for value in score_all(missing, 0.5, generator=generator).values()} == {"scores not finite (1 of 2)"}
+    broken = score_all(missing, 0.5, probabilities=missing.scores, generator=generator)
+    assert {value.reason for value in broken.values()} == {"scores not finite (1 of 2)"}
     none = score_all(cohort(), Undefined("threshold", "no positive view", 9, 0, 9), generator=generator)
     assert none["f1"].reason == "no threshold: no positive view in validation"
     assert isinstance(none["auc_roc"], Score)
+    assert none["brier"].reason == "no recalibration was made"
+    one_class = Undefined("recalibration", "no positive view", 9, 0, 9)
+    assert score("brier", cohort(), probabilities=one_class, generator=generator).reason == (
+        "no recalibration: no positive view in validation"
+    )
     assert score("f1", cohort(), generator=generator).reason == "no threshold was chosen"
     empty = Units("woman", np.array([]), np.array([]), np.array([]))
     assert score("auc_roc", empty, generator=generator).reason == "no woman with a known label"

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from sklearn import metrics as reference
 
 from tramtrack.errors import UsageError
-from tramtrack.evaluation.scores import METRICS, Score, estimate, undefined_reason, weighted_auc
+from tramtrack.evaluation.resampling import estimate
+from tramtrack.evaluation.scores import METRICS, Score, undefined_reason
 
 LABELS = np.array([0, 0, 1, 1, 0, 1], dtype=bool)
 SCORES = np.array([0.1, 0.4, 0.4, 0.8, 0.8, 0.2])
@@ -23,23 +23,13 @@ def test_a_score_on_the_threshold_is_positive():
     assert estimate("sensitivity", LABELS, SCORES, 0.4) == 2 / 3
     assert estimate("specificity", LABELS, SCORES, 0.4) == 1 / 3
     assert estimate("f1", LABELS, SCORES, 0.4) == 4 / 7
+    assert estimate("ppv", LABELS, SCORES, 0.4) == 2 / 4
+    assert estimate("npv", LABELS, SCORES, 0.4) == 1 / 2
 
 
-def test_every_column_of_weights_is_its_own_resample():
-    generator = np.random.default_rng(3)
-    labels, scores = generator.random(40) < 0.3, generator.integers(0, 8, 40) / 8
-    weights = generator.integers(0, 4, (40, 7))
-    expected = [reference.roc_auc_score(labels, scores, sample_weight=column) for column in weights.T]
-    np.testing.assert_allclose(weighted_auc(labels, scores, weights), expected, rtol=1e-12)
-
-
-def test_a_column_without_a_class_is_nan_and_the_others_are_not():
-    weights = np.ones((6, 2), dtype=np.int64)
-    weights[LABELS, 0] = 0
-    with np.errstate(all="raise"):  # and no warning on the way
-        values = weighted_auc(LABELS, SCORES, weights)
-    assert math.isnan(values[0])
-    assert values[1] == 5 / 9
+def test_the_brier_score_by_hand():
+    # (.1 - 0)^2 + (.4 - 0)^2 + (.4 - 1)^2 + (.8 - 1)^2 + (.8 - 0)^2 + (.2 - 1)^2 = .01 + .16 + .36 + .04 + .64 + .64
+    assert estimate("brier", LABELS, SCORES) == pytest.approx(1.85 / 6)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +39,11 @@ def test_a_column_without_a_class_is_nan_and_the_others_are_not():
         ("auc_roc", [1, 1], [0.1, 0.9], "no negative view"),
         ("sensitivity", [0, 0], [0.1, 0.9], "no positive view"),
         ("specificity", [1, 1], [0.1, 0.9], "no negative view"),
+        ("average_precision", [0, 0], [0.1, 0.9], "no positive view"),
+        ("partial_auc", [1, 1], [0.1, 0.9], "no negative view"),
+        ("ppv", [0, 1], [0.1, 0.2], "no view called positive"),
+        ("npv", [0, 1], [0.5, 0.9], "no view called negative"),
+        ("brier", [1, 1], [0.5, 0.9], None),
         ("f1", [0, 0], [0.1, 0.2], "no view predicted or truly positive"),
         ("f1", [0, 0], [0.1, 0.9], None),
         ("auc_roc", [0, 1], [0.1, math.nan], "scores not finite (1 of 2)"),
@@ -67,6 +62,12 @@ def test_a_score_must_hold_its_estimate_and_have_a_width():
         Score("f1", 0.4, 0.5, 0.6, "none", 2, 1, 2)
     with pytest.raises(ValueError, match="estimate nan"):
         Score("f1", math.nan, 0.5, 0.6, "none", 2, 1, 2)
+
+
+def test_chance_is_the_prevalence_for_the_average_precision():
+    assert Score("average_precision", 0.5, 0.3, 0.7, "none", 40, 10, 40).chance == 0.25
+    assert Score("partial_auc", 0.5, 0.3, 0.7, "none", 40, 10, 40).chance == 0.5
+    assert Score("ppv", 0.5, 0.3, 0.7, "none", 40, 10, 40).chance is None
 
 
 def test_an_unknown_metric_and_a_missing_threshold_are_named():

@@ -30,6 +30,25 @@ def test_f1_and_youden_can_differ():
     assert choose_threshold(units(scores, labels), "youden").value == pytest.approx(0.25)
 
 
+def test_a_fixed_sensitivity_is_kept_at_the_highest_threshold():
+    scores, labels = [0.1, 0.2, 0.3, 0.4, 0.5], [1, 0, 1, 0, 1]
+    chosen = choose_threshold(units(scores, labels), "sensitivity", 0.6)
+    assert (chosen.value, chosen.achieved) == (pytest.approx(0.25), pytest.approx(2 / 3))
+    assert choose_threshold(units(scores, labels), "sensitivity", 1.0).value == 0.1
+    assert choose_threshold(units(scores, labels), "sensitivity", 1 / 3).value == pytest.approx(0.45)
+
+
+def test_a_fixed_specificity_is_kept_at_the_lowest_threshold():
+    scores, labels = [0.1, 0.2, 0.3, 0.4, 0.5], [0, 1, 0, 1, 1]
+    chosen = choose_threshold(units(scores, labels), "specificity", 0.5)
+    assert (chosen.value, chosen.achieved) == (pytest.approx(0.15), 0.5)
+    assert choose_threshold(units(scores, labels), "specificity", 0.9).value == pytest.approx(0.35)
+    none_called = choose_threshold(units([0.1, 0.5, 0.5], [1, 0, 1]), "specificity", 1.0)
+    assert 0.5 < none_called.value < 0.5 + 1e-9 and none_called.achieved == 1.0
+    with pytest.raises(UsageError, match=r"least sensitivity 0: expected a share above 0 and up to 1"):
+        choose_threshold(units(scores, labels), "sensitivity", 0)
+
+
 def test_of_equals_the_lowest():
     # F1: 4 / 6 with all four positive, 2 / 3 with the uppermost alone
     assert choose_threshold(units([0.1, 0.2, 0.3, 0.4], [1, 0, 0, 1]), "f1").value == 0.1
@@ -55,5 +74,5 @@ def test_one_class_or_missing_scores_give_no_threshold():
 
 
 def test_an_unknown_rule_is_named():
-    with pytest.raises(UsageError, match="threshold rule best: expected one of f1, youden"):
+    with pytest.raises(UsageError, match="threshold rule best: expected one of f1, youden, sensitivity, specificity"):
         choose_threshold(units([0.1, 0.2], [0, 1]), "best")
