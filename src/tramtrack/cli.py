@@ -51,11 +51,12 @@ def ingest(
     labels: Annotated[
         Path | None, typer.Option("--labels", help="A CSV: woman, bac and, where known, exam, side, view.")
     ] = None,
+    protocol: ProtocolName = None,
     processes: Processes = 2,
     as_json: AsJson = False,
 ) -> None:
     """Find the mammographic views; every other file becomes an exclusion with its reason. The input is never modified."""
-    cohort = _study(study).ingest(source, labels, processes)
+    cohort = _study(study, protocol).ingest(source, labels, processes)
     if as_json:
         counts = {"views": len(cohort.views), "exams": cohort.exams, "women": cohort.women}
         unmatched = cohort.unmatched.to_dict("records")

@@ -12,23 +12,31 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from tramtrack.cohort.exam import Exclusion, Position, Reason, Side, View
-from tramtrack.cohort.header import Refusal, age_years, not_a_view, read_header, spacing_mm
+from tramtrack.cohort.header import Header, absent_breast, age_years, kind_of, not_a_view, read_header, spacing_mm
+from tramtrack.cohort.projection import Refusal
 from tramtrack.imaging.breast import NoBreast, find_breast
-from tramtrack.imaging.pixels import PICTURE_SUFFIXES, PixelError, decode, present, read_picture, read_stored
+from tramtrack.imaging.pixels import PICTURE_SUFFIXES, PixelError, decode, picture_of, present, read_stored
 from tramtrack.store import file_sha256
 
 PIXEL_REASONS = {
     "no-pixels": Reason.NO_PIXELS,
     "no-decoder": Reason.NO_DECODER,
     "truncated": Reason.TRUNCATED_PIXELS,
-    "not-grey": Reason.NOT_A_BREAST,
+    "not-grey": Reason.PHOTOGRAPH,
     "multi-frame": Reason.MULTI_FRAME,
 }
 
 
+HEADER_ERRORS = (ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError)
+"""What pydicom and its callers raise over a header whose bytes are not what they should be."""
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """A file to look at; where a table names woman, exam, side and view, the table is believed and not the header."""
+    """A file to look at; where a table names woman, exam, side and view, the table is believed and not the header.
+
+    ``for_processing`` and ``synthesised`` say whether such images are taken.
+    """
 
     file: str
     woman: str = ""
@@ -37,6 +45,9 @@ class Candidate:
     view: str = ""
     spacing_mm: float | None = None
     age_years: int | None = None
+    absent_breast: str = ""
+    for_processing: bool = False
+    synthesised: bool = False
 
     @property
     def from_table(self) -> bool:
@@ -59,34 +70,38 @@ def inspect_file(candidate: Candidate) -> dict[str, Any]:
 
 def _inspect(candidate: Candidate) -> View | Exclusion:
     path = Path(candidate.file)
+    if not path.is_file():
+        if path.exists():
+            return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither a file nor a folder: a pipe, a socket or a device")
+        return Exclusion(
+            candidate.file, Reason.UNREADABLE, "a link that leads to no file" if path.is_symlink() else "no such file"
+        )
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _inspect_picture(candidate, path)
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+        with path.open("rb") as stream:
+            header = pydicom.dcmread(stream, stop_before_pixels=True)
     except InvalidDicomError:
         return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither DICOM nor a PNG or TIFF picture")
-    except (ValueError, KeyError, AttributeError, EOFError, NotImplementedError) as error:
-        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header breaks off or is malformed ({error})")
-    if candidate.from_table:
-        refusal = not_a_view(header)
-        if refusal:
-            return Exclusion(candidate.file, refusal.reason, refusal.detail)
-        woman, exam, side, view = candidate.woman, candidate.exam, Side(candidate.side), Position(candidate.view)
-        side_source = view_source = "table"
-    else:
-        facts = read_header(header)
-        if isinstance(facts, Refusal):
-            return Exclusion(candidate.file, facts.reason, facts.detail)
-        woman, exam, side, view = facts.woman, facts.exam, facts.side, facts.position
-        side_source, view_source = facts.side_source, facts.view_source
+    except HEADER_ERRORS as error:
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header breaks off or is malformed ({_one_line(error)})")
+    taken = {"for_processing": candidate.for_processing, "synthesised": candidate.synthesised}
+    facts: Header | Refusal | None
+    try:
+        facts = not_a_view(header, **taken) if candidate.from_table else read_header(header, **taken)
+    except HEADER_ERRORS as error:
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({_one_line(error)})")
+    if isinstance(facts, Refusal):
+        return Exclusion(candidate.file, facts.reason, facts.detail)
     dataset = pydicom.dcmread(path)
     stored = decode(dataset, path)
-    find_breast(present(stored, dataset).values)
-    return View(
-        woman=woman,
-        exam=exam,
-        side=side,
-        view=view,
+    picture = present(stored, dataset)
+    find_breast(picture.values)
+    view = View(
+        woman=candidate.woman,
+        exam=candidate.exam,
+        side=Side(candidate.side or Side.L),
+        view=Position(candidate.view or Position.CC),
         file=candidate.file,
         sha256=file_sha256(path),
         pixels_sha256=pixels_sha256(stored),
@@ -96,13 +111,31 @@ def _inspect(candidate: Candidate) -> View | Exclusion:
         photometric=str(dataset.get("PhotometricInterpretation", "")),
         spacing_mm=candidate.spacing_mm or spacing_mm(dataset),
         source=f"DICOM, {dataset.file_meta.TransferSyntaxUID.name}",
-        view_source=view_source,
-        side_source=side_source,
+        view_source="table",
+        side_source="table",
         sop_instance_uid=str(dataset.get("SOPInstanceUID", "")),
         acquired=_acquired(dataset),
         manufacturer=str(dataset.get("Manufacturer", "") or ""),
         age_years=candidate.age_years if candidate.age_years is not None else age_years(dataset),
         synthetic=str(dataset.get("SyntheticData", "")) == "YES",
+        kind=kind_of(dataset),
+        steps="; ".join(picture.steps),
+        implant=str(dataset.get("BreastImplantPresent", "") or ""),
+        absent_breast=candidate.absent_breast or str(absent_breast(dataset) or ""),
+    )
+    return view if facts is None else _as_the_header_says(view, facts)
+
+
+def _as_the_header_says(view: View, facts: Header) -> View:
+    return replace(
+        view,
+        woman=facts.woman,
+        exam=facts.exam,
+        side=facts.side,
+        view=facts.position,
+        side_source=facts.side_source,
+        view_source=facts.view_source,
+        contradictions="; ".join(facts.contradictions),
     )
 
 
@@ -112,7 +145,8 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
             candidate.file, Reason.NOT_IN_TABLE, "a picture needs a table that names its woman, exam, side, view and file"
         )
     stored = read_stored(path)
-    find_breast(read_picture(path).values)
+    picture = picture_of(stored)
+    find_breast(picture.values)
     return View(
         woman=candidate.woman,
         exam=candidate.exam,
@@ -130,6 +164,8 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
         view_source="table",
         side_source="table",
         age_years=candidate.age_years,
+        steps="; ".join(picture.steps),
+        absent_breast=candidate.absent_breast,
     )
 
 
@@ -159,6 +195,10 @@ def _acquired(dataset: pydicom.Dataset) -> str:
     date = str(dataset.get("AcquisitionDate", "") or dataset.get("ContentDate", "") or dataset.get("StudyDate", "") or "")
     time = str(dataset.get("AcquisitionTime", "") or dataset.get("ContentTime", "") or "")
     return f"{date}{time}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _without_path(error: Exception, candidate: Candidate) -> str:
