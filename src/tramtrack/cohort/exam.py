@@ -77,7 +77,7 @@ class View:
     None where the file does not say. ``age_years`` is in whole years or None. ``kind`` is presentation, processing (raw
     data) or synthesised; ``steps`` what was applied to the stored values; ``contradictions`` attributes of the header that
     differ from those believed; ``implant`` YES, NO or empty for not known; ``absent_breast`` the side that the file calls
-    removed, or empty.
+    removed, or empty; ``doubts`` why a person should look at the crop.
     """
 
     woman: str
@@ -105,6 +105,7 @@ class View:
     contradictions: str = ""
     implant: str = ""
     absent_breast: str = ""
+    doubts: str = ""
 
     @property
     def view_id(self) -> str:

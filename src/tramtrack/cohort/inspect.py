@@ -96,7 +96,7 @@ def _inspect(candidate: Candidate) -> View | Exclusion:
     dataset = pydicom.dcmread(path)
     stored = decode(dataset, path)
     picture = present(stored, dataset)
-    find_breast(picture.values)
+    breast = find_breast(picture.values)
     view = View(
         woman=candidate.woman,
         exam=candidate.exam,
@@ -122,6 +122,7 @@ def _inspect(candidate: Candidate) -> View | Exclusion:
         steps="; ".join(picture.steps),
         implant=str(dataset.get("BreastImplantPresent", "") or ""),
         absent_breast=candidate.absent_breast or str(absent_breast(dataset) or ""),
+        doubts="; ".join(breast.doubts),
     )
     return view if facts is None else _as_the_header_says(view, facts)
 
@@ -146,7 +147,7 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
         )
     stored = read_stored(path)
     picture = picture_of(stored)
-    find_breast(picture.values)
+    breast = find_breast(picture.values)
     return View(
         woman=candidate.woman,
         exam=candidate.exam,
@@ -166,6 +167,7 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
         age_years=candidate.age_years,
         steps="; ".join(picture.steps),
         absent_breast=candidate.absent_breast,
+        doubts="; ".join(breast.doubts),
     )
 
 
