@@ -13,7 +13,8 @@ import pandas as pd
 
 from tramtrack import results, sealing, store
 from tramtrack.cohort.cohort import Cohort, analysed_views, load_cohort, make_cohort, require_same_intake
-from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_leak, split_women
+from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_copies, require_no_leak, split_women
+from tramtrack.cohort.warnings import look_alikes, warning_table
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import load_geometry, prepare_views
 from tramtrack.network.registry import NETWORKS, facts
@@ -58,10 +59,18 @@ class Study:
             )
         return kept
 
-    def ingest(self, source: str | Path, labels: str | Path | None = None, processes: int = 2) -> Cohort:
-        """Find the views in ``source`` (a folder, or a CSV that names woman, exam, side, view, file) and their labels."""
+    def ingest(
+        self, source: str | Path, labels: str | Path | None = None, processes: int = 2, key: str | Path | None = None
+    ) -> Cohort:
+        """Find the views in ``source`` (a folder, or a CSV that names woman, exam, side, view, file) and their labels.
+
+        ``key`` names a file outside the study's folder, made where there is none: with it women, exams, instances and
+        institutions are known by keyed hashes alone.
+        """
         table = Path(labels) if labels else None
-        return make_cohort(Path(source), self.folder / "cohort", table, processes, self.protocol.intake)
+        return make_cohort(
+            Path(source), self.folder / "cohort", table, processes, self.protocol.intake, Path(key) if key else None
+        )
 
     @property
     def cohort(self) -> Cohort:
@@ -88,6 +97,9 @@ class Study:
         if not store.require_same_identity(folder / "split.json", identity, advice):
             folds = split_women(analysed, self.protocol.split)
             require_no_leak(analysed, folds)
+            alike = look_alikes(analysed)
+            require_no_copies(alike)
+            store.write_csv(folder / "warnings.csv", warning_table(analysed, alike))
             store.write_csv(folder / "folds.csv", folds)
             counts = folds["fold"].value_counts().to_dict()
             dealt = store.file_sha256(folder / "folds.csv")

@@ -11,6 +11,7 @@ from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
 from tramtrack.cohort.ingest import Exclusions, analysed_exams, ingest
 from tramtrack.cohort.labels import apply_labels
+from tramtrack.cohort.privacy import read_key
 from tramtrack.cohort.split import require_unsplit
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Intake
@@ -57,15 +58,21 @@ class Cohort:
 
 
 def make_cohort(
-    source: Path, folder: Path, labels: Path | None = None, processes: int = 2, settings: Intake | None = None
+    source: Path,
+    folder: Path,
+    labels: Path | None = None,
+    processes: int = 2,
+    settings: Intake | None = None,
+    key_file: Path | None = None,
 ) -> Cohort:
-    """Ingest ``source``, bring the label table to it, and write both into ``folder``."""
+    """Ingest ``source``, bring the label table to it, and write both into ``folder``; with a key, under pseudonyms."""
     settings = settings or Intake()
-    intake = ingest(source, folder, settings, skip=folder.parent, processes=processes)
+    key = read_key(key_file, folder.parent) if key_file else b""
+    intake = ingest(source, folder, settings, skip=folder.parent, processes=processes, key=key)
     if labels is not None:
         views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
-        labelled = apply_labels(views, labels.absolute())
-        known = _of_the_analysed_exam(views, labelled.views, labels.absolute(), settings)
+        labelled = apply_labels(views, labels.absolute(), key)
+        known = _of_the_analysed_exam(views, labelled.views, labels.absolute(), settings, key)
         require_unsplit(folder, "labels.csv", known)
         store.write_csv(folder / "labels.csv", known)
         store.write_manifest(folder / "labels.json", {"sha256": store.file_sha256(labels)}, {"file": labels.name})
@@ -95,7 +102,7 @@ def require_same_intake(folder: Path, settings: Intake) -> None:
         )
 
 
-def _of_the_analysed_exam(views: pd.DataFrame, labels: pd.DataFrame, table: Path, settings: Intake) -> pd.DataFrame:
+def _of_the_analysed_exam(views: pd.DataFrame, labels: pd.DataFrame, table: Path, settings: Intake, key: bytes) -> pd.DataFrame:
     """``labels`` with those of the analysed exam judged from that exam and from rows about its woman as a whole.
 
     Another exam may show what this one did not; it is not scored, so it must not make its woman positive here.
@@ -103,7 +110,7 @@ def _of_the_analysed_exam(views: pd.DataFrame, labels: pd.DataFrame, table: Path
     analysed = analysed_views(views, settings)
     if len(analysed) == len(views):
         return labels
-    own = apply_labels(analysed, table).views
+    own = apply_labels(analysed, table, key).views
     later = labels[~labels["view_id"].isin(own["view_id"])]
     return pd.concat((own, later)).set_index("view_id").loc[labels["view_id"]].reset_index()
 
@@ -137,6 +144,7 @@ def load_cohort(folder: Path) -> Cohort:
 def read_views(folder: Path) -> pd.DataFrame:
     """views.csv: texts stay texts, and of the numbers only an empty cell is missing."""
     numbers = {"rows": "int64", "columns": "int64", "bits": "int64", "spacing_mm": "float64", "age_years": "Int64"}
+    numbers |= dict.fromkeys(("thickness_mm", "exposure_mas", "kvp"), "float64")
     with (folder / "views.csv").open(encoding="utf-8") as stream:
         columns = stream.readline().strip().split(",")
     missing = {name: [""] for name, kind in numbers.items() if kind != "int64"}

@@ -77,7 +77,9 @@ class View:
     None where the file does not say. ``age_years`` is in whole years or None. ``kind`` is presentation, processing (raw
     data) or synthesised; ``steps`` what was applied to the stored values; ``contradictions`` attributes of the header that
     differ from those believed; ``implant`` YES, NO or empty for not known; ``absent_breast`` the side that the file calls
-    removed, or empty; ``doubts`` why a person should look at the crop.
+    removed, or empty; ``doubts`` why a person should look at the crop; ``burned_in`` "header", "seen" or both where text is
+    burned in; ``site`` the institution's pseudonym; ``density`` as the file writes it; ``thickness_mm`` of the compressed
+    breast; ``perceptual_hash`` 256 bits as hex.
     """
 
     woman: str
@@ -106,6 +108,14 @@ class View:
     implant: str = ""
     absent_breast: str = ""
     doubts: str = ""
+    burned_in: str = ""
+    site: str = ""
+    model: str = ""
+    density: str = ""
+    thickness_mm: float | None = None
+    exposure_mas: float | None = None
+    kvp: float | None = None
+    perceptual_hash: str = ""
 
     @property
     def view_id(self) -> str:

@@ -151,6 +151,12 @@ def age_years(dataset: Dataset) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def number(dataset: Dataset, key: str) -> float | None:
+    """The first number of an attribute, or None where it is absent, no number or none that is finite and above 0."""
+    found = _numbers(dataset, key)
+    return found[0] if found and 0 < found[0] < 1e9 else None
+
+
 def _not_a_mammogram(dataset: Dataset, for_processing: bool, synthesised: bool) -> Refusal | None:
     kind = MAMMOGRAPHY_CLASSES.get(str(dataset.get("SOPClassUID", "")))
     modality = str(dataset.get("Modality", "") or "").strip().upper()
@@ -210,8 +216,7 @@ def _not_a_whole_breast(dataset: Dataset) -> Refusal | None:
     if dataset.get("SpecimenDescriptionSequence") or dataset.get("ContainerIdentifier"):
         return Refusal(Reason.SPECIMEN, "the header describes a specimen")
     if str(dataset.get("PartialView", "")) == "YES":
-        described = str(dataset.get("PartialViewDescription", "") or "")
-        return Refusal(Reason.PARTIAL_VIEW, "PartialView is YES" + (f": {described}" if described else ""))
+        return Refusal(Reason.PARTIAL_VIEW, "PartialView is YES")
     for key in DESCRIPTIONS:
         text = str(dataset.get(key, "") or "")
         for reason, words in SAID[:2] if key == "StudyDescription" else SAID:

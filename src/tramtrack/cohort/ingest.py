@@ -20,6 +20,7 @@ import pandas as pd
 from tramtrack import store
 from tramtrack.cohort.exam import Exam, Exclusion, Position, Reason, Side, View
 from tramtrack.cohort.inspect import Candidate, as_exclusion, exclusion_from, inspect_file, view_from
+from tramtrack.cohort.privacy import fingerprint
 from tramtrack.cohort.split import require_unsplit
 from tramtrack.cohort.table import read_table
 from tramtrack.errors import TramtrackError
@@ -81,12 +82,18 @@ class Intake:
 
 
 def ingest(
-    source: Path, folder: Path, settings: Settings | None = None, *, skip: Path | None = None, processes: int = 2
+    source: Path,
+    folder: Path,
+    settings: Settings | None = None,
+    *,
+    skip: Path | None = None,
+    processes: int = 2,
+    key: bytes = b"",
 ) -> Intake:
     """Look at every file of ``source`` (a folder, or a CSV with woman, exam, side, view, file) and write the cohort.
 
     Writes ``seen.jsonl``, ``views.csv``, ``exams.csv``, ``exclusions.csv`` and ``manifest.json`` into ``folder``; ``settings``
-    (a protocol's section intake) says which images take part. Files are named by
+    (a protocol's section intake) says which images take part, ``key`` makes pseudonyms. Files are named by
     their absolute paths, so that a study can go on from any working directory. Below ``source``, ``folder`` and ``skip``
     (the study's folder) are not looked into. Raises TramtrackError where the source is empty or the table is not one.
     """
@@ -94,7 +101,7 @@ def ingest(
     is_table = source.is_file() and source.suffix.lower() == ".csv"
     found = _from_table(source) if is_table else _from_folder(source, [folder, *([skip] if skip else [])])
     raw, computed = settings.for_processing, settings.synthesised
-    candidates = [replace(candidate, for_processing=raw, synthesised=computed) for candidate in found]
+    candidates = [replace(candidate, for_processing=raw, synthesised=computed, key=key) for candidate in found]
     journal = store.Journal(folder / "seen.jsonl")
     known = {entry["candidate"]: entry for entry in journal.entries()}
     stamps = {candidate.file: _stamp(candidate.file) for candidate in candidates}
@@ -117,7 +124,10 @@ def ingest(
             outcomes[candidate.file] = result
             append({"candidate": _key(candidate), "stamp": stamps[candidate.file], "outcome": result})
     intake = settle(outcomes.values(), settings, str(source))
-    _write(intake, folder, settings, files=len(candidates))
+    _write(intake, folder, settings, files=len(candidates), key=key)
+    named = {file: outcome.get("identifying", []) for file, outcome in outcomes.items()}
+    rows = [{"file": file, "attributes": "; ".join(words)} for file, words in sorted(named.items()) if words]
+    store.write_csv(folder / "identifying.csv", pd.DataFrame(rows, columns=["file", "attributes"]))
     return intake
 
 
@@ -302,7 +312,7 @@ def _distinct_names(views: Iterable[View]) -> tuple[View, ...]:
     return tuple(replace(view) for view in named.values())
 
 
-def _write(intake: Intake, folder: Path, settings: Settings, files: int) -> None:
+def _write(intake: Intake, folder: Path, settings: Settings, files: int, key: bytes) -> None:
     """Write the cohort; a study that is already split, or a source without views, leaves what is there untouched."""
     columns = ["view_id", *View.__dataclass_fields__]
     rows = [{"view_id": view.view_id, **asdict(view)} for view in intake.views]
@@ -323,7 +333,7 @@ def _write(intake: Intake, folder: Path, settings: Settings, files: int) -> None
     store.write_csv(folder / "exams.csv", exam_table(intake.exams(), settings.analysed_exam))
     store.write_manifest(
         folder / "manifest.json",
-        {"stage": "ingest", "intake": settings.model_dump(mode="json")},
+        {"stage": "ingest", "intake": settings.model_dump(mode="json"), "key": fingerprint(key) if key else ""},
         {
             "source": intake.source,
             "files": files,
@@ -369,7 +379,9 @@ def analysed_exams(exams: pd.DataFrame, which: str) -> dict[str, str]:
 
 
 def _key(candidate: Candidate) -> str:
-    return json.dumps([INSPECTION, *asdict(candidate).values()])
+    """What a file was looked at as; the key's name stands for the key, which is written nowhere."""
+    told = {**asdict(candidate), "key": fingerprint(candidate.key) if candidate.key else ""}
+    return json.dumps([INSPECTION, *told.values()])
 
 
 def _stamp(file: str) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from tramtrack.cohort import privacy
 from tramtrack.cohort.exam import Exclusion, Position, Reason, Side, View
-from tramtrack.cohort.header import Header, absent_breast, age_years, kind_of, not_a_view, read_header, spacing_mm
+from tramtrack.cohort.header import Header, absent_breast, age_years, kind_of, not_a_view, number, read_header, spacing_mm
 from tramtrack.cohort.projection import Refusal
-from tramtrack.imaging.breast import NoBreast, find_breast
+from tramtrack.imaging.breast import Breast, NoBreast, find_breast
+from tramtrack.imaging.burned_in import has_text
 from tramtrack.imaging.pixels import PICTURE_SUFFIXES, PixelError, decode, picture_of, present, read_stored
+from tramtrack.imaging.similarity import perceptual_hash, thumbnail
 from tramtrack.store import file_sha256
 
 PIXEL_REASONS = {
@@ -27,6 +30,8 @@ PIXEL_REASONS = {
 }
 
 
+DENSITY_CODES = ("129715009", "F-01710", "111031")
+"""Breast composition: SNOMED CT and SRT, and the image's own in DCM."""
 HEADER_ERRORS = (ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError)
 """What pydicom and its callers raise over a header whose bytes are not what they should be."""
 
@@ -35,7 +40,8 @@ HEADER_ERRORS = (ValueError, KeyError, AttributeError, EOFError, NotImplementedE
 class Candidate:
     """A file to look at; where a table names woman, exam, side and view, the table is believed and not the header.
 
-    ``for_processing`` and ``synthesised`` say whether such images are taken.
+    ``for_processing`` and ``synthesised`` say whether such images are taken. ``key`` makes pseudonyms of
+    woman, exam, instance and institution; without one they stay as they are, and no institution is kept.
     """
 
     file: str
@@ -48,6 +54,7 @@ class Candidate:
     absent_breast: str = ""
     for_processing: bool = False
     synthesised: bool = False
+    key: bytes = field(default=b"", repr=False)
 
     @property
     def from_table(self) -> bool:
@@ -56,19 +63,24 @@ class Candidate:
 
 
 def inspect_file(candidate: Candidate) -> dict[str, Any]:
-    """Look at one file: {"view": fields of a View} or {"exclusion": fields of an Exclusion}. Never raises for bad input."""
+    """Look at one file: {"view": fields of a View} or {"exclusion": fields of an Exclusion}. Never raises for bad input.
+
+    ``identifying`` beside it names the attributes that still identify a person.
+    """
+    named: list[str] = []
     try:
-        found = _inspect(candidate)
+        found = _inspect(candidate, named)
     except PixelError as error:
         found = Exclusion(candidate.file, PIXEL_REASONS.get(error.kind, Reason.UNREADABLE), _without_path(error, candidate))
     except NoBreast as error:
         found = Exclusion(candidate.file, Reason.NOT_A_BREAST, str(error))
     except OSError as error:
         found = Exclusion(candidate.file, Reason.UNREADABLE, error.strerror or type(error).__name__)
-    return {"view": asdict(found)} if isinstance(found, View) else {"exclusion": asdict(found)}
+    outcome = {"view": asdict(found)} if isinstance(found, View) else {"exclusion": asdict(found)}
+    return {**outcome, "identifying": named}
 
 
-def _inspect(candidate: Candidate) -> View | Exclusion:
+def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     path = Path(candidate.file)
     if not path.is_file():
         if path.exists():
@@ -88,6 +100,7 @@ def _inspect(candidate: Candidate) -> View | Exclusion:
     taken = {"for_processing": candidate.for_processing, "synthesised": candidate.synthesised}
     facts: Header | Refusal | None
     try:
+        named += privacy.identifying(header, candidate.file)
         facts = not_a_view(header, **taken) if candidate.from_table else read_header(header, **taken)
     except HEADER_ERRORS as error:
         return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({_one_line(error)})")
@@ -123,8 +136,44 @@ def _inspect(candidate: Candidate) -> View | Exclusion:
         implant=str(dataset.get("BreastImplantPresent", "") or ""),
         absent_breast=candidate.absent_breast or str(absent_breast(dataset) or ""),
         doubts="; ".join(breast.doubts),
+        burned_in=_burned_in(dataset, picture.values, breast),
+        site=str(dataset.get("InstitutionName", "") or "").strip() if candidate.key else "",
+        model=str(dataset.get("ManufacturerModelName", "") or ""),
+        density=_density(dataset),
+        thickness_mm=number(dataset, "BodyPartThickness"),
+        exposure_mas=number(dataset, "Exposure"),
+        kvp=number(dataset, "KVP"),
+        perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )
-    return view if facts is None else _as_the_header_says(view, facts)
+    return _pseudonymous(view if facts is None else _as_the_header_says(view, facts), candidate.key)
+
+
+def _pseudonymous(view: View, key: bytes) -> View:
+    """A view whose woman, exam, instance and site are named by keyed hashes; without a key, the view as it is."""
+    if not key:
+        return view
+    return replace(
+        view,
+        woman=privacy.pseudonym(key, "W", view.woman),
+        exam=privacy.pseudonym(key, "E", view.exam),
+        sop_instance_uid=privacy.pseudonym(key, "U", view.sop_instance_uid) if view.sop_instance_uid else "",
+        site=privacy.pseudonym(key, "S", view.site) if view.site else "",
+    )
+
+
+def _burned_in(dataset: pydicom.Dataset, picture: np.ndarray, breast: Breast) -> str:
+    said = str(dataset.get("BurnedInAnnotation", "")) == "YES"
+    return " and ".join((["header"] if said else []) + (["seen"] if has_text(picture, breast.mask) else []))
+
+
+def _density(dataset: pydicom.Dataset) -> str:
+    """The breast's composition as the acquisition context states it, in the words of its code, or empty."""
+    for item in dataset.get("AcquisitionContextSequence") or []:
+        for name in item.get("ConceptNameCodeSequence") or []:
+            if str(name.get("CodeValue", "")) in DENSITY_CODES:
+                for value in item.get("ConceptCodeSequence") or []:
+                    return str(value.get("CodeMeaning", ""))
+    return ""
 
 
 def _as_the_header_says(view: View, facts: Header) -> View:
@@ -148,7 +197,7 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
     stored = read_stored(path)
     picture = picture_of(stored)
     breast = find_breast(picture.values)
-    return View(
+    view = View(
         woman=candidate.woman,
         exam=candidate.exam,
         side=Side(candidate.side),
@@ -168,7 +217,10 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
         steps="; ".join(picture.steps),
         absent_breast=candidate.absent_breast,
         doubts="; ".join(breast.doubts),
+        burned_in="seen" if has_text(picture.values, breast.mask) else "",
+        perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )
+    return _pseudonymous(view, candidate.key)
 
 
 def pixels_sha256(stored: np.ndarray) -> str:

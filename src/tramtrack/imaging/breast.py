@@ -94,9 +94,8 @@ def _ends_straight(lines: np.ndarray) -> bool:
 
     An implant goes on further in, and its edge is round.
     """
-    grey = float(np.median(lines[0]))
-    flat = np.asarray(np.abs(lines - grey) < 0.02)
-    depths = np.cumprod(flat[:, flat[0]], axis=0).sum(axis=0)
+    flat = (np.abs(lines - float(np.median(lines[0]))) < 0.02).astype(int)
+    depths = np.cumprod(flat[:, flat[0] == 1], axis=0).sum(axis=0)
     low, middle, high = np.percentile(depths, (10, 50, 90))
     return bool(middle < len(lines) and high - low <= max(4.0, 0.4 * middle))
 
@@ -153,7 +152,7 @@ def _grown(core: np.ndarray, smooth: np.ndarray) -> np.ndarray:
 
 def _doubts(core: np.ndarray, region: np.ndarray, rival: bool) -> tuple[str, ...]:
     """Why a person should look: the outline is ragged, faint or touches the wrong edges, or something else is as large."""
-    area, rows = float(region.sum()), region.any(axis=1)
+    area, rows = float(region.sum()), np.asarray(region.any(axis=1))
     shape = max(regionprops(region.astype(np.uint8)), key=lambda found: found.area)
     facts = {
         "fills the picture": area > 0.85 * region.size,

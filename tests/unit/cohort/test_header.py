@@ -118,7 +118,7 @@ def test_refusals(options: dict, reason: Reason, detail: str) -> None:
         ({"SeriesDescription": "RCCID", "view": None}, Reason.IMPLANT_DISPLACED, "CCID"),
         ({"SeriesDescription": "R CC ID"}, Reason.IMPLANT_DISPLACED, "CC ID"),
         ({"ProtocolName": "Breast specimen"}, Reason.SPECIMEN, "specimen"),
-        ({"PartialView": "YES", "PartialViewDescription": "left lateral"}, Reason.PARTIAL_VIEW, "YES: left lateral"),
+        ({"PartialView": "YES", "PartialViewDescription": "left lateral"}, Reason.PARTIAL_VIEW, "PartialView is YES"),
         ({"QualityControlImage": "YES"}, Reason.TEST_PATTERN, "QualityControlImage"),
         ({"StudyDescription": "ACR phantom weekly"}, Reason.TEST_PATTERN, "ACR"),
         ({"view": "TAN"}, Reason.TANGENTIAL, "ViewPosition TAN"),
