@@ -57,11 +57,15 @@ def ingest(
     labels: Annotated[
         Path | None, typer.Option("--labels", help="A CSV: woman, bac and, where known, exam, side, view.")
     ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="A key file outside the study, made if missing: women become keyed hashes.")
+    ] = None,
+    protocol: ProtocolName = None,
     processes: Processes = 2,
     as_json: AsJson = False,
 ) -> None:
     """Find the mammographic views; every other file becomes an exclusion with its reason. The input is never modified."""
-    cohort = _study(study).ingest(source, labels, processes)
+    cohort = _study(study, protocol).ingest(source, labels, processes, key)
     if as_json:
         counts = {"views": len(cohort.views), "exams": cohort.exams, "women": cohort.women}
         unmatched = cohort.unmatched.to_dict("records")
@@ -83,6 +87,8 @@ def split(study: StudyFolder, protocol: ProtocolName = None, as_json: AsJson = F
     counts = folds.groupby("fold")["bac_woman"].agg(["size", "sum"]).reset_index()
     rows = [{"fold": r["fold"], "women": str(r["size"]), "with BAC": str(r["sum"])} for r in counts.to_dict("records")]
     _print_json(rows) if as_json else _table(rows, "Women in each fold")
+    if not as_json:
+        _warnings(study)
 
 
 @app.command()
@@ -269,6 +275,20 @@ def _study(folder: Path, protocol: str | None = None) -> Any:
     from tramtrack.study import Study
 
     return Study(folder, protocol)
+
+
+def _warnings(study: Path) -> None:
+    """How many warnings of each kind the split wrote down, with the first of each."""
+    import csv
+
+    path = study / "cohort" / "warnings.csv"
+    found: dict[str, list[str]] = {}
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                found.setdefault(row["kind"], []).append(row["what"])
+    for kind, what in found.items():
+        _say(f"warning: {kind}: {what[0]}{f' and {len(what) - 1} more in {path}' if len(what) > 1 else ''}")
 
 
 def _names(text: str | None) -> list[str]:

@@ -36,6 +36,20 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+class Intake(Section):
+    """Which images, and which exam of a woman, take part."""
+
+    for_processing: bool = setting(
+        False, "take raw detector data (For Processing) too, shown by their own intensity relationship"
+    )
+    synthesised: bool = setting(False, "take 2D images computed from tomosynthesis too")
+    repeated_view: Literal["last", "first"] = setting("last", "of several images of one view in an exam, the one kept")
+    analysed_exam: Literal["first", "last"] = setting("first", "of several exams of a woman, the one analysed")
+    incomplete_exams: Literal["keep", "leave-out"] = setting(
+        "keep", "an exam that lacks a standard view; one of a woman without the other breast lacks none of that side"
+    )
+
+
 class Split(Section):
     """How women are dealt to the folds."""
 
@@ -221,6 +235,7 @@ class Protocol(Section):
 
     name: str = setting("mobini-2024", "what this protocol is called")
     description: str = setting("", "one line on what it is for")
+    intake: Intake = Intake()
     split: Split = Split()
     prepare: Prepare = Prepare()
     labels: Labels = Labels()
@@ -232,8 +247,9 @@ class Protocol(Section):
 
     @property
     def sha256(self) -> str:
-        """Hash of every setting; the name and the description do not count."""
-        settings = self.model_dump(mode="json", exclude={"name", "description"})
+        """Hash of every setting; name and description do not count, nor an intake at its defaults (older studies have none)."""
+        left_out = {"name", "description"} | ({"intake"} if self.intake == Intake() else set())
+        settings = self.model_dump(mode="json", exclude=left_out)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def to_toml(self) -> str:

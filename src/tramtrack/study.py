@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from tramtrack import results, sealing, store
-from tramtrack.cohort.cohort import Cohort, first_exams, load_cohort, make_cohort
-from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_leak, split_women
+from tramtrack.cohort.cohort import Cohort, analysed_views, load_cohort, make_cohort, require_same_intake
+from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_copies, require_no_leak, split_women
+from tramtrack.cohort.warnings import look_alikes, warning_table
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.claims import Claim
 from tramtrack.imaging.gallery import load_geometry, prepare_views
@@ -60,9 +61,18 @@ class Study:
             )
         return kept
 
-    def ingest(self, source: str | Path, labels: str | Path | None = None, processes: int = 2) -> Cohort:
-        """Find the views in ``source`` (a folder, or a CSV that names woman, exam, side, view, file) and their labels."""
-        return make_cohort(Path(source), self.folder / "cohort", Path(labels) if labels else None, processes)
+    def ingest(
+        self, source: str | Path, labels: str | Path | None = None, processes: int = 2, key: str | Path | None = None
+    ) -> Cohort:
+        """Find the views in ``source`` (a folder, or a CSV that names woman, exam, side, view, file) and their labels.
+
+        ``key`` names a file outside the study's folder, made where there is none: with it women, exams, instances and
+        institutions are known by keyed hashes alone.
+        """
+        table = Path(labels) if labels else None
+        return make_cohort(
+            Path(source), self.folder / "cohort", table, processes, self.protocol.intake, Path(key) if key else None
+        )
 
     @property
     def cohort(self) -> Cohort:
@@ -76,9 +86,10 @@ class Study:
             raise TramtrackError(
                 f"{self.folder}: the cohort has no labels; run `tramtrack ingest ... --labels labels.csv --study {self.folder}`"
             )
-        self._keep_protocol()
-        analysed = first_exams(cohort.views)
         folder = self.folder / "cohort"
+        require_same_intake(folder, self.protocol.intake)
+        self._keep_protocol()
+        analysed = analysed_views(cohort.views, self.protocol.intake)
         identity = {
             "split": self.protocol.split.model_dump(mode="json"),
             "views": store.file_sha256(folder / "views.csv"),
@@ -88,6 +99,9 @@ class Study:
         if not store.require_same_identity(folder / "split.json", identity, advice):
             folds = split_women(analysed, self.protocol.split)
             require_no_leak(analysed, folds)
+            alike = look_alikes(analysed)
+            require_no_copies(alike)
+            store.write_csv(folder / "warnings.csv", warning_table(analysed, alike))
             store.write_csv(folder / "folds.csv", folds)
             counts = folds["fold"].value_counts().to_dict()
             dealt = store.file_sha256(folder / "folds.csv")
@@ -108,7 +122,9 @@ class Study:
 
     def views(self) -> pd.DataFrame:
         """The views that take part, one row each with fold, labels, training label and the prepared file."""
-        views = first_exams(self.cohort.views).merge(self.folds()[["woman", "fold"]], on="woman", validate="many_to_one")
+        views = analysed_views(self.cohort.views, self.protocol.intake).merge(
+            self.folds()[["woman", "fold"]], on="woman", validate="many_to_one"
+        )
         views = views[views["fold"].isin(FOLDS)].reset_index(drop=True)
         label = views["bac_view"].astype("Float64")
         if self.protocol.labels.views_without_label == "inherit":
@@ -259,7 +275,9 @@ class Study:
 
         self._results()
         cohort = self.cohort
-        return write_report(self.folder, self.protocol, cohort, first_exams(cohort.views), self.folds())
+        return write_report(
+            self.folder, self.protocol, cohort, analysed_views(cohort.views, self.protocol.intake), self.folds()
+        )
 
     def run(
         self, networks: Sequence[str], *, weights: str = "pretrained", weights_dir: Path | None = None, cache: Keep = "auto"

@@ -76,8 +76,8 @@ def test_what_only_looks_like_a_mammogram_is_excluded(shared: Path, tmp_path: Pa
     excluded = pd.read_csv(tmp_path / "cohort" / "exclusions.csv")
     reasons = {Path(row.file).name: (row.reason, row.detail) for row in excluded.itertuples()}
     assert set(reasons) == {"MG_calibration_pattern_8bit.dcm", "dbt_4frame_jpeg2k_crop.dcm"}
-    assert reasons["MG_calibration_pattern_8bit.dcm"][0] == Reason.NOT_A_BREAST
-    assert reasons["dbt_4frame_jpeg2k_crop.dcm"][0] == Reason.MULTI_FRAME
+    assert reasons["MG_calibration_pattern_8bit.dcm"][0] == Reason.TEST_PATTERN
+    assert reasons["dbt_4frame_jpeg2k_crop.dcm"][0] == Reason.TOMOSYNTHESIS
     assert reasons["dbt_4frame_jpeg2k_crop.dcm"][1].startswith("4 frames")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,11 @@ def changed(section: str, key: str) -> Protocol:
         ("training", "optimiser"): "sgd",
         ("training", "keep"): "last",
         ("training", "class_weighting"): "none",
+        ("intake", "for_processing"): True,
+        ("intake", "synthesised"): True,
+        ("intake", "repeated_view"): "first",
+        ("intake", "analysed_exam"): "last",
+        ("intake", "incomplete_exams"): "leave-out",
         ("training", "seeds"): (3, 4),
         ("training", "dtype"): "float32",
         ("evaluation", "aggregation"): "mean",
@@ -128,3 +135,12 @@ def test_every_setting_says_what_it_means_and_whose_choice_it_is() -> None:
 def test_a_protocol_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Protocol().split.seed = 3  # type: ignore[misc]
+
+
+def test_an_intake_at_its_defaults_leaves_the_hash_of_older_protocols() -> None:
+    content = Protocol().model_dump()
+    assert Protocol.model_validate({key: value for key, value in content.items() if key != "intake"}) == Protocol()
+    older = {
+        key: value for key, value in Protocol().model_dump(mode="json").items() if key not in ("name", "description", "intake")
+    }
+    assert Protocol().sha256 == hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()

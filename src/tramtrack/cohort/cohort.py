@@ -9,10 +9,12 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
-from tramtrack.cohort.ingest import Exclusions, ingest
+from tramtrack.cohort.ingest import Exclusions, analysed_exams, ingest
 from tramtrack.cohort.labels import apply_labels
+from tramtrack.cohort.privacy import read_key
 from tramtrack.cohort.split import require_unsplit
 from tramtrack.errors import TramtrackError
+from tramtrack.protocol import Intake
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,22 @@ class Cohort:
         return f"Cohort({len(self.views)} views, {self.exams} exams, {self.women} women; {labels}; {files}{synthetic})"
 
 
-def make_cohort(source: Path, folder: Path, labels: Path | None = None, processes: int = 2) -> Cohort:
-    """Ingest ``source``, bring the label table to it, and write both into ``folder``."""
-    intake = ingest(source, folder, skip=folder.parent, processes=processes)
+def make_cohort(
+    source: Path,
+    folder: Path,
+    labels: Path | None = None,
+    processes: int = 2,
+    settings: Intake | None = None,
+    key_file: Path | None = None,
+) -> Cohort:
+    """Ingest ``source``, bring the label table to it, and write both into ``folder``; with a key, under pseudonyms."""
+    settings = settings or Intake()
+    key = read_key(key_file, folder.parent) if key_file else b""
+    intake = ingest(source, folder, settings, skip=folder.parent, processes=processes, key=key)
     if labels is not None:
         views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
-        labelled = apply_labels(views, labels.absolute())
-        known = _of_the_analysed_exam(views, labelled.views, labels.absolute())
+        labelled = apply_labels(views, labels.absolute(), key)
+        known = _of_the_analysed_exam(views, labelled.views, labels.absolute(), settings, key)
         require_unsplit(folder, "labels.csv", known)
         store.write_csv(folder / "labels.csv", known)
         store.write_manifest(folder / "labels.json", {"sha256": store.file_sha256(labels)}, {"file": labels.name})
@@ -73,22 +84,33 @@ def make_cohort(source: Path, folder: Path, labels: Path | None = None, processe
     return load_cohort(folder)
 
 
-def first_exams(views: pd.DataFrame) -> pd.DataFrame:
-    """The views of each woman's first exam, by date of acquisition and then by name: one exam a woman is analysed."""
-    ordered = views.sort_values(["woman", "acquired", "exam"], na_position="last", kind="stable")
-    first = ordered.groupby("woman")["exam"].first()
-    return views[views["exam"] == views["woman"].map(first)].reset_index(drop=True)
+def analysed_views(views: pd.DataFrame, settings: Intake) -> pd.DataFrame:
+    """The views of the one exam of each woman that is analysed: her first, or her last, as the protocol says."""
+    chosen = analysed_exams(views, settings.analysed_exam)
+    return views[views["exam"] == views["woman"].map(chosen)].reset_index(drop=True)
 
 
-def _of_the_analysed_exam(views: pd.DataFrame, labels: pd.DataFrame, table: Path) -> pd.DataFrame:
-    """``labels`` with those of each woman's first exam judged from that exam and from rows about her as a whole.
+def require_same_intake(folder: Path, settings: Intake) -> None:
+    """Raise TramtrackError where the cohort in ``folder`` was ingested under other settings than the protocol's."""
+    identity = store.read_identity(folder / "manifest.json") or {}
+    found = Intake.model_validate(identity.get("intake", {}))
+    differing = [f"{key}: {value} against {getattr(settings, key)}" for key, value in found if value != getattr(settings, key)]
+    if differing:
+        raise TramtrackError(
+            f"{folder}: ingested under other settings than the protocol's ({'; '.join(differing)}); ingest again"
+            " with --protocol"
+        )
 
-    A later exam may show what the first did not; it is not scored, so it must not make its woman positive here.
+
+def _of_the_analysed_exam(views: pd.DataFrame, labels: pd.DataFrame, table: Path, settings: Intake, key: bytes) -> pd.DataFrame:
+    """``labels`` with those of the analysed exam judged from that exam and from rows about its woman as a whole.
+
+    Another exam may show what this one did not; it is not scored, so it must not make its woman positive here.
     """
-    analysed = first_exams(views)
+    analysed = analysed_views(views, settings)
     if len(analysed) == len(views):
         return labels
-    own = apply_labels(analysed, table).views
+    own = apply_labels(analysed, table, key).views
     later = labels[~labels["view_id"].isin(own["view_id"])]
     return pd.concat((own, later)).set_index("view_id").loc[labels["view_id"]].reset_index()
 
@@ -97,13 +119,7 @@ def load_cohort(folder: Path) -> Cohort:
     """Read a cohort back. Raises TramtrackError where there is none yet, or where its labels are those of other views."""
     if not (folder / "views.csv").exists():
         raise TramtrackError(f"{folder}: no cohort yet; run `tramtrack ingest FOLDER --study {folder.parent}` first")
-    text = ["view_id", "woman", "exam", "file", "sha256", "pixels_sha256", "acquired", "manufacturer", "sop_instance_uid"]
-    views = pd.read_csv(
-        folder / "views.csv",
-        dtype={**dict.fromkeys(text, str), "spacing_mm": "float64", "age_years": "Int64"},
-        keep_default_na=False,
-        na_values={"spacing_mm": [""], "age_years": [""]},
-    )
+    views = read_views(folder)
     if (folder / "labels.csv").exists():
         label_types = {"view_id": str, "bac_view": "Int64", "bac_breast": "Int64", "bac_woman": "Int64", "mask": str}
         labels = pd.read_csv(folder / "labels.csv", dtype=label_types, na_filter=True)
@@ -123,3 +139,14 @@ def load_cohort(folder: Path) -> Cohort:
     if unmatched_file.exists():
         unmatched = pd.read_csv(unmatched_file, dtype=str, keep_default_na=False)
     return Cohort(views, Exclusions(items), unmatched)
+
+
+def read_views(folder: Path) -> pd.DataFrame:
+    """views.csv: texts stay texts, and of the numbers only an empty cell is missing."""
+    numbers = {"rows": "int64", "columns": "int64", "bits": "int64", "spacing_mm": "float64", "age_years": "Int64"}
+    numbers |= dict.fromkeys(("thickness_mm", "exposure_mas", "kvp"), "float64")
+    with (folder / "views.csv").open(encoding="utf-8") as stream:
+        columns = stream.readline().strip().split(",")
+    missing = {name: [""] for name, kind in numbers.items() if kind != "int64"}
+    types = {name: numbers.get(name, "str") for name in columns}
+    return pd.read_csv(folder / "views.csv", dtype=types, keep_default_na=False, na_values=missing)

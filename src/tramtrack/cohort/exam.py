@@ -31,16 +31,30 @@ class Reason(StrEnum):
     NO_DECODER = "no decoder for the transfer syntax"
     NO_PIXELS = "no pixel data"
     NOT_MAMMOGRAPHY = "not mammography"
+    TOMOSYNTHESIS = "tomosynthesis"
     MULTI_FRAME = "multi-frame"
     NOT_A_BREAST = "not a breast"
     FOR_PROCESSING = "for processing"
+    SYNTHESISED_2D = "synthesised 2D"
+    MAGNIFICATION = "magnification"
+    SPOT_COMPRESSION = "spot compression"
+    IMPLANT_DISPLACED = "implant displaced"
+    TANGENTIAL = "tangential"
+    SPECIMEN = "specimen"
+    PARTIAL_VIEW = "partial view"
+    TEST_PATTERN = "test pattern"
+    PHOTOGRAPH = "photograph"
+    REPORT_SCREEN = "report screen"
+    ULTRASOUND = "ultrasound"
     DERIVED_CROP = "crop or mask of another image"
     UNKNOWN_SIDE = "laterality unknown"
     UNKNOWN_POSITION = "not a standard view"
     NO_WOMAN = "woman unknown"
     NOT_IN_TABLE = "not in the table"
-    DUPLICATE = "duplicate"
+    DUPLICATE = "duplicate SOP instance"
+    SAME_PIXELS = "same pixels under another UID"
     REPEATED_VIEW = "repeated view"
+    INCOMPLETE_EXAM = "incomplete exam"
     TIME_LIMIT = "time limit"
     MEMORY_LIMIT = "memory limit"
     WORKER_DIED = "worker died"
@@ -60,7 +74,12 @@ class View:
 
     ``file`` is the path as found, ``sha256`` the hash of its bytes and ``pixels_sha256`` the hash of its decoded pixels.
     ``spacing_mm`` is the distance between pixel centres in the breast's plane (detector spacing over magnification), or
-    None where the file does not say. ``age_years`` is in whole years or None.
+    None where the file does not say. ``age_years`` is in whole years or None. ``kind`` is presentation, processing (raw
+    data) or synthesised; ``steps`` what was applied to the stored values; ``contradictions`` attributes of the header that
+    differ from those believed; ``implant`` YES, NO or empty for not known; ``absent_breast`` the side that the file calls
+    removed, or empty; ``doubts`` why a person should look at the crop; ``burned_in`` "header", "seen" or both where text is
+    burned in; ``site`` the institution's pseudonym; ``density`` as the file writes it; ``thickness_mm`` of the compressed
+    breast; ``perceptual_hash`` 256 bits as hex.
     """
 
     woman: str
@@ -83,6 +102,20 @@ class View:
     manufacturer: str = ""
     age_years: int | None = None
     synthetic: bool = False
+    kind: str = "presentation"
+    steps: str = ""
+    contradictions: str = ""
+    implant: str = ""
+    absent_breast: str = ""
+    doubts: str = ""
+    burned_in: str = ""
+    site: str = ""
+    model: str = ""
+    density: str = ""
+    thickness_mm: float | None = None
+    exposure_mas: float | None = None
+    kvp: float | None = None
+    perceptual_hash: str = ""
 
     @property
     def view_id(self) -> str:
@@ -113,9 +146,15 @@ class Exam:
 
     @property
     def missing(self) -> tuple[tuple[Side, Position], ...]:
-        """The standard views that this exam lacks; empty for a complete four-view exam."""
+        """The standard views that this exam lacks; a breast that was removed lacks none. Empty for a complete exam."""
         present = {(view.side, view.view) for view in self.views}
-        return tuple(wanted for wanted in STANDARD_VIEWS if wanted not in present)
+        absent = {view.absent_breast for view in self.views}
+        return tuple(wanted for wanted in STANDARD_VIEWS if wanted not in present and wanted[0] not in absent)
+
+    @property
+    def acquired(self) -> str:
+        """When its first view was acquired, as the header writes it, or empty."""
+        return min((view.acquired for view in self.views if view.acquired), default="")
 
 
 def safe_name(text: str) -> str:

@@ -4,34 +4,62 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from pydicom.dataset import Dataset
 
 from tramtrack.cohort.exam import Position, Reason, Side
-
-VIEW_CODES: dict[tuple[str, str], Position] = {
-    ("SCT", "399162004"): Position.CC,
-    ("SCT", "399368009"): Position.MLO,
-    ("SNM3", "R-10242"): Position.CC,
-    ("SRT", "R-10242"): Position.CC,
-    ("SNM3", "R-10226"): Position.MLO,
-    ("SRT", "R-10226"): Position.MLO,
-}
-"""View codes of PS3.16 CID 4014, in the scheme of today and the two before it."""
+from tramtrack.cohort.projection import Refusal, cbis_name, find_position, find_side
+from tramtrack.imaging.presentation import is_for_processing
 
 MAMMOGRAPHY_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1.2": "presentation",
     "1.2.840.10008.5.1.4.1.1.1.2.1": "processing",
     "1.2.840.10008.5.1.4.1.1.13.1.3": "tomosynthesis",
 }
-CBIS_NAME = re.compile(r"^(?:Calc|Mass)-(?:Training|Test)_(P_\d+)_(LEFT|RIGHT)_(CC|MLO)(_\d+)?$")
-"""CBIS-DDSM writes woman, side and view into PatientID, and the number of a lesion behind it for crops and masks."""
+OTHER_MODALITIES = ("RG", "CR", "DX", "OT", "")
+"""Modalities that a mammogram of film, of a phosphor plate, or captured a second time may carry."""
+NOT_IMAGES_OF_BREASTS = {
+    "US": Reason.ULTRASOUND,
+    "IVUS": Reason.ULTRASOUND,
+    "XC": Reason.PHOTOGRAPH,
+    "GM": Reason.PHOTOGRAPH,
+    "DOC": Reason.REPORT_SCREEN,
+    "SR": Reason.REPORT_SCREEN,
+}
+BREAST_CODES = ("76752008", "T-04000")
+MOST_MAGNIFICATION = 1.3
+"""Beyond this a view is called magnified (ours): a contact view has less than 1.1, a magnification view 1.5 or more."""
+
+DESCRIPTIONS = ("SeriesDescription", "StudyDescription", "ProtocolName", "ImageComments", "PerformedProcedureStepDescription")
+SAID: tuple[tuple[Reason, re.Pattern[str]], ...] = (
+    (Reason.TEST_PATTERN, re.compile(r"\btest|\bqc\b|\bqa\b|phantom|flat.?field|calibration|smpte|tg.?18|\bacr\b", re.I)),
+    (Reason.SPECIMEN, re.compile(r"specimen|surgical piece", re.I)),
+    (Reason.MAGNIFICATION, re.compile(r"\bmagn?\b|magnif|(?:cc|mlo)m\b", re.I)),
+    (Reason.SPOT_COMPRESSION, re.compile(r"\bspot\b", re.I)),
+    (Reason.IMPLANT_DISPLACED, re.compile(r"implant.?displaced|eklund|(?:cc|mlo)[ _-]?id\b", re.I)),
+    (Reason.TANGENTIAL, re.compile(r"tangential|\btan\b", re.I)),
+    (Reason.ULTRASOUND, re.compile(r"ultraso|\bsono", re.I)),
+    (Reason.REPORT_SCREEN, re.compile(r"\breport\b|dose (?:report|info)|screen ?save|screenshot", re.I)),
+)
+"""Words that people and machines write where the standard has an attribute. A study that is about something else than the
+image (a study called "magnification") may hold plain views, so only the first two are looked for in StudyDescription."""
+
+ABSENT = re.compile(r"mastectomy|breast (?:is )?(?:surgically )?absent|absent breast", re.I)
+HISTORIES = (
+    "AdditionalPatientHistory",
+    "PatientComments",
+    "StudyDescription",
+    "ImageComments",
+    "RequestedProcedureDescription",
+)
+SYNTHESISED = re.compile(
+    r"\bC-?View\b|\bS-?View\b|\bsynth\w*[ -]?(?:2d|view|image|mammogra)|generated 2d|intelligent 2d|insight 2d|v-?preview", re.I
+)
 
 
 @dataclass(frozen=True)
 class Header:
-    """The facts of one header that the intake needs."""
+    """The facts of one header that the intake needs. ``contradictions`` lists attributes that differ from what was believed."""
 
     woman: str
     exam: str
@@ -39,47 +67,82 @@ class Header:
     side_source: str
     position: Position
     view_source: str
+    contradictions: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a header is not that of a standard mammographic view."""
-
-    reason: Reason
-    detail: str
-
-
-def read_header(dataset: Dataset) -> Header | Refusal:
+def read_header(dataset: Dataset, *, for_processing: bool = False, synthesised: bool = False) -> Header | Refusal:
     """Decide from a header (pixels need not be loaded) whether this is a standard view.
 
-    The view comes from ViewCodeSequence, then ViewPosition, then PatientOrientation (where film collections put it);
-    the side from ImageLaterality, then Laterality, then the CBIS-DDSM name.
+    ``for_processing`` takes raw detector data, ``synthesised`` 2D images computed from tomosynthesis. The view comes from
+    ViewCodeSequence, then ViewPosition, PatientOrientation (where film collections put it) and SeriesDescription; the side
+    from ImageLaterality, then Laterality, the anatomic region's modifier, ViewPosition, the CBIS-DDSM name and
+    SeriesDescription.
     """
-    cbis = CBIS_NAME.match(str(dataset.get("PatientID", "")).strip())
-    refusal = _not_a_mammogram(dataset) or _is_derived(dataset, cbis)
+    refusal = _not_a_mammogram(dataset, for_processing, synthesised) or _is_derived(dataset) or _not_a_whole_breast(dataset)
     if refusal:
         return refusal
-    side, side_source = _side(dataset, cbis)
-    if side is None:
-        return Refusal(Reason.UNKNOWN_SIDE, f"expected L or R in ImageLaterality or Laterality, found {side_source}")
-    position, view_source = _position(dataset)
-    if position is None:
-        return Refusal(Reason.UNKNOWN_POSITION, f"expected CC or MLO, found {view_source}")
+    position = find_position(dataset)
+    if isinstance(position, Refusal) and position.reason is not Reason.UNKNOWN_POSITION:
+        return position
+    side = find_side(dataset)
+    if isinstance(side, Refusal):
+        return side
+    if isinstance(position, Refusal):
+        return position
+    cbis = cbis_name(dataset)
     woman = cbis.group(1) if cbis else str(dataset.get("PatientID", "") or "").strip()
     if not woman:
         return Refusal(Reason.NO_WOMAN, "PatientID is empty: it is not known whose view this is")
     exam = f"cbis-{dataset.get('StudyDate', '') or 'exam'}" if cbis else str(dataset.get("StudyInstanceUID", "") or "exam")
-    return Header(woman, exam, side, side_source, position, view_source)
+    contradictions = side.contradictions + position.contradictions
+    return Header(woman, exam, side.value, side.source, position.value, position.source, contradictions)
+
+
+def kind_of(dataset: Dataset) -> str:
+    """What sort of 2D image a header describes: presentation, processing (raw data) or synthesised (from tomosynthesis)."""
+    if is_for_processing(dataset):
+        return "processing"
+    image_type = " ".join(_words(dataset, "ImageType"))
+    described = " ".join(str(dataset.get(key, "") or "") for key in ("SeriesDescription", "DerivationDescription"))
+    computed = any(word in image_type for word in ("GENERATED_2D", "TOMO_2D", "SYNTHETIC_2D")) or "TOMOSYNTHESIS" in image_type
+    return "synthesised" if computed or SYNTHESISED.search(described) else "presentation"
+
+
+def absent_breast(dataset: Dataset) -> Side | None:
+    """The breast that the header's free text calls removed (a mastectomy with its side), or None where none is named."""
+    for key in HISTORIES:
+        text = str(dataset.get(key, "") or "")
+        sides = {word[0].upper() for word in re.findall(r"\b(left|right|lt|rt)\b", text, re.I)}
+        if ABSENT.search(text) and len(sides) == 1:
+            return Side(sides.pop())
+    return None
 
 
 def spacing_mm(dataset: Dataset) -> float | None:
-    """Millimetres between pixels in the breast's plane: ImagerPixelSpacing over the magnification, else PixelSpacing."""
-    imager = dataset.get("ImagerPixelSpacing")
-    if imager:
-        magnification = float(dataset.get("EstimatedRadiographicMagnificationFactor", 1) or 1)
-        return float(imager[0]) / magnification
-    spacing = dataset.get("PixelSpacing")
-    return float(spacing[0]) if spacing else None
+    """Millimetres between pixels in the breast's plane, or None where the file does not say.
+
+    ImagerPixelSpacing over the magnification (PS3.3 C.8.11.7), else PixelSpacing. A spacing that is no positive number, or
+    differs by more than 1 % between rows and columns, is not known.
+    """
+    for name in ("ImagerPixelSpacing", "PixelSpacing"):
+        spacing = _numbers(dataset, name)
+        if len(spacing) != 2 or not all(1e-3 < value < 10 for value in spacing):
+            continue
+        if abs(spacing[0] - spacing[1]) > 0.01 * spacing[0]:
+            continue
+        return spacing[0] / _magnification(dataset) if name == "ImagerPixelSpacing" else spacing[0]
+    return None
+
+
+def _magnification(dataset: Dataset) -> float:
+    """The magnification, 1 where the file does not state one; else from the distances of source, patient and detector."""
+    factor = _numbers(dataset, "EstimatedRadiographicMagnificationFactor")
+    if factor and 0.5 < factor[0] < 10:
+        return factor[0]
+    detector, patient = _numbers(dataset, "DistanceSourceToDetector"), _numbers(dataset, "DistanceSourceToPatient")
+    if detector and patient and 0.5 < detector[0] / max(patient[0], 1e-9) < 10:
+        return detector[0] / patient[0]
+    return 1.0
 
 
 def age_years(dataset: Dataset) -> int | None:
@@ -88,27 +151,54 @@ def age_years(dataset: Dataset) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def _not_a_mammogram(dataset: Dataset) -> Refusal | None:
+def number(dataset: Dataset, key: str) -> float | None:
+    """The first number of an attribute, or None where it is absent, no number or none that is finite and above 0."""
+    found = _numbers(dataset, key)
+    return found[0] if found and 0 < found[0] < 1e9 else None
+
+
+def _not_a_mammogram(dataset: Dataset, for_processing: bool, synthesised: bool) -> Refusal | None:
     kind = MAMMOGRAPHY_CLASSES.get(str(dataset.get("SOPClassUID", "")))
-    modality = str(dataset.get("Modality", ""))
-    if kind is None and modality != "MG":
+    modality = str(dataset.get("Modality", "") or "").strip().upper()
+    if modality in NOT_IMAGES_OF_BREASTS:
+        return Refusal(NOT_IMAGES_OF_BREASTS[modality], f"modality is {modality}, expected MG")
+    if kind is None and modality != "MG" and (modality not in OTHER_MODALITIES or not _speaks_of_breasts(dataset)):
         return Refusal(Reason.NOT_MAMMOGRAPHY, f"modality is {modality or 'absent'}, expected MG")
-    return not_a_view(dataset)
+    return not_a_view(dataset, for_processing=for_processing, synthesised=synthesised)
 
 
-def not_a_view(dataset: Dataset) -> Refusal | None:
-    """What no table can put right: a header of several frames, or of raw detector data. None for any other."""
-    kind = MAMMOGRAPHY_CLASSES.get(str(dataset.get("SOPClassUID", "")))
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    if kind == "tomosynthesis" or frames > 1:
-        return Refusal(Reason.MULTI_FRAME, f"{frames} frames: tomosynthesis or a series, not a 2D view")
-    intent = str(dataset.get("PresentationIntentType", ""))
-    if kind == "processing" or intent == "FOR PROCESSING":
+def _speaks_of_breasts(dataset: Dataset) -> bool:
+    """Whether a radiograph, or a picture captured a second time, is one of a breast by its header."""
+    regions = [str(item.get("CodeValue", "")) for item in dataset.get("AnatomicRegionSequence") or []]
+    described = " ".join(str(dataset.get(key, "") or "") for key in ("StudyDescription", "SeriesDescription", "ProtocolName"))
+    return (
+        "BREAST" in str(dataset.get("BodyPartExamined", "") or "").upper()
+        or any(code in BREAST_CODES for code in regions)
+        or str(dataset.get("PositionerType", "")) == "MAMMOGRAPHIC"
+        or "mammo" in described.lower()
+    )
+
+
+def not_a_view(dataset: Dataset, *, for_processing: bool = False, synthesised: bool = False) -> Refusal | None:
+    """What no table can put right: several frames, tomosynthesis, raw detector data unless asked for. None for any other."""
+    image_type = _words(dataset, "ImageType")
+    sop_class = MAMMOGRAPHY_CLASSES.get(str(dataset.get("SOPClassUID", "")))
+    frames = _numbers(dataset, "NumberOfFrames")
+    count = int(frames[0]) if frames else 1
+    if sop_class == "tomosynthesis" or any(word.startswith("TOMO_PROJ") for word in image_type):
+        return Refusal(Reason.TOMOSYNTHESIS, f"{count} frames of tomosynthesis, not a 2D view")
+    if count > 1:
+        return Refusal(Reason.MULTI_FRAME, f"{count} frames, not a 2D view")
+    kind = kind_of(dataset)
+    if kind == "processing" and not for_processing:
         return Refusal(Reason.FOR_PROCESSING, "raw detector data (For Processing), not an image for reading")
+    if kind == "synthesised" and not synthesised:
+        return Refusal(Reason.SYNTHESISED_2D, "a 2D image computed from tomosynthesis, not an exposure")
     return None
 
 
-def _is_derived(dataset: Dataset, cbis: Any) -> Refusal | None:
+def _is_derived(dataset: Dataset) -> Refusal | None:
+    cbis = cbis_name(dataset)
     if cbis and cbis.group(4):
         return Refusal(Reason.DERIVED_CROP, "PatientID is that of a lesion's crop or mask")
     series = str(dataset.get("SeriesDescription", ""))
@@ -117,36 +207,45 @@ def _is_derived(dataset: Dataset, cbis: Any) -> Refusal | None:
     return None
 
 
-def _side(dataset: Dataset, cbis: Any) -> tuple[Side | None, str]:
-    found = []
-    for key in ("ImageLaterality", "Laterality"):
-        value = str(dataset.get(key, "") or "").strip().upper()
-        if value in ("L", "R"):
-            return Side(value), key
-        if value:
-            found.append(f"{key} {value}")
-    if cbis:
-        return Side(cbis.group(2)[0]), "PatientID"
-    return None, ", ".join(found) or "neither"
+def _not_a_whole_breast(dataset: Dataset) -> Refusal | None:
+    """A test, a specimen, a part of a breast or a special view, by the attributes that say so and by what people write."""
+    if str(dataset.get("QualityControlImage", "")) in ("YES", "BOTH"):
+        return Refusal(Reason.TEST_PATTERN, f"QualityControlImage is {dataset.QualityControlImage}")
+    if str(dataset.get("BodyPartExamined", "") or "").upper() == "PHANTOM":
+        return Refusal(Reason.TEST_PATTERN, "BodyPartExamined is PHANTOM")
+    if dataset.get("SpecimenDescriptionSequence") or dataset.get("ContainerIdentifier"):
+        return Refusal(Reason.SPECIMEN, "the header describes a specimen")
+    if str(dataset.get("PartialView", "")) == "YES":
+        return Refusal(Reason.PARTIAL_VIEW, "PartialView is YES")
+    for key in DESCRIPTIONS:
+        text = str(dataset.get(key, "") or "")
+        for reason, words in SAID[:2] if key == "StudyDescription" else SAID:
+            if words.search(text):
+                return Refusal(reason, f"{key} says {words.search(text).group()!r}")  # type: ignore[union-attr]
+    factor = _numbers(dataset, "EstimatedRadiographicMagnificationFactor")
+    if factor and factor[0] > MOST_MAGNIFICATION:
+        return Refusal(Reason.MAGNIFICATION, f"magnified {factor[0]:g} times")
+    paddle = str(dataset.get("PaddleDescription", "") or "").upper()
+    if "MAG" in paddle or "SPOT" in paddle:
+        reason = Reason.MAGNIFICATION if "MAG" in paddle else Reason.SPOT_COMPRESSION
+        return Refusal(reason, f"PaddleDescription says {paddle!r}")
+    return None
 
 
-def _position(dataset: Dataset) -> tuple[Position | None, str]:
-    sequence = dataset.get("ViewCodeSequence")
-    if sequence:
-        item = sequence[0]
-        code = (str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeValue", "")))
-        modifiers = [str(modifier.get("CodeMeaning", "")) for modifier in item.get("ViewModifierCodeSequence", None) or []]
-        if modifiers:
-            return None, f"view modifiers: {', '.join(modifiers)}"
-        if code in VIEW_CODES:
-            return VIEW_CODES[code], "ViewCodeSequence"
-        return None, f"view code {code[1]} ({item.get('CodeMeaning', '')})"
-    value = str(dataset.get("ViewPosition", "") or "").strip().upper()
-    if value:
-        return (Position(value), "ViewPosition") if value in ("CC", "MLO") else (None, f"ViewPosition {value}")
-    orientation = dataset.get("PatientOrientation")
-    words = [orientation] if isinstance(orientation, str) else list(orientation or [])
-    for word in words:
-        if str(word).strip().upper() in ("CC", "MLO"):
-            return Position(str(word).strip().upper()), "PatientOrientation"
-    return None, "no view code, no ViewPosition and no view in PatientOrientation"
+def _words(dataset: Dataset, key: str) -> list[str]:
+    value = dataset.get(key)
+    values = [value] if isinstance(value, str) else list(value or [])
+    return [str(word).strip().upper() for word in values]
+
+
+def _numbers(dataset: Dataset, key: str) -> list[float]:
+    """An attribute's numbers; none where it is absent or holds something else."""
+    value = dataset.get(key)
+    try:
+        return [float(number) for number in (value if isinstance(value, (list, tuple)) or _many(value) else [value])]
+    except (TypeError, ValueError):
+        return []
+
+
+def _many(value: object) -> bool:
+    return hasattr(value, "__iter__") and not isinstance(value, (str, bytes))

@@ -20,16 +20,21 @@ import pandas as pd
 from tramtrack import store
 from tramtrack.cohort.exam import Exam, Exclusion, Position, Reason, Side, View
 from tramtrack.cohort.inspect import Candidate, as_exclusion, exclusion_from, inspect_file, view_from
+from tramtrack.cohort.privacy import fingerprint
 from tramtrack.cohort.split import require_unsplit
 from tramtrack.cohort.table import read_table
 from tramtrack.errors import TramtrackError
 from tramtrack.progress import track
+from tramtrack.protocol import Intake as Settings
 from tramtrack.workers import Failure, run_each
 
 TABLE_COLUMNS = ("woman", "exam", "side", "view", "file")
-OPTIONAL_TABLE_COLUMNS = ("spacing_mm", "age_years")
+OPTIONAL_TABLE_COLUMNS = ("spacing_mm", "age_years", "absent_breast")
 SECONDS_A_FILE = 60.0
+BYTES_A_WORKER = 2 << 30
 FAILURES = {"time": Reason.TIME_LIMIT, "memory": Reason.MEMORY_LIMIT, "died": Reason.WORKER_DIED, "error": Reason.UNREADABLE}
+INSPECTION = 2
+"""Raised whenever the same file would be seen with other eyes: what was learnt before is then read anew."""
 MACHINE_REASONS = (
     Reason.NO_DECODER,
     Reason.UNREADABLE,
@@ -76,16 +81,27 @@ class Intake:
         return tuple(Exam(woman, exam, tuple(views)) for (woman, exam), views in sorted(gathered.items()))
 
 
-def ingest(source: Path, folder: Path, *, skip: Path | None = None, processes: int = 2) -> Intake:
+def ingest(
+    source: Path,
+    folder: Path,
+    settings: Settings | None = None,
+    *,
+    skip: Path | None = None,
+    processes: int = 2,
+    key: bytes = b"",
+) -> Intake:
     """Look at every file of ``source`` (a folder, or a CSV with woman, exam, side, view, file) and write the cohort.
 
-    Writes ``seen.jsonl``, ``views.csv``, ``exclusions.csv`` and ``manifest.json`` into ``folder``. Files are named by
+    Writes ``seen.jsonl``, ``views.csv``, ``exams.csv``, ``exclusions.csv`` and ``manifest.json`` into ``folder``; ``settings``
+    (a protocol's section intake) says which images take part, ``key`` makes pseudonyms. Files are named by
     their absolute paths, so that a study can go on from any working directory. Below ``source``, ``folder`` and ``skip``
     (the study's folder) are not looked into. Raises TramtrackError where the source is empty or the table is not one.
     """
-    source = source.absolute()
+    source, settings = source.absolute(), settings or Settings()
     is_table = source.is_file() and source.suffix.lower() == ".csv"
-    candidates = _from_table(source) if is_table else _from_folder(source, [folder, *([skip] if skip else [])])
+    found = _from_table(source) if is_table else _from_folder(source, [folder, *([skip] if skip else [])])
+    raw, computed = settings.for_processing, settings.synthesised
+    candidates = [replace(candidate, for_processing=raw, synthesised=computed, key=key) for candidate in found]
     journal = store.Journal(folder / "seen.jsonl")
     known = {entry["candidate"]: entry for entry in journal.entries()}
     stamps = {candidate.file: _stamp(candidate.file) for candidate in candidates}
@@ -100,15 +116,18 @@ def ingest(source: Path, folder: Path, *, skip: Path | None = None, processes: i
             outcomes[candidate.file] = entry["outcome"]
         else:
             todo.append(candidate)
-    results = run_each(inspect_file, todo, processes=processes, seconds=SECONDS_A_FILE)
+    results = run_each(inspect_file, todo, processes=processes, seconds=SECONDS_A_FILE, memory_bytes=BYTES_A_WORKER)
     with journal.appending() as append:
         for candidate, result in track(results, "Looking at files", len(candidates), len(outcomes)):
             if isinstance(result, Failure):
                 result = as_exclusion(candidate.file, FAILURES[result.kind], result.detail)
             outcomes[candidate.file] = result
             append({"candidate": _key(candidate), "stamp": stamps[candidate.file], "outcome": result})
-    intake = _settle(outcomes, str(source))
-    _write(intake, folder, files=len(candidates))
+    intake = settle(outcomes.values(), settings, str(source))
+    _write(intake, folder, settings, files=len(candidates), key=key)
+    named = {file: outcome.get("identifying", []) for file, outcome in outcomes.items()}
+    rows = [{"file": file, "attributes": "; ".join(words)} for file, words in sorted(named.items()) if words]
+    store.write_csv(folder / "identifying.csv", pd.DataFrame(rows, columns=["file", "attributes"]))
     return intake
 
 
@@ -134,20 +153,22 @@ def _from_folder(source: Path, skip: Iterable[Path]) -> list[Candidate]:
     return [Candidate(file) for file in files]
 
 
-def _walk(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
-    """All files below a folder, hidden ones too; links are followed, each real folder once, so a loop of links ends."""
-    if _identity(folder) in visited:
-        return
-    visited.add(_identity(folder))
-    try:
-        entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_symlink(), entry.name))
-    except OSError as error:
-        raise TramtrackError(f"{folder}: this folder cannot be read ({error.strerror}); nothing was ingested") from error
-    for entry in entries:
-        if entry.is_dir():
-            yield from _walk(entry, visited)
-        elif entry.is_file() or entry.is_symlink():  # a link to nothing is a file that cannot be read
-            yield entry
+def _walk(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
+    """Everything below a folder that is no folder, hidden ones too; links are followed, each real folder once, so a loop of
+    links ends."""
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            if folder.is_dir():
+                if _identity(folder) not in visited:
+                    visited.add(_identity(folder))
+                    entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_symlink(), entry.name))
+                    waiting += reversed(entries)
+                continue
+        except OSError as error:
+            raise TramtrackError(f"{folder}: this folder cannot be read ({error.strerror}); nothing was ingested") from error
+        yield folder
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -184,6 +205,7 @@ def _from_table(source: Path) -> list[Candidate]:
                 view=view,
                 spacing_mm=_number(row.get("spacing_mm"), source, line, "spacing_mm"),
                 age_years=_whole(_number(row.get("age_years"), source, line, "age_years")),
+                absent_breast=_side_or_none(row.get("absent_breast", ""), source, line),
             )
         )
     twice = [file for file, count in Counter(candidate.file for candidate in candidates).items() if count > 1]
@@ -206,33 +228,75 @@ def _number(text: Any, source: Path, line: int, column: str) -> float | None:
     return value
 
 
+def _side_or_none(text: str, source: Path, line: int) -> str:
+    if text.upper() not in ("", *Side):
+        raise TramtrackError(f"{source}, line {line}: expected L, R or nothing in absent_breast, received {text!r}")
+    return text.upper()
+
+
 def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _settle(outcomes: dict[str, dict[str, Any]], source: str) -> Intake:
-    """Decide what only the whole cohort can tell: duplicates and repeated views."""
-    exclusions = [exclusion_from(outcome["exclusion"]) for outcome in outcomes.values() if "exclusion" in outcome]
-    views = [view_from(outcome["view"]) for outcome in outcomes.values() if "view" in outcome]
+KINDS = ("presentation", "synthesised", "processing")
+"""Of several images of one view, an exposure for reading comes before a computed one, and that before raw data."""
+
+
+def settle(outcomes: Iterable[dict[str, Any]], settings: Settings, source: str) -> Intake:
+    """Decide what only the whole cohort can tell: duplicates, repeated views and exams that are not complete."""
+    outcomes = list(outcomes)
+    exclusions = [exclusion_from(outcome["exclusion"]) for outcome in outcomes if "exclusion" in outcome]
+    found = [view_from(outcome["view"]) for outcome in outcomes if "view" in outcome]
+    distinct = _without_copies(sorted(found, key=lambda view: (view.acquired, view.file)), exclusions)
     kept: dict[tuple[str, ...], View] = {}
-    seen: dict[tuple[str, str], View] = {}
-    for view in sorted(views, key=lambda view: (view.acquired, view.file)):
-        earlier = seen.get((view.woman, view.pixels_sha256))
-        if earlier or (view.sop_instance_uid and (view.woman, view.sop_instance_uid) in seen):
-            first = earlier or seen[view.woman, view.sop_instance_uid]
-            exclusions.append(Exclusion(view.file, Reason.DUPLICATE, f"the same image as {first.file}"))
-            continue
-        seen[view.woman, view.pixels_sha256] = view
-        if view.sop_instance_uid:
-            seen[view.woman, view.sop_instance_uid] = view
+    for view in distinct:
         place = (view.woman, view.exam, view.side, view.view)
-        if place in kept:
-            exclusions.append(
-                Exclusion(kept[place].file, Reason.REPEATED_VIEW, f"the later image {view.file} of the same view is kept")
-            )
-        kept[place] = view
+        other = kept.get(place)
+        kept[place] = view if other is None else _better(other, view, settings, exclusions)
     ordered = sorted(kept.values(), key=lambda view: (view.woman, view.exam, view.side, view.view))
-    return Intake(_distinct_names(ordered), Exclusions(tuple(sorted(exclusions, key=lambda item: item.file))), source)
+    intake = Intake(_distinct_names(ordered), Exclusions(()), source)
+    if settings.incomplete_exams == "leave-out":
+        for exam in intake.exams():
+            missing = ", ".join(f"{side} {view}" for side, view in exam.missing)
+            exclusions += [
+                Exclusion(v.file, Reason.INCOMPLETE_EXAM, f"its exam lacks {missing}") for v in exam.views if missing
+            ]
+    left_out = {item.file for item in exclusions}
+    views = tuple(view for view in intake.views if view.file not in left_out)
+    return Intake(views, Exclusions(tuple(sorted(exclusions, key=lambda item: item.file))), source)
+
+
+def _without_copies(views: Iterable[View], exclusions: list[Exclusion]) -> list[View]:
+    """The views without those of a woman whose SOP instance or pixels were seen of her before.
+
+    The same pixels under two women stay: nobody knows whose they are, and the split refuses them.
+    """
+    kept: list[View] = []
+    seen: dict[tuple[str, str], View] = {}
+    for view in views:
+        instance = seen.get((view.woman, view.sop_instance_uid)) if view.sop_instance_uid else None
+        pixels = seen.get((view.woman, view.pixels_sha256))
+        if instance:
+            other = "" if instance.pixels_sha256 == view.pixels_sha256 else ", with other pixels"
+            exclusions.append(Exclusion(view.file, Reason.DUPLICATE, f"the same SOP instance as {instance.file}{other}"))
+        elif pixels:
+            exclusions.append(Exclusion(view.file, Reason.SAME_PIXELS, f"the same image as {pixels.file}"))
+        else:
+            seen[view.woman, view.pixels_sha256] = view
+            seen[view.woman, view.sop_instance_uid] = view
+            kept.append(view)
+    return kept
+
+
+def _better(earlier: View, later: View, settings: Settings, exclusions: list[Exclusion]) -> View:
+    """Of two images of one view the one that is kept; the other becomes an exclusion that names it."""
+    better, other = (later, earlier) if settings.repeated_view == "last" else (earlier, later)
+    which = "later" if better is later else "earlier"
+    if earlier.kind != later.kind:
+        better, other = sorted((earlier, later), key=lambda view: KINDS.index(view.kind))
+        which = "for reading, the" if better.kind == "presentation" else "synthesised"
+    exclusions.append(Exclusion(other.file, Reason.REPEATED_VIEW, f"the {which} image {better.file} of the same view is kept"))
+    return better
 
 
 def _distinct_names(views: Iterable[View]) -> tuple[View, ...]:
@@ -248,7 +312,7 @@ def _distinct_names(views: Iterable[View]) -> tuple[View, ...]:
     return tuple(replace(view) for view in named.values())
 
 
-def _write(intake: Intake, folder: Path, files: int) -> None:
+def _write(intake: Intake, folder: Path, settings: Settings, files: int, key: bytes) -> None:
     """Write the cohort; a study that is already split, or a source without views, leaves what is there untouched."""
     columns = ["view_id", *View.__dataclass_fields__]
     rows = [{"view_id": view.view_id, **asdict(view)} for view in intake.views]
@@ -266,9 +330,10 @@ def _write(intake: Intake, folder: Path, files: int) -> None:
     require_unsplit(folder, "views.csv", table)
     store.write_csv(folder / "exclusions.csv", excluded)
     store.write_csv(folder / "views.csv", table)
+    store.write_csv(folder / "exams.csv", exam_table(intake.exams(), settings.analysed_exam))
     store.write_manifest(
         folder / "manifest.json",
-        {"stage": "ingest"},
+        {"stage": "ingest", "intake": settings.model_dump(mode="json"), "key": fingerprint(key) if key else ""},
         {
             "source": intake.source,
             "files": files,
@@ -280,8 +345,43 @@ def _write(intake: Intake, folder: Path, files: int) -> None:
     )
 
 
+def exam_table(exams: Iterable[Exam], analysed: str) -> pd.DataFrame:
+    """One row an exam: woman, exam, acquired, views, missing standard views, and whether it is the one analysed of her."""
+    rows = [
+        {
+            "woman": exam.woman,
+            "exam": exam.exam,
+            "acquired": exam.acquired,
+            "views": len(exam.views),
+            "missing": ", ".join(f"{side} {view}" for side, view in exam.missing),
+        }
+        for exam in exams
+    ]
+    table = pd.DataFrame(rows, columns=["woman", "exam", "acquired", "views", "missing"])
+    chosen = analysed_exams(table, analysed)
+    table["analysed"] = ["yes" if chosen[row.woman] == row.exam else "no" for row in table.itertuples()]
+    return table
+
+
+def analysed_exams(exams: pd.DataFrame, which: str) -> dict[str, str]:
+    """The exam analysed of each woman, the ``first`` or the ``last`` by date and then by name; undated ones come last.
+
+    ``exams`` has the columns woman, exam and acquired, with any number of rows an exam.
+    """
+    acquired = exams["acquired"].replace("", pd.NA)
+    dated = exams.assign(acquired=acquired).groupby(["woman", "exam"], sort=True)["acquired"].min().reset_index()
+    dated["undated"] = dated["acquired"].isna()
+    ascending = which == "first"
+    ordered = dated.sort_values(
+        ["woman", "undated", "acquired", "exam"], ascending=[True, True, ascending, ascending], kind="stable"
+    )
+    return {str(row.woman): str(row.exam) for row in ordered.drop_duplicates("woman").itertuples()}
+
+
 def _key(candidate: Candidate) -> str:
-    return json.dumps(list(asdict(candidate).values()))
+    """What a file was looked at as; the key's name stands for the key, which is written nowhere."""
+    told = {**asdict(candidate), "key": fingerprint(candidate.key) if candidate.key else ""}
+    return json.dumps([INSPECTION, *told.values()])
 
 
 def _stamp(file: str) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,38 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from tramtrack.cohort import privacy
 from tramtrack.cohort.exam import Exclusion, Position, Reason, Side, View
-from tramtrack.cohort.header import Refusal, age_years, not_a_view, read_header, spacing_mm
-from tramtrack.imaging.breast import NoBreast, find_breast
-from tramtrack.imaging.pixels import PICTURE_SUFFIXES, PixelError, decode, present, read_picture, read_stored
+from tramtrack.cohort.header import Header, absent_breast, age_years, kind_of, not_a_view, number, read_header, spacing_mm
+from tramtrack.cohort.projection import Refusal
+from tramtrack.imaging.breast import Breast, NoBreast, find_breast
+from tramtrack.imaging.burned_in import has_text
+from tramtrack.imaging.pixels import PICTURE_SUFFIXES, PixelError, decode, picture_of, present, read_stored
+from tramtrack.imaging.similarity import perceptual_hash, thumbnail
 from tramtrack.store import file_sha256
 
 PIXEL_REASONS = {
     "no-pixels": Reason.NO_PIXELS,
     "no-decoder": Reason.NO_DECODER,
     "truncated": Reason.TRUNCATED_PIXELS,
-    "not-grey": Reason.NOT_A_BREAST,
+    "not-grey": Reason.PHOTOGRAPH,
     "multi-frame": Reason.MULTI_FRAME,
 }
 
 
+DENSITY_CODES = ("129715009", "F-01710", "111031")
+"""Breast composition: SNOMED CT and SRT, and the image's own in DCM."""
+HEADER_ERRORS = (ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError)
+"""What pydicom and its callers raise over a header whose bytes are not what they should be."""
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """A file to look at; where a table names woman, exam, side and view, the table is believed and not the header."""
+    """A file to look at; where a table names woman, exam, side and view, the table is believed and not the header.
+
+    ``for_processing`` and ``synthesised`` say whether such images are taken. ``key`` makes pseudonyms of
+    woman, exam, instance and institution; without one they stay as they are, and no institution is kept.
+    """
 
     file: str
     woman: str = ""
@@ -37,6 +51,10 @@ class Candidate:
     view: str = ""
     spacing_mm: float | None = None
     age_years: int | None = None
+    absent_breast: str = ""
+    for_processing: bool = False
+    synthesised: bool = False
+    key: bytes = field(default=b"", repr=False)
 
     @property
     def from_table(self) -> bool:
@@ -45,48 +63,58 @@ class Candidate:
 
 
 def inspect_file(candidate: Candidate) -> dict[str, Any]:
-    """Look at one file: {"view": fields of a View} or {"exclusion": fields of an Exclusion}. Never raises for bad input."""
+    """Look at one file: {"view": fields of a View} or {"exclusion": fields of an Exclusion}. Never raises for bad input.
+
+    ``identifying`` beside it names the attributes that still identify a person.
+    """
+    named: list[str] = []
     try:
-        found = _inspect(candidate)
+        found = _inspect(candidate, named)
     except PixelError as error:
         found = Exclusion(candidate.file, PIXEL_REASONS.get(error.kind, Reason.UNREADABLE), _without_path(error, candidate))
     except NoBreast as error:
         found = Exclusion(candidate.file, Reason.NOT_A_BREAST, str(error))
     except OSError as error:
         found = Exclusion(candidate.file, Reason.UNREADABLE, error.strerror or type(error).__name__)
-    return {"view": asdict(found)} if isinstance(found, View) else {"exclusion": asdict(found)}
+    outcome = {"view": asdict(found)} if isinstance(found, View) else {"exclusion": asdict(found)}
+    return {**outcome, "identifying": named}
 
 
-def _inspect(candidate: Candidate) -> View | Exclusion:
+def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     path = Path(candidate.file)
+    if not path.is_file():
+        if path.exists():
+            return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither a file nor a folder: a pipe, a socket or a device")
+        return Exclusion(
+            candidate.file, Reason.UNREADABLE, "a link that leads to no file" if path.is_symlink() else "no such file"
+        )
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _inspect_picture(candidate, path)
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+        with path.open("rb") as stream:
+            header = pydicom.dcmread(stream, stop_before_pixels=True)
     except InvalidDicomError:
         return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither DICOM nor a PNG or TIFF picture")
-    except (ValueError, KeyError, AttributeError, EOFError, NotImplementedError) as error:
-        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header breaks off or is malformed ({error})")
-    if candidate.from_table:
-        refusal = not_a_view(header)
-        if refusal:
-            return Exclusion(candidate.file, refusal.reason, refusal.detail)
-        woman, exam, side, view = candidate.woman, candidate.exam, Side(candidate.side), Position(candidate.view)
-        side_source = view_source = "table"
-    else:
-        facts = read_header(header)
-        if isinstance(facts, Refusal):
-            return Exclusion(candidate.file, facts.reason, facts.detail)
-        woman, exam, side, view = facts.woman, facts.exam, facts.side, facts.position
-        side_source, view_source = facts.side_source, facts.view_source
+    except HEADER_ERRORS as error:
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header breaks off or is malformed ({_one_line(error)})")
+    taken = {"for_processing": candidate.for_processing, "synthesised": candidate.synthesised}
+    facts: Header | Refusal | None
+    try:
+        named += privacy.identifying(header, candidate.file)
+        facts = not_a_view(header, **taken) if candidate.from_table else read_header(header, **taken)
+    except HEADER_ERRORS as error:
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({_one_line(error)})")
+    if isinstance(facts, Refusal):
+        return Exclusion(candidate.file, facts.reason, facts.detail)
     dataset = pydicom.dcmread(path)
     stored = decode(dataset, path)
-    find_breast(present(stored, dataset).values)
-    return View(
-        woman=woman,
-        exam=exam,
-        side=side,
-        view=view,
+    picture = present(stored, dataset)
+    breast = find_breast(picture.values)
+    view = View(
+        woman=candidate.woman,
+        exam=candidate.exam,
+        side=Side(candidate.side or Side.L),
+        view=Position(candidate.view or Position.CC),
         file=candidate.file,
         sha256=file_sha256(path),
         pixels_sha256=pixels_sha256(stored),
@@ -96,13 +124,68 @@ def _inspect(candidate: Candidate) -> View | Exclusion:
         photometric=str(dataset.get("PhotometricInterpretation", "")),
         spacing_mm=candidate.spacing_mm or spacing_mm(dataset),
         source=f"DICOM, {dataset.file_meta.TransferSyntaxUID.name}",
-        view_source=view_source,
-        side_source=side_source,
+        view_source="table",
+        side_source="table",
         sop_instance_uid=str(dataset.get("SOPInstanceUID", "")),
         acquired=_acquired(dataset),
         manufacturer=str(dataset.get("Manufacturer", "") or ""),
         age_years=candidate.age_years if candidate.age_years is not None else age_years(dataset),
         synthetic=str(dataset.get("SyntheticData", "")) == "YES",
+        kind=kind_of(dataset),
+        steps="; ".join(picture.steps),
+        implant=str(dataset.get("BreastImplantPresent", "") or ""),
+        absent_breast=candidate.absent_breast or str(absent_breast(dataset) or ""),
+        doubts="; ".join(breast.doubts),
+        burned_in=_burned_in(dataset, picture.values, breast),
+        site=str(dataset.get("InstitutionName", "") or "").strip() if candidate.key else "",
+        model=str(dataset.get("ManufacturerModelName", "") or ""),
+        density=_density(dataset),
+        thickness_mm=number(dataset, "BodyPartThickness"),
+        exposure_mas=number(dataset, "Exposure"),
+        kvp=number(dataset, "KVP"),
+        perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
+    )
+    return _pseudonymous(view if facts is None else _as_the_header_says(view, facts), candidate.key)
+
+
+def _pseudonymous(view: View, key: bytes) -> View:
+    """A view whose woman, exam, instance and site are named by keyed hashes; without a key, the view as it is."""
+    if not key:
+        return view
+    return replace(
+        view,
+        woman=privacy.pseudonym(key, "W", view.woman),
+        exam=privacy.pseudonym(key, "E", view.exam),
+        sop_instance_uid=privacy.pseudonym(key, "U", view.sop_instance_uid) if view.sop_instance_uid else "",
+        site=privacy.pseudonym(key, "S", view.site) if view.site else "",
+    )
+
+
+def _burned_in(dataset: pydicom.Dataset, picture: np.ndarray, breast: Breast) -> str:
+    said = str(dataset.get("BurnedInAnnotation", "")) == "YES"
+    return " and ".join((["header"] if said else []) + (["seen"] if has_text(picture, breast.mask) else []))
+
+
+def _density(dataset: pydicom.Dataset) -> str:
+    """The breast's composition as the acquisition context states it, in the words of its code, or empty."""
+    for item in dataset.get("AcquisitionContextSequence") or []:
+        for name in item.get("ConceptNameCodeSequence") or []:
+            if str(name.get("CodeValue", "")) in DENSITY_CODES:
+                for value in item.get("ConceptCodeSequence") or []:
+                    return str(value.get("CodeMeaning", ""))
+    return ""
+
+
+def _as_the_header_says(view: View, facts: Header) -> View:
+    return replace(
+        view,
+        woman=facts.woman,
+        exam=facts.exam,
+        side=facts.side,
+        view=facts.position,
+        side_source=facts.side_source,
+        view_source=facts.view_source,
+        contradictions="; ".join(facts.contradictions),
     )
 
 
@@ -112,8 +195,9 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
             candidate.file, Reason.NOT_IN_TABLE, "a picture needs a table that names its woman, exam, side, view and file"
         )
     stored = read_stored(path)
-    find_breast(read_picture(path).values)
-    return View(
+    picture = picture_of(stored)
+    breast = find_breast(picture.values)
+    view = View(
         woman=candidate.woman,
         exam=candidate.exam,
         side=Side(candidate.side),
@@ -130,7 +214,13 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
         view_source="table",
         side_source="table",
         age_years=candidate.age_years,
+        steps="; ".join(picture.steps),
+        absent_breast=candidate.absent_breast,
+        doubts="; ".join(breast.doubts),
+        burned_in="seen" if has_text(picture.values, breast.mask) else "",
+        perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )
+    return _pseudonymous(view, candidate.key)
 
 
 def pixels_sha256(stored: np.ndarray) -> str:
@@ -159,6 +249,10 @@ def _acquired(dataset: pydicom.Dataset) -> str:
     date = str(dataset.get("AcquisitionDate", "") or dataset.get("ContentDate", "") or dataset.get("StudyDate", "") or "")
     time = str(dataset.get("AcquisitionTime", "") or dataset.get("ContentTime", "") or "")
     return f"{date}{time}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _without_path(error: Exception, candidate: Candidate) -> str:

@@ -9,17 +9,20 @@ known which views show it. Rows that contradict one another are an error, in wha
 from __future__ import annotations
 
 import difflib
+import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from tramtrack.cohort.exam import STANDARD_VIEWS, Position, Side
+from tramtrack.cohort.privacy import pseudonym
 from tramtrack.cohort.table import Row, read_table
 from tramtrack.errors import TramtrackError
 
+PSEUDONYM = re.compile(r"[WE]-[0-9a-f]{12}")
 KEYS = ("woman", "exam", "side", "view")
 KNOWN_COLUMNS = (*KEYS, "bac", "mask")
 POSITIVE = {"1", "1.0", "yes", "true", "positive", "bac", "present"}
@@ -89,12 +92,15 @@ def read_labels(path: Path) -> tuple[list[LabelRow], list[str]]:
     return rows, ignored
 
 
-def apply_labels(views: pd.DataFrame, path: Path) -> Labelled:
+def apply_labels(views: pd.DataFrame, path: Path, secret: bytes = b"") -> Labelled:
     """Bring a label table to the views of a cohort (columns view_id, woman, exam, side, view).
 
+    With the ``secret`` of the pseudonyms the table may name women and exams as the files did, or by their pseudonyms.
     Raises TramtrackError where the table contradicts itself (a negative woman with a positive view).
     """
     rows, ignored = read_labels(path)
+    if secret:
+        rows = [_pseudonymous(row, secret) for row in rows]
     keys = [(str(woman), str(exam), str(side), str(view)) for woman, exam, side, view in views[list(KEYS)].to_numpy()]
     of_woman: dict[str, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
@@ -114,6 +120,12 @@ def apply_labels(views: pd.DataFrame, path: Path) -> Labelled:
     matched = {index for chosen in about.values() for index in chosen}
     missing = [str(view_id) for index, view_id in enumerate(views["view_id"]) if index not in matched]
     return Labelled(result, [str(row) for row, chosen in about.items() if not chosen], missing, ignored)
+
+
+def _pseudonymous(row: LabelRow, key: bytes) -> LabelRow:
+    woman = row.woman if PSEUDONYM.fullmatch(row.woman) else pseudonym(key, "W", row.woman)
+    exam = row.exam if not row.exam or PSEUDONYM.fullmatch(row.exam) else pseudonym(key, "E", row.exam)
+    return replace(row, woman=woman, exam=exam)
 
 
 def _is_about(row: LabelRow, key: tuple[str, str, str, str]) -> bool:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.cohort.warnings import LookAlike
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Split
 
 FOLDS = ("training", "validation", "test")
 DROPPED = "dropped"
 UNLABELLED = "unlabelled"
+LEAKING = {"sop_instance_uid": "SOP instance", "sha256": "file", "pixels_sha256": "image", "exam": "exam"}
+UNIQUE_EXAM = re.compile(r"[0-2](?:\.\d+){5,}|E-[0-9a-f]{12}")
 
 
 class Leak(TramtrackError):
@@ -100,23 +104,39 @@ def _drop_negatives(
 
 
 def require_no_leak(views: pd.DataFrame, folds: pd.DataFrame) -> None:
-    """Raise Leak where a woman, a file's content or an image's pixels stand in two folds.
+    """Raise Leak where a woman, an exam, an SOP instance, a file or an image stands in two folds or under two women.
 
-    ``views`` has woman, file, sha256 and pixels_sha256; ``folds`` has woman and fold.
+    ``views`` has woman, exam, file, sha256, pixels_sha256 and, where known, sop_instance_uid; ``folds`` has woman and fold. An
+    exam counts where its name is a UID or a pseudonym: names in tables may be alike for two women.
     """
     twice = folds["woman"][folds["woman"].duplicated()]
     if len(twice):
         raise Leak(f"woman {twice.iloc[0]} stands in two rows of the folds; a woman is in exactly one")
     fold_of = dict(zip(folds["woman"], folds["fold"], strict=True))
-    for column, what in (("sha256", "file"), ("pixels_sha256", "image")):
-        seen: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for row in views.to_dict("records"):
-            if fold_of.get(row["woman"]) in FOLDS and row[column]:
-                seen[row[column]].append((fold_of[row["woman"]], row["file"]))
-        for places in seen.values():
-            if len({fold for fold, _ in places}) > 1:
-                first, second = places[0], next(place for place in places if place[0] != places[0][0])
+    rows = [row for row in views.to_dict("records") if fold_of.get(row["woman"]) in FOLDS]
+    for column, what in LEAKING.items():
+        seen: dict[str, dict[str, str]] = {}
+        for row in rows:
+            value = str(row.get(column, "") or "")
+            if not value or (column == "exam" and not UNIQUE_EXAM.fullmatch(value)):
+                continue
+            other = seen.setdefault(value, row)
+            if other["woman"] != row["woman"]:
+                folds_of = sorted({fold_of[other["woman"]], fold_of[row["woman"]]})
+                where = "in two folds" if len(folds_of) > 1 else f"under two women of the {folds_of[0]} fold"
                 raise Leak(
-                    f"the same {what} stands in two folds: {first[1]} ({first[0]}) and {second[1]} ({second[0]}); "
+                    f"the same {what} stands {where}: {other['file']} ({other['woman']}, {fold_of[other['woman']]}) and "
+                    f"{row['file']} ({row['woman']}, {fold_of[row['woman']]}); "
                     f"give both the same woman, or take one out, and ingest again"
                 )
+
+
+def require_no_copies(alike: Sequence[LookAlike]) -> None:
+    """Raise Leak where registration confirmed that two women's views are one exposure."""
+    for one in alike:
+        if one.confirmed:
+            raise Leak(
+                f"{one.first} and {one.second} are one exposure under two women, {' and '.join(one.women)} (hashes differ in "
+                f"{one.bits} of 256 bits, registered texture {one.texture:.2f}); give both the same woman, or take one out, "
+                "and ingest again"
+            )

@@ -15,6 +15,9 @@ from tramtrack.errors import TramtrackError
 WORKING_ROWS = 400
 """Rows of the reduced image in which the breast is looked for."""
 
+RIM_ROWS = 28
+"""How far, in the reduced image, the faint rim of a breast may reach beyond its bright core."""
+
 LEAST_RANGE = 0.01
 """A picture whose grey values differ by less, as a share of what its file can hold, shows nothing."""
 
@@ -28,19 +31,22 @@ class Breast:
     """The breast found in an image.
 
     ``mask`` is boolean, of the image's shape; ``crop`` is (top, left, bottom, right) in its pixels, bottom and right
-    exclusive; ``chest_wall`` is the edge of the image that the breast hangs from, "left" or "right".
+    exclusive; ``chest_wall`` is the edge of the image that the breast hangs from, "left" or "right". ``doubts`` says in
+    words why a person should look at this crop; mostly it is empty.
     """
 
     mask: np.ndarray
     crop: tuple[int, int, int, int]
     chest_wall: str
+    doubts: tuple[str, ...] = ()
 
 
 def find_breast(picture: np.ndarray) -> Breast:
     """Find the breast in a picture (rows, columns), float32 in [0, 1], dense bright; a picture's scale does not matter.
 
-    The breast is the largest bright region that is neither a strip along an edge nor saturated throughout. Raises
-    NoBreast.
+    The breast is the largest bright region that is no strip along an edge. On a digital image everything above the black
+    surround belongs to it; on a film, or with noise in the air, its bright core is found first and then grown to where it
+    meets the surround's own grey. Raises NoBreast.
     """
     rows, columns = picture.shape
     factor = min(1.0, WORKING_ROWS / max(rows, columns))
@@ -51,9 +57,10 @@ def find_breast(picture: np.ndarray) -> Breast:
         raise NoBreast("expected a breast, found a picture of one grey")
     # 12 bits kept in 16 fill a sixteenth of the range: everything below is a share of the picture's own.
     small = (small - darkest) / (brightest - darkest)
-    region = _region(_without_edge_strips(small), is_digital=float(np.mean(small < 1e-6)) > 0.1)
-    if region is None:
+    found = _region(_without_edge_strips(small), is_digital=float(np.mean(small < 1e-6)) > 0.1)
+    if found is None:
         raise NoBreast("expected a breast, found no large bright region")
+    region, doubts = found
     tops, lefts = np.nonzero(region)
     back = (rows / region.shape[0], columns / region.shape[1])
     crop = (
@@ -63,41 +70,101 @@ def find_breast(picture: np.ndarray) -> Breast:
         min(columns, int(np.ceil((lefts.max() + 1) * back[1]))),
     )
     mask = np.asarray(Image.fromarray(region).resize((columns, rows), Image.Resampling.NEAREST), dtype=bool)
-    return Breast(mask, crop, _chest_wall(region))
+    wall, clear = _chest_wall(region)
+    return Breast(mask, crop, wall, doubts if clear else (*doubts, "chest wall unclear"))
 
 
 def _without_edge_strips(small: np.ndarray) -> np.ndarray:
     """Film borders and white strips: rows or columns at an edge that are bright and flat are made black."""
     cleaned = small.copy()
     for axis in (0, 1):
-        lines = cleaned if axis == 0 else cleaned.T
+        lines, found = (cleaned, small) if axis == 0 else (cleaned.T, small.T)
         limit = max(1, len(lines) // 12)
         for indices in (range(limit), range(len(lines) - 1, len(lines) - 1 - limit, -1)):
-            strip = [index for index in indices if _is_strip(lines[index])]
-            if strip:
+            strip = [index for index in indices if _is_strip(found[index])]
+            beyond = indices[-1] + indices.step * (limit // 2 + 1)
+            if strip and _ends_straight(found[strip[0] : beyond : indices.step]):
                 edge = max(strip) if indices.step > 0 else min(strip)
-                lines[slice(0, edge + 1) if indices.step > 0 else slice(edge, None)] = 0.0
+                lines[slice(0, edge + 2) if indices.step > 0 else slice(max(edge - 1, 0), None)] = 0.0
     return cleaned
 
 
+def _ends_straight(lines: np.ndarray) -> bool:
+    """Whether a flat band ends within ``lines``, given from the outermost inwards, and is as deep here as there.
+
+    An implant goes on further in, and its edge is round.
+    """
+    flat = (np.abs(lines - float(np.median(lines[0]))) < 0.02).astype(int)
+    depths = np.cumprod(flat[:, flat[0] == 1], axis=0).sum(axis=0)
+    low, middle, high = np.percentile(depths, (10, 50, 90))
+    return bool(middle < len(lines) and high - low <= max(4.0, 0.4 * middle))
+
+
 def _is_strip(line: np.ndarray) -> bool:
-    """Whether a line is bright and flat over a good part of its length; a dense breast at the chest wall is bright only."""
-    bright = line[line > 0.85]
-    return bool(bright.size > 0.4 * line.size and float(bright.std()) < 0.005)
+    """Whether a line is bright and flat over a good part of its length, up to both ends of it, or over most of it up to one.
+
+    A dense breast at the chest wall is bright only; an implant there is flat as well, but ends before the corners.
+    """
+    end = max(1, line.size // 40)
+    greys = [float(np.median(corner)) for corner in (line[:end], line[-end:])]
+    for grey in greys:
+        flat = np.abs(line - grey) < 0.01
+        enough = 0.4 if abs(greys[0] - greys[1]) < 0.02 else 0.7
+        if grey > 0.4 and flat.mean() > enough and float(line[flat].std()) < 0.005:
+            return True
+    return False
 
 
-def _region(small: np.ndarray, is_digital: bool) -> np.ndarray | None:
+def _region(small: np.ndarray, is_digital: bool) -> tuple[np.ndarray, tuple[str, ...]] | None:
+    """The breast in the reduced image, bool (rows, columns), and the doubts about it; None where nothing looks like one."""
     smooth = ndimage.gaussian_filter(small, 1.0)
     bright = smooth[smooth > 0.02]
     if bright.size < 0.01 * smooth.size or float(np.ptp(smooth)) < 0.05:
         return None
     binary = ndimage.binary_opening(smooth > _threshold(smooth, is_digital), iterations=5)
     regions = label(binary)
-    best = max(regionprops(regions), key=lambda found: found.area, default=None)
-    if best is None or best.area < 0.04 * small.size:
+    largest = sorted(regionprops(regions), key=lambda found: found.area, reverse=True)
+    if not largest or largest[0].area < 0.04 * small.size:
         return None
-    chosen = np.asarray(ndimage.binary_fill_holes(regions == best.label))
-    return np.asarray(ndimage.binary_dilation(_without_film_edge(chosen), iterations=1))
+    core = _without_film_edge(np.asarray(ndimage.binary_fill_holes(regions == largest[0].label)))
+    grown = core if is_digital else _grown(core, smooth)
+    region = np.asarray(ndimage.binary_dilation(grown, iterations=1))
+    rival = len(largest) > 1 and largest[1].area > 0.2 * largest[0].area
+    return region, _doubts(core, region, rival)
+
+
+def _grown(core: np.ndarray, smooth: np.ndarray) -> np.ndarray:
+    """``core`` with its faint rim: what lies near it and is brighter than the surround around and its noise allow."""
+    near = ndimage.distance_transform_edt(~core) <= RIM_ROWS
+    air = smooth[~near & (smooth > 0)]
+    if air.size < 0.02 * smooth.size:
+        return core
+    grey = float(np.percentile(air, 30))  # markers and labels are brighter than most of it
+    below = air[air <= grey]
+    noise = 1.4826 * float(np.median(np.abs(below - grey)))
+    faint = near & (smooth > grey + max(4 * noise, 0.008))
+    opened = ndimage.binary_opening(faint | core, iterations=3) | core
+    joined = label(opened)
+    inside = np.unique(joined[core])
+    grown = ndimage.binary_fill_holes(np.isin(joined, inside[inside > 0]))
+    return _without_film_edge(np.asarray(grown))
+
+
+def _doubts(core: np.ndarray, region: np.ndarray, rival: bool) -> tuple[str, ...]:
+    """Why a person should look: the outline is ragged, faint or touches the wrong edges, or something else is as large."""
+    area, rows = float(region.sum()), np.asarray(region.any(axis=1))
+    shape = max(regionprops(region.astype(np.uint8)), key=lambda found: found.area)
+    facts = {
+        "fills the picture": area > 0.85 * region.size,
+        "small": area < 0.07 * region.size,
+        "ragged outline": shape.solidity < 0.8,
+        "faint outline": area > 1.35 * max(float(core.sum()), 1.0),
+        "touches neither side": not (region[:, :2].any() or region[:, -2:].any()),
+        "touches both sides": bool(region[:, :2].any(axis=1).mean() > 0.1 and region[:, -2:].any(axis=1).mean() > 0.1),
+        "ends at the lower edge": bool(rows[-1] and region[-1].mean() > 0.15),
+        "another large bright region": rival,
+    }
+    return tuple(doubt for doubt, holds in facts.items() if holds)
 
 
 def _without_film_edge(region: np.ndarray) -> np.ndarray:
@@ -125,11 +192,12 @@ def _threshold(smooth: np.ndarray, is_digital: bool) -> float:
     return surround + 0.45 * max(float(threshold_otsu(smooth)) - surround, 0.02)
 
 
-def _chest_wall(region: np.ndarray) -> str:
-    """The side on which the region is thickest from top to bottom: the breast is cut straight there and round opposite."""
+def _chest_wall(region: np.ndarray) -> tuple[str, bool]:
+    """The side on which the region is thickest from top to bottom, and whether it clearly is: the breast is cut straight
+    there and round opposite."""
     profile = region.sum(axis=0).astype(float)
     columns = np.nonzero(profile)[0]
     quarter = max(1, (columns[-1] - columns[0] + 1) // 4)
     left = profile[columns[0] : columns[0] + quarter].mean()
     right = profile[columns[-1] - quarter + 1 : columns[-1] + 1].mean()
-    return "left" if left >= right else "right"
+    return ("left" if left >= right else "right"), abs(left - right) > 0.15 * max(left, right)

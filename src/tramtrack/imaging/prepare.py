@@ -51,6 +51,7 @@ def prepare_picture(values: np.ndarray, settings: Prepare, spacing_mm: float | N
     steps = (
         f"breast {breast.crop}, chest wall {breast.chest_wall}",
         f"grey {low:.4f} to {high:.4f} ({settings.darkest_percentile:g} to {settings.brightest_percentile:g} %)",
+        "no spacing" if spacing_mm is None else f"spacing {spacing_mm:.4f} mm",
     )
     return Prepared(pixels, geometry, steps)
 

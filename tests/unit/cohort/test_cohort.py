@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mammogram import breast_stored, mammogram, write, write_exam
 from tramtrack.cohort import ingest as ingest_module
-from tramtrack.cohort.cohort import Cohort, first_exams, load_cohort, make_cohort
+from tramtrack.cohort.cohort import Cohort, analysed_views, load_cohort, make_cohort, require_same_intake
 from tramtrack.cohort.exam import STANDARD_VIEWS
 from tramtrack.errors import TramtrackError
+from tramtrack.protocol import Intake
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +102,27 @@ def test_a_later_exam_does_not_decide_the_label_of_the_analysed_one(tmp_path: Pa
             write(dated, source / f"{exam}{side}{view}.dcm")
             text += f"W,{exam},{side},{view},{bac}\n"
     cohort = make_cohort(source, tmp_path / "cohort", labels(tmp_path, text))
-    first = first_exams(cohort.views)
+    first = analysed_views(cohort.views, Intake())
     assert set(first["exam"]) == {"1"} and len(first) == 4
     assert set(first["bac_view"]) == {0} and set(first["bac_woman"]) == {0}
     assert cohort.unmatched.empty
+
+
+def test_the_protocol_may_analyse_the_last_exam_and_the_table_of_exams_says_which(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    for exam, date in (("1", "20210101"), ("2", "20200101"), ("3", None)):
+        stored = breast_stored(seed=int(exam))
+        write(mammogram(stored, woman="W", exam=exam, AcquisitionDate=date or "", StudyDate=date or ""), source / f"{exam}.dcm")
+    for which, exam in (("first", "2"), ("last", "1")):
+        settings = Intake(analysed_exam=which)
+        cohort = make_cohort(source, tmp_path / which / "cohort", settings=settings)
+        assert set(analysed_views(cohort.views, settings)["exam"]) == {exam}
+        table = pd.read_csv(tmp_path / which / "cohort" / "exams.csv", dtype=str)
+        assert table.loc[table["analysed"] == "yes", "exam"].tolist() == [exam] and len(table) == 3
+
+
+def test_a_cohort_ingested_under_other_settings_than_the_protocols_is_refused(tmp_path: Path, source: Path) -> None:
+    make_cohort(source, tmp_path / "cohort")
+    require_same_intake(tmp_path / "cohort", Intake())
+    with pytest.raises(TramtrackError, match="analysed_exam: first against last"):
+        require_same_intake(tmp_path / "cohort", Intake(analysed_exam="last"))

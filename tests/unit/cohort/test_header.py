@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 
 from mammogram import mammogram
 from tramtrack.cohort.exam import Position, Reason, Side
-from tramtrack.cohort.header import Header, Refusal, age_years, read_header, spacing_mm
+from tramtrack.cohort.header import Header, absent_breast, age_years, kind_of, read_header, spacing_mm
+from tramtrack.cohort.projection import MODIFIERS, VIEW_CODES, Refusal
 
 
-def code(value: str, scheme: str = "SCT", modifiers: tuple[str, ...] = ()) -> Dataset:
+def code(value: str, scheme: str = "SCT", modifiers: tuple[str, ...] = (), codes: tuple[str, ...] = ()) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, "a view"
+    if codes:
+        item.ViewModifierCodeSequence = [code(modifier) for modifier in codes]
     if modifiers:
         item.ViewModifierCodeSequence = []
         for meaning in modifiers:
@@ -90,7 +94,7 @@ def test_cbis_names() -> None:
             "raw detector data",
         ),
         ({"NumberOfFrames": 4}, Reason.MULTI_FRAME, "4 frames"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.3"}, Reason.MULTI_FRAME, "tomosynthesis"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.3"}, Reason.TOMOSYNTHESIS, "tomosynthesis"),
         ({"Modality": "CT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, Reason.NOT_MAMMOGRAPHY, "modality is CT, expected MG"),
         ({"Modality": None, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, Reason.NOT_MAMMOGRAPHY, "modality is absent"),
     ],
@@ -98,6 +102,126 @@ def test_cbis_names() -> None:
 def test_refusals(options: dict, reason: Reason, detail: str) -> None:
     found = refused(**options)
     assert found.reason == reason and detail in found.detail
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "detail"),
+    [
+        ({"ViewCodeSequence": [code("399162004", codes=("399163009",))]}, Reason.MAGNIFICATION, "view modifiers"),
+        ({"ViewCodeSequence": [code("399368009", codes=("399161006", "399055006"))]}, Reason.SPOT_COMPRESSION, "modifiers"),
+        ({"ViewCodeSequence": [code("R-10226", "SRT", codes=("R-102D5",))]}, Reason.IMPLANT_DISPLACED, "view modifiers"),
+        ({"ViewCodeSequence": [code("399162004", codes=("399110001",))]}, Reason.TANGENTIAL, "view modifiers"),
+        ({"ViewCodeSequence": [code("127457009")]}, Reason.SPECIMEN, "view code 127457009"),
+        ({"EstimatedRadiographicMagnificationFactor": 1.8}, Reason.MAGNIFICATION, "magnified 1.8 times"),
+        ({"PaddleDescription": "SPOT CONTACT"}, Reason.SPOT_COMPRESSION, "PaddleDescription"),
+        ({"SeriesDescription": "L CC MAG"}, Reason.MAGNIFICATION, "SeriesDescription says 'MAG'"),
+        ({"SeriesDescription": "RCCID", "view": None}, Reason.IMPLANT_DISPLACED, "CCID"),
+        ({"SeriesDescription": "R CC ID"}, Reason.IMPLANT_DISPLACED, "CC ID"),
+        ({"ProtocolName": "Breast specimen"}, Reason.SPECIMEN, "specimen"),
+        ({"PartialView": "YES", "PartialViewDescription": "left lateral"}, Reason.PARTIAL_VIEW, "PartialView is YES"),
+        ({"QualityControlImage": "YES"}, Reason.TEST_PATTERN, "QualityControlImage"),
+        ({"StudyDescription": "ACR phantom weekly"}, Reason.TEST_PATTERN, "ACR"),
+        ({"view": "TAN"}, Reason.TANGENTIAL, "ViewPosition TAN"),
+        ({"Modality": "US", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1"}, Reason.ULTRASOUND, "US"),
+        ({"Modality": "XC", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.4"}, Reason.PHOTOGRAPH, "XC"),
+        ({"Modality": "OT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, Reason.NOT_MAMMOGRAPHY, "OT"),
+        ({"SeriesDescription": "CAD report"}, Reason.REPORT_SCREEN, "report"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "TOMO_PROJ", "LEFT"]}, Reason.TOMOSYNTHESIS, "tomosynthesis"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]}, Reason.SYNTHESISED_2D, "computed"),
+        ({"SeriesDescription": "L CC C-View"}, Reason.SYNTHESISED_2D, "computed"),
+    ],
+)
+def test_what_is_not_a_standard_view_has_its_own_reason(options: dict, reason: Reason, detail: str) -> None:
+    found = refused(**options)
+    assert found.reason == reason and detail in found.detail
+
+
+@pytest.mark.parametrize("words", ["latest screening", "MAMMOGRAPHY SCREENING BILATERAL", "Right breast follow-up", "CC"])
+def test_ordinary_words_exclude_nothing(words: str) -> None:
+    accepted(SeriesDescription=words, StudyDescription=words)
+    accepted(DerivationDescription="Computed from a synthetic breast")
+
+
+def test_a_study_about_magnification_may_hold_plain_views() -> None:
+    accepted(StudyDescription="Diagnostic mammogram, spot and mag views")
+
+
+def test_codes_are_pydicoms() -> None:
+    known = {(item.scheme_designator, item.value) for name in codes.CID4014.dir() for item in [getattr(codes.CID4014, name)]}
+    assert {key for key in VIEW_CODES if key[0] == "SCT"} <= known
+    modifiers = {getattr(codes.CID4015, name).value: name for name in codes.CID4015.dir()}
+    said = {modifiers[value].upper(): reason.upper().replace(" ", "") for value, reason in MODIFIERS.items() if value.isdigit()}
+    assert all(name == reason for name, reason in said.items()) and len(said) == 4
+
+
+@pytest.mark.parametrize("modality", ["RG", "CR", "DX", "OT"])
+@pytest.mark.parametrize(
+    "evidence", [{"BodyPartExamined": "BREAST"}, {"StudyDescription": "Mammographie"}, {"PositionerType": "MAMMOGRAPHIC"}]
+)
+def test_other_modalities_are_taken_where_the_header_speaks_of_a_breast(modality: str, evidence: dict) -> None:
+    other = {"Modality": modality, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1"}
+    assert accepted(**other, **evidence).position == Position.CC
+    assert refused(**other).reason == Reason.NOT_MAMMOGRAPHY
+
+
+def test_the_side_is_found_in_its_other_places() -> None:
+    region = Dataset()
+    region.AnatomicRegionModifierSequence = [code("24028007")]
+    assert accepted(side=None, AnatomicRegionSequence=[region]).side_source == "AnatomicRegionModifierSequence"
+    combined = accepted(side=None, view="RMLO")
+    assert (combined.side, combined.position, combined.side_source) == (Side.R, Position.MLO, "ViewPosition")
+    described = accepted(side=None, view=None, SeriesDescription="Left CC")
+    assert (described.side, described.position, described.view_source) == (Side.L, Position.CC, "SeriesDescription")
+    assert refused(view=None, SeriesDescription="L CC / L MLO").reason == Reason.UNKNOWN_POSITION
+
+
+@pytest.mark.parametrize(
+    ("orientation", "side", "position"),
+    [
+        (["A", "R"], "L", "CC"),
+        (["P", "L"], "R", "CC"),
+        (["A", "FR"], "L", "MLO"),
+        (["P", "FL"], "R", "MLO"),
+        (["P", "HR"], "R", "MLO"),
+    ],
+)
+def test_anatomical_orientation_gives_the_position_and_contradicts_a_side(orientation, side, position) -> None:  # type: ignore[no-untyped-def]
+    found = accepted(side=side, view=None, PatientOrientation=orientation)
+    assert (found.position, found.view_source, found.contradictions) == (position, "PatientOrientation", ())
+    other = "R" if side == "L" else "L"
+    assert accepted(side=other, view=position, PatientOrientation=orientation).contradictions == (
+        f"PatientOrientation says {side}, ImageLaterality {other}",
+    )
+
+
+def test_contradictions_of_the_position_are_reported() -> None:
+    found = accepted(view="MLO", ViewCodeSequence=[code("399162004")], SeriesDescription="L MLO")
+    assert found.position == Position.CC and found.contradictions == (
+        "ViewPosition says MLO, ViewCodeSequence CC",
+        "SeriesDescription says MLO, ViewCodeSequence CC",
+    )
+
+
+def test_an_absent_breast_is_known_only_with_its_side() -> None:
+    assert absent_breast(mammogram(AdditionalPatientHistory="s/p left mastectomy")) is Side.L
+    assert absent_breast(mammogram(PatientComments="Mastectomy RT 2003")) is Side.R
+    assert absent_breast(mammogram(PatientComments="mastectomy, left and right discussed")) is None
+    assert absent_breast(mammogram(PatientComments="left lumpectomy")) is None
+
+
+def test_kinds_of_images() -> None:
+    assert kind_of(mammogram()) == "presentation"
+    assert kind_of(mammogram(PresentationIntentType="FOR PROCESSING")) == "processing"
+    raw = mammogram(PresentationIntentType="FOR PROCESSING")
+    assert isinstance(read_header(raw, for_processing=True), Header)
+    assert isinstance(read_header(mammogram(SeriesDescription="S-View"), synthesised=True), Header)
+
+
+def test_magnification_from_distances_and_spacings_that_are_none() -> None:
+    distances = mammogram(ImagerPixelSpacing=[0.07, 0.07], DistanceSourceToDetector=700, DistanceSourceToPatient=660)
+    assert spacing_mm(distances) == pytest.approx(0.066)
+    for spacing in ([0.07, 0.14], [0, 0], [-0.1, -0.1], [70, 70]):
+        assert spacing_mm(mammogram(ImagerPixelSpacing=spacing)) is None
 
 
 def test_spacing_is_in_the_breasts_plane() -> None:

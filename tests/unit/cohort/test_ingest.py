@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from tramtrack.cohort.cohort import load_cohort
 from tramtrack.cohort.exam import Reason
 from tramtrack.cohort.ingest import Intake, ingest
 from tramtrack.errors import TramtrackError
+from tramtrack.protocol import Intake as Settings
 from tramtrack.store import Journal
 from tramtrack.workers import Failure, run_each
 from troubled_inspection import inspect_with_trouble
@@ -121,7 +123,7 @@ def test_every_file_is_a_view_or_an_exclusion_with_its_reason(tmp_path: Path, lo
         "no-pixels.dcm": Reason.NO_PIXELS,
         "blank.dcm": Reason.NOT_A_BREAST,
         "zz-copy.dcm": Reason.DUPLICATE,
-        "zz-same-pixels.dcm": Reason.DUPLICATE,
+        "zz-same-pixels.dcm": Reason.SAME_PIXELS,
         "W1_RCC.dcm": Reason.REPEATED_VIEW,
         "to-nothing.dcm": Reason.UNREADABLE,
     }
@@ -223,6 +225,94 @@ def test_files_that_kill_hang_or_swell_cost_only_themselves(tmp_path: Path, monk
     assert {Path(item.file).stem: item.detail for item in intake.exclusions}["raises"] == "IndexError: deep inside a library"
     # On a healthy machine the same folder gives all views: such exclusions are not for ever.
     assert len(ingest(source, out).views) == 8
+
+
+def shown(*tags: dict[str, str], folder: Path) -> None:
+    """One view for each set of tags, all of woman W and exam 1, L CC, each with pixels of its own."""
+    for number, extra in enumerate(tags):
+        write(mammogram(breast_stored(seed=200 + number), woman="W", exam="1", **extra), folder / f"{number}.dcm")
+
+
+RAW = {"PresentationIntentType": "FOR PROCESSING", "PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": -1}
+COMPUTED = {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept", "others"),
+    [
+        ({}, "2.dcm", ["repeated view", "repeated view", "for processing", "synthesised 2D"]),
+        ({"repeated_view": "first"}, "1.dcm", ["repeated view", "repeated view", "for processing", "synthesised 2D"]),
+        ({"for_processing": True, "synthesised": True}, "2.dcm", ["repeated view"] * 4),
+    ],
+)
+def test_of_a_repeated_view_the_protocol_chooses_and_says_so(
+    tmp_path: Path, looked_at: list[str], settings: dict, kept: str, others: list[str]
+) -> None:
+    days = [{"AcquisitionDate": f"2024010{day}"} for day in (2, 1, 3)]
+    shown(*days, {**RAW, "AcquisitionDate": "20240109"}, {**COMPUTED, "AcquisitionDate": "20240108"}, folder=tmp_path / "in")
+    intake = ingest(tmp_path / "in", tmp_path / "cohort", Settings(**settings))
+    assert [Path(view.file).name for view in intake.views] == [kept]
+    assert sorted(reasons(intake).values()) == sorted(others)
+    for item in intake.exclusions:
+        assert item.reason is not Reason.REPEATED_VIEW or "image " in item.detail
+    assert json.loads((tmp_path / "cohort" / "manifest.json").read_text())["identity"]["intake"] == {
+        **Settings().model_dump(),
+        **settings,
+    }
+
+
+def test_raw_data_alone_are_a_view_where_they_are_asked_for(tmp_path: Path, looked_at: list[str]) -> None:
+    shown(RAW, folder=tmp_path / "in")
+    (view,) = ingest(tmp_path / "in", tmp_path / "cohort", Settings(for_processing=True)).views
+    assert (view.kind, view.steps) == ("processing", "raw data, pixel intensity LOG, sign -1")
+
+
+def test_incomplete_exams_stay_unless_the_protocol_says_otherwise(tmp_path: Path, looked_at: list[str]) -> None:
+    write_exam(tmp_path / "in", woman="whole", exam="1", seed=1)
+    for woman, history in (("half", ""), ("operated", "status post LEFT mastectomy 2011"), ("unclear", "mastectomy")):
+        for number, view in enumerate(("CC", "MLO")):
+            stored = breast_stored(seed=len(woman) * 10 + number)
+            tags = {"AdditionalPatientHistory": history} if history else {}
+            write(mammogram(stored, woman=woman, exam="2", side="R", view=view, **tags), tmp_path / "in" / f"{woman}{view}.dcm")
+    kept = ingest(tmp_path / "in", tmp_path / "cohort")
+    assert {exam.woman: len(exam.missing) for exam in kept.exams()} == {"whole": 0, "half": 2, "operated": 0, "unclear": 2}
+    exams = pd.read_csv(tmp_path / "cohort" / "exams.csv", keep_default_na=False).set_index("woman")
+    assert exams.loc["half", "missing"] == "L CC, L MLO" and exams.loc["operated", "missing"] == ""
+    left = ingest(tmp_path / "in", tmp_path / "cohort", Settings(incomplete_exams="leave-out"))
+    assert {view.woman for view in left.views} == {"whole", "operated"}
+    assert [item.detail for item in left.exclusions] == ["its exam lacks L CC, L MLO"] * 4
+
+
+def test_the_same_instance_with_other_pixels_is_said(tmp_path: Path, looked_at: list[str]) -> None:
+    same = {"SOPInstanceUID": "1.2.3.4"}
+    shown({**same, "AcquisitionTime": "10"}, {**same, "AcquisitionTime": "11"}, folder=tmp_path / "in")
+    (item,) = ingest(tmp_path / "in", tmp_path / "cohort").exclusions
+    assert item.reason is Reason.DUPLICATE and item.detail.endswith("0.dcm, with other pixels")
+
+
+def test_contradictions_are_written_down(tmp_path: Path, looked_at: list[str]) -> None:
+    shown({"Laterality": "R", "SeriesDescription": "R MLO"}, folder=tmp_path / "in")
+    (view,) = ingest(tmp_path / "in", tmp_path / "cohort").views
+    assert view.contradictions == (
+        "Laterality says R, ImageLaterality L; SeriesDescription says R, ImageLaterality L; "
+        "SeriesDescription says MLO, ViewPosition CC"
+    )
+
+
+def test_pipes_and_very_deep_folders_are_accounted_for(tmp_path: Path, looked_at: list[str]) -> None:
+    source = tmp_path / "in"
+    write_exam(source)
+    os.mkfifo(source / "pipe.dcm")
+    os.mkfifo(source / "pipe.png")
+    deep = source
+    for _ in range(1200):
+        deep = deep / "d"
+    subprocess.run(["mkdir", "-p", str(deep)], check=True)
+    write(mammogram(breast_stored(seed=40), woman="W2"), deep / "far.dcm")
+    intake = ingest(source, tmp_path / "cohort")
+    assert len(intake.views) == 5
+    assert reasons(intake) == {"pipe.dcm": Reason.NOT_AN_IMAGE, "pipe.png": Reason.NOT_AN_IMAGE}
+    subprocess.run(["rm", "-rf", str(source / "d")], check=True)  # deeper than what pytest can remove
 
 
 def test_links_that_loop_end_and_linked_folders_are_seen(tmp_path: Path, looked_at: list[str]) -> None:
@@ -355,6 +445,7 @@ def test_changing_the_table_changes_the_views(tmp_path: Path, looked_at: list[st
         ("woman,exam,side,view,file\nW,e,L,CC,\n", "line 2: expected a woman"),
         ("woman,exam,side,view,file\nW,e,L,CC,a.png\nW,e,R,CC,./a.png\n", "each file may stand in one row; a.png stands"),
         ("woman,exam,side,view,file,spacing_mm\nW,e,L,CC,a.png,wide\n", "line 2: expected a positive number in spacing_mm"),
+        ("woman,exam,side,view,file,absent_breast\nW,e,L,CC,a.png,both\n", "line 2: expected L, R or nothing in absent_breast"),
         ("woman,exam,side,view,file\nW,e,L,CC,a.png,b.png\n", "line 2: expected 5 cells, found 6"),
     ],
 )

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, Leak, require_no_leak, split_women
+from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, Leak, require_no_copies, require_no_leak, split_women
+from tramtrack.cohort.warnings import LookAlike
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Split
 
@@ -130,11 +131,36 @@ def test_a_woman_in_two_rows_is_a_leak() -> None:
         require_no_leak(views, twice)
 
 
-def test_an_image_that_is_twice_in_one_fold_or_in_none_is_no_leak() -> None:
-    views = cohort(10, 30, unknown=1)
+@pytest.mark.parametrize("column", ["pixels_sha256", "sop_instance_uid", "exam"])
+def test_what_stands_under_two_women_of_one_fold_is_a_leak(column: str) -> None:
+    views = cohort(10, 30)
     folds = split_women(views, Split(training_prevalence=0))
     training = views.index[views["woman"].isin(folds["woman"][folds["fold"] == "training"])]
-    views.loc[training, "pixels_sha256"] = "same"
+    views[column] = [f"1.2.840.1.5.6.7.{number}" for number in range(len(views))]
+    require_no_leak(views, folds)
+    views.loc[training[[0, -1]], column] = "1.2.840.99999.1.2.3.4"
+    with pytest.raises(Leak, match="under two women of the training fold"):
+        require_no_leak(views, folds)
+
+
+def test_exams_of_a_table_may_be_called_alike() -> None:
+    views = cohort(10, 30).assign(exam="first")
+    require_no_leak(views, split_women(views, Split(training_prevalence=0)))
+
+
+def look_alike(texture: float) -> LookAlike:
+    return LookAlike("a.dcm", "b.dcm", ("W1", "W2"), 20, texture)
+
+
+def test_a_confirmed_copy_is_a_leak_and_an_unconfirmed_one_is_not() -> None:
+    require_no_copies([look_alike(0.1)])
+    with pytest.raises(Leak, match="one exposure under two women, W1 and W2"):
+        require_no_copies([look_alike(0.1), look_alike(0.9)])
+
+
+def test_an_image_that_is_in_no_fold_is_no_leak() -> None:
+    views = cohort(10, 30, unknown=1)
+    folds = split_women(views, Split(training_prevalence=0))
     views.loc[views["bac_woman"].isna(), "pixels_sha256"] = "same"
     require_no_leak(views, folds)
     views["pixels_sha256"] = ""  # not known is not the same

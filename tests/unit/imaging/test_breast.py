@@ -71,6 +71,45 @@ def test_film_borders_strips_and_markers_are_left_out() -> None:
     assert_found(film, clean, "left", margin=16)
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_saturated_implant_at_the_chest_wall_is_not_taken_for_a_strip(mirrored: bool) -> None:
+    clean = breast_picture(ROWS, COLUMNS)
+    y, x = np.mgrid[:ROWS, :COLUMNS]
+    implant = (((y - 320) / 180) ** 2 + (x / 200) ** 2 < 1) & (clean > 0)
+    picture = np.where(implant, 1.0, clean).astype(np.float32)
+    for cut in (slice(None), slice(160, None)):  # the second with the implant in the corner
+        chosen, whole = picture[cut], clean[cut]
+        if mirrored:
+            chosen, whole = np.ascontiguousarray(chosen[:, ::-1]), np.ascontiguousarray(whole[:, ::-1])
+        mask = find_breast(chosen).mask
+        assert (mask & (whole > 0)).sum() > 0.99 * (whole > 0).sum()
+
+
+def test_the_faint_rim_of_a_breast_on_fog_is_kept_and_the_fog_is_not() -> None:
+    clean = breast_picture(ROWS, COLUMNS)
+    inside = clean > 0
+    depth = ndimage.distance_transform_edt(inside)
+    grain = np.random.default_rng(6).normal(0.10, 0.006, clean.shape)
+    film = np.where(inside, 0.14 + clean * np.clip(depth / 60, 0, 1), grain).astype(np.float32)  # skin hardly above the fog
+    assert_found(film, clean, "left")
+
+
+@pytest.mark.parametrize(
+    ("make", "doubt"),
+    [
+        (lambda clean: clean[:500], "ends at the lower edge"),
+        (lambda clean: np.pad(clean, ((0, 0), (60, 0))), "touches neither side"),
+        (lambda clean: np.maximum(clean, clean[::-1, ::-1]), "touches both sides"),
+        (lambda clean: np.pad(clean, ((500, 500), (0, 800))), "small"),
+        (lambda clean: np.pad(clean[200:440, :200], ((0, 0), (0, 30))), "fills the picture"),
+    ],
+)
+def test_what_a_person_should_look_at_is_doubted(make, doubt: str) -> None:  # type: ignore[no-untyped-def]
+    clean = breast_picture(ROWS, COLUMNS)
+    assert find_breast(clean).doubts == ()
+    assert doubt in find_breast(np.ascontiguousarray(make(clean))).doubts
+
+
 def test_the_light_edge_of_a_film_along_the_chest_wall_is_cut_off() -> None:
     clean = breast_picture(ROWS, COLUMNS)
     film = clean.copy()

@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from mammogram import breast_stored, mammogram, write
+from tramtrack.imaging import pixels as pixels_module
 from tramtrack.imaging.pixels import PixelError, present, read_picture, read_stored
 from tramtrack.imaging.prepare import png_bytes, prepare_file
 from tramtrack.protocol import Prepare
@@ -209,20 +210,37 @@ def test_missing_pixels_missing_decoders_and_colour(tmp_path: Path) -> None:
             read_stored(tmp_path / name)
         assert caught.value.kind == "no-decoder", name
 
-    colours = np.zeros((40, 30, 3), dtype=np.uint8)
-    dataset = mammogram(colours[..., 0], bits=8, SamplesPerPixel=3, PhotometricInterpretation="RGB")
+
+def in_colour(grey: np.ndarray, **tags: Any) -> Dataset:
+    colours = np.repeat(grey[..., None], 3, axis=2)
+    dataset = mammogram(grey, bits=8, SamplesPerPixel=3, PhotometricInterpretation="RGB", **tags)
     dataset.PlanarConfiguration, dataset.PixelData = 0, colours.tobytes()
-    with pytest.raises(PixelError, match="expected one grey frame") as caught:
-        read_stored(write(dataset, tmp_path / "rgb.dcm"))
+    return dataset
+
+
+def test_colour_is_grey_where_its_channels_are_equal_and_refused_elsewhere(tmp_path: Path) -> None:
+    grey = breast_stored(8)
+    plain = write(in_colour(grey), tmp_path / "grey.dcm")
+    assert np.array_equal(read_stored(plain), grey)
+    palette = mammogram(grey // 16, bits=8, PhotometricInterpretation="PALETTE COLOR")
+    levels = (65535 - np.arange(16, dtype="<u2") * 4369).tobytes()
+    for name in ("Red", "Green", "Blue"):
+        setattr(palette, f"{name}PaletteColorLookupTableDescriptor", [16, 0, 16])
+        setattr(palette, f"{name}PaletteColorLookupTableData", levels)
+    assert np.array_equal(read_stored(write(palette, tmp_path / "palette.dcm")), 65535 - (grey // 16).astype(int) * 4369)
+    colour = in_colour(grey)
+    colour.PixelData = bytes(reversed(range(256))) * (len(colour.PixelData) // 256)
+    with pytest.raises(PixelError, match="its colour channels differ") as caught:
+        read_stored(write(colour, tmp_path / "rgb.dcm"))
     assert caught.value.kind == "not-grey"
 
 
 def test_a_decoder_out_of_memory_is_not_called_a_bad_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def swell(self: Dataset) -> np.ndarray:
+    def swell(*_: Any, **__: Any) -> np.ndarray:
         raise RuntimeError("Unable to decode as exceptions were raised by all available plugins: x: MemoryError")
 
     path = write(mammogram(), tmp_path / "big.dcm")
-    monkeypatch.setattr(Dataset, "pixel_array", property(swell))
+    monkeypatch.setattr(pixels_module, "pixel_array", swell)
     with pytest.raises(MemoryError):
         read_stored(path)
 

@@ -83,3 +83,11 @@ def test_png_round_trip(tmp_path, dtype) -> None:  # type: ignore[no-untyped-def
     with Image.open(tmp_path / "p.png") as image:
         assert np.array_equal(np.asarray(image), pixels)
     assert np.array_equal(read_prepared(tmp_path / "p.png"), pixels) and read_prepared(tmp_path / "p.png").dtype == np.uint16
+
+
+def test_the_steps_say_the_spacing_or_that_there_is_none() -> None:
+    picture = breast_picture()
+    assert prepare_picture(picture, CANVAS).steps[-1] == "no spacing"
+    with_spacing = prepare_picture(picture, CANVAS, 0.07)
+    assert with_spacing.steps[-1] == "spacing 0.0700 mm"
+    assert with_spacing.geometry.prepared_spacing_mm == pytest.approx(0.07 / with_spacing.geometry.scale_rows)

@@ -1,0 +1,119 @@
+"""What may be wrong with a cohort though every file in it is right: look-alike images, and labels that follow the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from tramtrack.imaging.breast import find_breast
+from tramtrack.imaging.pixels import read_picture
+from tramtrack.imaging.similarity import SAME_TEXTURE, near_pairs, same_texture, thumbnail
+
+SUSPICIOUS_AUC = 0.6
+SUSPICIOUS_P = 0.05
+PERMUTATIONS = 999
+SEED = 5
+COLUMNS = ["kind", "what"]
+
+
+@dataclass(frozen=True)
+class LookAlike:
+    """Two views of different women whose hashes are near; ``texture`` in [-1, 1] says whether they are one exposure."""
+
+    first: str
+    second: str
+    women: tuple[str, str]
+    bits: int
+    texture: float
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether registration found the same texture in both."""
+        return self.texture >= SAME_TEXTURE
+
+
+def look_alikes(views: pd.DataFrame) -> list[LookAlike]:
+    """Near-duplicates among views of different women: found by hash, judged by registering the two files.
+
+    ``views`` has woman, file, pixels_sha256 and perceptual_hash. Identical pixels are left to the leak check.
+    """
+    hashed = views[views["perceptual_hash"] != ""].reset_index(drop=True)
+    found = []
+    for first, second, bits in near_pairs(list(hashed["perceptual_hash"]), list(hashed["woman"])):
+        one, two = hashed.iloc[first], hashed.iloc[second]
+        if one["pixels_sha256"] != two["pixels_sha256"]:
+            texture = same_texture(_small(one["file"]), _small(two["file"]))
+            found.append(LookAlike(str(one["file"]), str(two["file"]), (str(one["woman"]), str(two["woman"])), bits, texture))
+    return found
+
+
+def _small(file: str) -> np.ndarray:
+    picture = read_picture(Path(file)).values
+    return thumbnail(picture, find_breast(picture))
+
+
+def confounders(views: pd.DataFrame) -> pd.DataFrame:
+    """How well vendor, model, site, year, and the number of views tell women with BAC from those without.
+
+    ``views`` has woman, bac_woman (Int64), manufacturer, model, site and acquired. Returns one row a factor with more than
+    one value: factor, auc (of the share of BAC at each of its values, or of the number itself, turned above 0.5), p (of
+    999 seeded permutations of the labels), women, suspicious.
+    """
+    known = views[views["bac_woman"].notna()]
+    women = known.groupby("woman").agg(
+        label=("bac_woman", "first"),
+        vendor=("manufacturer", "first"),
+        model=("model", "first"),
+        site=("site", "first"),
+        year=("acquired", lambda dates: dates.astype(str).str[:4].iloc[0]),
+        views=("file", "size"),
+    )
+    rng = np.random.default_rng(SEED)
+    labels = women["label"].to_numpy(dtype=float)
+    rows = []
+    for factor in ("vendor", "model", "site", "year", "views"):
+        values = women[factor].astype(str)
+        filled = (values != "").to_numpy()
+        if len(set(values[filled])) < 2 or len(set(labels[filled])) < 2:
+            continue
+        levels, truth = np.unique(values[filled], return_inverse=True)[1], labels[filled]
+        auc = _auc_of_levels(levels, truth)
+        chance = [_auc_of_levels(levels, rng.permutation(truth)) for _ in range(PERMUTATIONS)]
+        p = (1 + sum(other >= auc - 1e-12 for other in chance)) / (1 + PERMUTATIONS)
+        suspicious = bool(auc >= SUSPICIOUS_AUC and p < SUSPICIOUS_P)
+        rows.append({"factor": factor, "auc": auc, "p": p, "women": int(filled.sum()), "suspicious": suspicious})
+    return pd.DataFrame(rows, columns=["factor", "auc", "p", "women", "suspicious"])
+
+
+def _auc_of_levels(levels: np.ndarray, truth: np.ndarray) -> float:
+    """AUC in [0.5, 1] of each level's own share of positives as a score: what a rule by this factor alone could reach."""
+    shares = np.bincount(levels, truth) / np.bincount(levels)
+    ranks = rankdata(shares[levels])
+    positives = int(truth.sum())
+    return float((ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
+
+
+def warning_table(views: pd.DataFrame, alike: Sequence[LookAlike]) -> pd.DataFrame:
+    """One row a warning (kind, what): look-alikes that registration did not confirm, factors that predict the label,
+    contradictions in headers, and text in images."""
+    rows = [
+        {
+            "kind": "look-alike images of two women",
+            "what": f"{one.first} and {one.second}: {one.bits} bits, texture {one.texture:.2f}",
+        }
+        for one in alike
+        if not one.confirmed
+    ]
+    for row in confounders(views).to_dict("records"):
+        if row["suspicious"]:
+            what = f"{row['factor']}: AUC {row['auc']:.2f}, p {row['p']:.3f}, {row['women']} women"
+            rows.append({"kind": "predicts the label", "what": what})
+    for kind, column in (("contradictory header", "contradictions"), ("text in the image", "burned_in")):
+        marked = views[views[column] != ""]
+        rows += [{"kind": kind, "what": f"{row['view_id']}: {row[column]}"} for row in marked.to_dict("records")]
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,107 @@
+"""Pseudonyms, and what is never written down: no name, no birth date, no institution in any output of an intake."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mammogram import breast_stored, mammogram, write
+from tramtrack.cohort import ingest as ingest_module
+from tramtrack.cohort.cohort import make_cohort
+from tramtrack.cohort.privacy import identifying, pseudonym, read_key
+from tramtrack.errors import TramtrackError, UsageError
+
+PERSON = {
+    "PatientName": "Rossi^Maria",
+    "PatientBirthDate": "19520317",
+    "InstitutionName": "Ospedale Grande",
+    "ReferringPhysicianName": "Bianchi^Anna",
+    "PatientAge": "071Y",
+    "AccessionNumber": "ACC77",
+    "PatientAddress": "Via Lunga 5",
+}
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker processes: what they do is tested elsewhere."""
+    monkeypatch.setattr(ingest_module, "run_each", lambda task, units, **_: ((unit, task(unit)) for unit in units))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for number, woman in enumerate(("PID1234", "PID5678")):
+        for copy, institution in enumerate(("Ospedale Grande", "Klinik Nord")):
+            tags = {**PERSON, "InstitutionName": institution, "SOPInstanceUID": f"1.2.{number}.{copy}"}
+            stored = breast_stored(seed=number * 2 + copy)
+            view = "CC" if copy else "MLO"
+            write(
+                mammogram(stored, woman=woman, exam=f"9.9.{number}", view=view, **tags), tmp_path / "in" / f"{number}{copy}.dcm"
+            )
+    write(mammogram(woman="PID9999", view="ML", PatientName="Verdi^Carla"), tmp_path / "in" / "ml.dcm")
+    return tmp_path / "in"
+
+
+def everything_written(folder: Path) -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file())
+
+
+def test_no_name_birth_date_or_institution_is_in_any_output(tmp_path: Path, source: Path) -> None:
+    make_cohort(source, tmp_path / "study" / "cohort")
+    text = everything_written(tmp_path / "study")
+    for said in ("Rossi", "Maria", "19520317", "1952", "Ospedale", "Klinik", "Bianchi", "ACC77", "Via Lunga", "Verdi"):
+        assert said not in text, said
+    assert "PID1234" in text  # without a key the number stays, and is said to
+    listed = pd.read_csv(tmp_path / "study" / "cohort" / "identifying.csv").set_index("file")["attributes"]
+    assert listed.loc[str(source / "00.dcm")] == (
+        "AccessionNumber; InstitutionName; PatientAddress; PatientBirthDate; PatientID; PatientName; ReferringPhysicianName"
+    )
+    assert listed.loc[str(source / "ml.dcm")] == "PatientID; PatientName" and len(listed) == 5
+
+
+def test_with_a_key_no_number_is_in_any_output_either_and_labels_still_find_their_women(tmp_path: Path, source: Path) -> None:
+    table = tmp_path / "labels.csv"
+    key = read_key(tmp_path / "secret" / "key", tmp_path / "study")
+    table.write_text(f"woman,bac\nPID1234,1\n{pseudonym(key, 'W', 'PID5678')},0\nPID0000,1\n")
+    cohort = make_cohort(source, tmp_path / "study" / "cohort", table, key_file=tmp_path / "secret" / "key")
+    text = everything_written(tmp_path / "study")
+    for said in ("PID", "9.9.0", "1.2.0.1", "Ospedale", "Rossi", key.hex()):
+        assert said not in text, said
+    women = cohort.views.groupby("woman")["bac_woman"].first()
+    assert women.to_dict() == {pseudonym(key, "W", "PID1234"): 1, pseudonym(key, "W", "PID5678"): 0}
+    assert set(cohort.views["site"]) == {pseudonym(key, "S", "Ospedale Grande"), pseudonym(key, "S", "Klinik Nord")}
+    assert set(cohort.views["age_years"]) == {71}
+    again = make_cohort(source, tmp_path / "other" / "cohort", key_file=tmp_path / "secret" / "key")
+    assert list(again.views["woman"]) == list(cohort.views["woman"])  # the same key gives the same names
+    other = make_cohort(source, tmp_path / "third" / "cohort", key_file=tmp_path / "another")
+    assert not set(other.views["woman"]) & set(cohort.views["woman"])
+
+
+def test_keys_are_private_and_lie_outside_the_study(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    key = read_key(tmp_path / "k", study)
+    assert len(key) == 32 and read_key(tmp_path / "k", study) == key
+    assert stat.S_IMODE((tmp_path / "k").stat().st_mode) == 0o600
+    with pytest.raises(UsageError, match="must lie outside the study's folder"):
+        read_key(study / "deep" / "k", study)
+    study.mkdir()
+    (tmp_path / "link").symlink_to(study)
+    with pytest.raises(UsageError, match="outside"):
+        read_key(tmp_path / "link" / "k", study)
+    (tmp_path / "bad").write_text("password")
+    with pytest.raises(TramtrackError, match="expected a key of 64 hex digits"):
+        read_key(tmp_path / "bad", study)
+
+
+def test_what_still_identifies_is_named_and_what_was_removed_is_not() -> None:
+    clean = mammogram(woman="A1", PatientIdentityRemoved="YES", PatientName="", PatientBirthDate="", InstitutionName="REMOVED")
+    assert identifying(clean, "/data/x.dcm") == []
+    nested = mammogram(woman="PAT77", PatientIdentityRemoved="YES")
+    nested.RequestAttributesSequence = [mammogram(woman="x", RequestingPhysician="Neri^Ugo")]
+    nested.add_new((0x0009, 0x0010), "LO", "VENDOR")
+    assert identifying(nested, "/data/pat77/x.dcm") == ["RequestingPhysician", "file path", "private attributes"]
+    named = mammogram(woman="1", PatientName="Rossi^Maria", PatientIdentityRemoved="YES")
+    assert identifying(named, "/archive/ROSSI_MARIA/1.dcm") == ["PatientName", "file path"]

@@ -1,0 +1,97 @@
+"""Look-alike images of two women, and factors other than calcium that tell who has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy import ndimage
+
+from mammogram import breast_picture
+from tramtrack.cohort.warnings import confounders, look_alikes, warning_table
+from tramtrack.imaging.breast import find_breast
+from tramtrack.imaging.similarity import near_pairs, perceptual_hash, thumbnail
+
+
+def textured(seed: int) -> np.ndarray:
+    """A breast of many scales, as real tissue has, on black."""
+    outline = breast_picture(640, 480) > 0
+    rng = np.random.default_rng(seed)
+    scales = sum(ndimage.gaussian_filter(rng.normal(size=outline.shape), s) * s for s in (2, 4, 8, 16, 32))
+    return np.where(outline, np.clip(0.5 + scales * 0.12, 0.05, 1), 0).astype(np.float32)
+
+
+def cohort(tmp_path: Path, pictures: list[np.ndarray]) -> pd.DataFrame:
+    rows = []
+    for number, picture in enumerate(pictures):
+        file = tmp_path / f"{number}.png"
+        Image.fromarray(np.rint(picture * 65535).astype(np.uint16)).save(file)
+        code = perceptual_hash(thumbnail(picture, find_breast(picture)))
+        rows.append({"woman": f"W{number}", "file": str(file), "pixels_sha256": str(number), "perceptual_hash": code})
+    return pd.DataFrame(rows)
+
+
+def test_a_copy_that_was_windowed_scaled_and_turned_is_confirmed(tmp_path: Path) -> None:
+    first = textured(1)
+    changed = np.where(first > 0, np.clip(first * 0.7 + 0.1, 0, 1), 0)
+    changed = np.asarray(Image.fromarray(ndimage.rotate(changed, 0.7, reshape=False, order=1)).resize((360, 480)))
+    (found,) = look_alikes(cohort(tmp_path, [first, np.clip(changed, 0, 1), textured(3)]))
+    assert found.women == ("W0", "W1") and found.confirmed and found.texture > 0.5
+
+
+def test_alike_in_shape_and_not_in_texture_is_only_a_warning(tmp_path: Path) -> None:
+    views = cohort(tmp_path, [textured(1), textured(2)])
+    views["perceptual_hash"] = views["perceptual_hash"].iloc[0]
+    (found,) = look_alikes(views)
+    assert not found.confirmed and abs(found.texture) < 0.2
+    blank = dict.fromkeys(("manufacturer", "model", "site", "acquired", "contradictions", "burned_in", "view_id"), "")
+    views = views.assign(**blank, bac_woman=pd.array([pd.NA, pd.NA], dtype="Int64"))
+    (row,) = warning_table(views, [found]).to_dict("records")
+    assert row["kind"] == "look-alike images of two women" and "0.png and" in row["what"]
+
+
+def test_the_same_woman_and_identical_pixels_are_not_looked_at(tmp_path: Path) -> None:
+    views = cohort(tmp_path, [textured(1), textured(1)])
+    assert len(look_alikes(views)) == 1
+    assert look_alikes(views.assign(woman="W")) == [] and look_alikes(views.assign(pixels_sha256="x")) == []
+
+
+def test_near_pairs_counts_bits() -> None:
+    hashes = ["00" * 32, "01" + "00" * 31, "ff" * 32]
+    assert near_pairs(hashes, ["a", "b", "c"], 5) == [(0, 1, 1)]
+    assert near_pairs(hashes, ["a", "a", "c"], 5) == [] and len(near_pairs(hashes, ["a", "b", "c"], 256)) == 3
+    assert near_pairs([], []) == []
+
+
+def women(labels: np.ndarray, **columns: object) -> pd.DataFrame:
+    number = len(labels)
+    names = [f"W{index:03}" for index in range(number)]
+    blank = dict.fromkeys(("manufacturer", "model", "site", "acquired", "contradictions", "burned_in"), "")
+    table = pd.DataFrame(
+        {"woman": names, "view_id": names, "file": names, "bac_woman": pd.array(labels, dtype="Int64"), **blank}
+    )
+    return table.assign(**columns)
+
+
+def test_a_vendor_that_predicts_the_label_is_warned_with_its_auc() -> None:
+    rng = np.random.default_rng(1)
+    labels = (np.arange(120) % 3 == 0).astype(int)
+    telling = np.where(rng.random(120) < 0.85, labels, 1 - labels)
+    views = women(labels, manufacturer=np.where(telling, "A", "B"), site=np.where(rng.random(120) < 0.5, "S-1", "S-2"))
+    found = confounders(views).set_index("factor")
+    assert list(found.index) == ["vendor", "site"]
+    assert found.loc["vendor", "auc"] > 0.8 and found.loc["vendor", "suspicious"] and not found.loc["site", "suspicious"]
+    (row,) = warning_table(views, []).to_dict("records")
+    assert row["kind"] == "predicts the label" and row["what"].startswith("vendor: AUC 0.8")
+
+
+def test_many_rare_years_are_no_warning_and_a_number_of_views_is() -> None:
+    labels = (np.arange(60) % 2).astype(int)
+    rng = np.random.default_rng(2)
+    years = women(labels, acquired=[f"{2000 + year}0101" for year in rng.integers(0, 20, 60)])
+    row = confounders(years).set_index("factor").loc["year"]
+    assert row["auc"] > 0.6 and not row["suspicious"]  # in sample so many levels always tell something apart
+    more = pd.concat([women(labels), women(labels)[lambda table: table["bac_woman"] == 1]])
+    assert confounders(more).set_index("factor").loc["views", "auc"] == 1.0
