@@ -42,8 +42,7 @@ def test_every_command_shown_has_its_verb_and_options(help_of):
     shown = {}
     for page in PAGES:
         for line in re.findall(
-            rf"tramtrack ((?:{verbs})\b"
-            r"[^`\n#>]*)",
+            rf"tramtrack ((?:{verbs})\b[^`\n#>]*)",
             page.read_text(),
         ):
             words = line.split()
