@@ -387,6 +387,7 @@ def test_the_python_objects_print_what_they_are(finished):
             "no activations are kept, because batchnorm train changes the BatchNorms of the trunk",
         ),
     ],
+    ids=("kept", "recomputed"),
 )
 def test_other_policies_go_all_the_way_to_the_report(
     settings, variant, activations, says, ingested, tiny_protocol, command, tmp_path
