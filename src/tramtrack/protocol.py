@@ -318,6 +318,12 @@ class Protocol(Section):
         return rows
 
 
+def _sections() -> dict[str, list[str]]:
+    """The keys of each section."""
+    models: dict[str, Any] = {name: field.annotation for name, field in Protocol.model_fields.items()}
+    return {name: list(model.model_fields) for name, model in models.items() if hasattr(model, "model_fields")}
+
+
 def _plain(value: Any) -> str:
     return ", ".join(str(item) for item in value) if isinstance(value, tuple) else str(value)
 
@@ -330,5 +336,7 @@ def _explain(problem: Any) -> str:
         for section in sections:
             model = model.model_fields[section].annotation
         near = difflib.get_close_matches(key, list(model.model_fields), n=1)
-        return f"unknown key {where}" + (f", did you mean {near[0]}?" if near else "")
+        elsewhere = [name for name, fields in _sections().items() if key in fields]
+        hint = f"did you mean {near[0]}?" if near else f"it belongs to [{elsewhere[0]}]" if elsewhere else ""
+        return f"unknown key {where}" + (f", {hint}" if hint else "")
     return f"{where}: {problem['msg']}, received {problem['input']!r}"
