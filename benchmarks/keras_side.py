@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +99,13 @@ def fit(way: str, task: str, save: str) -> dict[str, Any]:
         layer.trainable = layer.name == last
     compiled(model, float(work["learning_rate"]), float(work["weight_decay"]))
     training, validation, labels = work["training"], work["validation"], work["labels"]
-    batches = Batches(inputs[training], labels[training], work["orders"], int(work["batch_size"]))
+    size = int(work["batch_size"])
     model.fit(
-        batches,
+        in_order(inputs[training], labels[training], work),
+        steps_per_epoch=-(-len(training) // size),
         epochs=len(work["orders"]),
         validation_data=(inputs[validation], labels[validation]),
         validation_batch_size=int(work["batch_size"]),
-        class_weight={0: float(work["class_weights"][0]), 1: float(work["class_weights"][1])},
-        shuffle=False,
         verbose=0,
     )
     logits = model.predict(inputs, batch_size=int(work["batch_size"]), verbose=0)
@@ -116,23 +115,13 @@ def fit(way: str, task: str, save: str) -> dict[str, Any]:
     return {"seconds": seconds}
 
 
-class Batches(keras.utils.PyDataset):
-    """Training views in the order that is given for each epoch, so that both sides see the same batches."""
-
-    def __init__(self, inputs: np.ndarray, labels: np.ndarray, orders: np.ndarray, size: int) -> None:
-        super().__init__()
-        self.inputs, self.labels, self.orders, self.size, self.epoch = inputs, labels, orders, size, 0
-
-    def __len__(self) -> int:
-        return -(-self.orders.shape[1] // self.size)
-
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = self.orders[min(self.epoch, len(self.orders) - 1)][number * self.size : (number + 1) * self.size]
-        return self.inputs[chosen], self.labels[chosen]
-
-    def on_epoch_end(self) -> None:
-        """Go on to the next epoch's order."""
-        self.epoch += 1
+def in_order(inputs: np.ndarray, labels: np.ndarray, work: dict[str, np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Training batches with class weights, each epoch in its given order; one stream, so that reading ahead mixes nothing."""
+    size, weights = int(work["batch_size"]), work["class_weights"].astype(np.float32)[labels.astype(int)]
+    for order in work["orders"]:
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            yield inputs[chosen], labels[chosen], weights[chosen]
 
 
 def with_head(base: Any, head: str) -> Any:

@@ -31,7 +31,7 @@ from tramtrack.protocol import Protocol
 from tramtrack.training.hardware import choose_device, resolve_dtype
 
 ROWS, COLUMNS = 2294, 1914
-WOMEN, NETWORK = "40,80,160", "mobilenet"
+WOMEN, NETWORK = "40,80,160", "mobilenetv2"
 GOAL_MIB, STUDY_VIEWS = 4096.0, 5972
 
 
