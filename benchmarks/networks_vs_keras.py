@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from measuring import finish, processor
 from peer import Keras, head_arrays, keras, lively, matrix_rate, pretrained, write_weights
-from tramtrack.evaluation.scores import estimate
+from tramtrack.evaluation.resampling import estimate
 from tramtrack.network.build import build
 from tramtrack.network.registry import NETWORKS
 from tramtrack.network.weights import WeightSet, load

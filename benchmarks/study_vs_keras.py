@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from measuring import finish, processor
 from peer import Keras, head_arrays, keras, matrix_rate, pretrained, write_weights
-from tramtrack.evaluation.scores import estimate
+from tramtrack.evaluation.resampling import estimate
 from tramtrack.network.build import build, skeleton
 from tramtrack.network.weights import WeightSet, load
 from tramtrack.protocol import Prepare, Protocol, Training, Transfer
