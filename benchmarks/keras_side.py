@@ -139,9 +139,25 @@ def with_head(base: Any, head: str) -> Any:
     return model
 
 
+class AdamWLikeTorch(keras.optimizers.AdamW):
+    """AdamW whose epsilon is added where torch adds it: to the corrected second moment's root.
+
+    Keras adds it to the uncorrected one, so that at step t its epsilon counts 1 / sqrt(1 - beta_2^t) times as much, 32 times at
+    the first. Weights with gradients of that size then move otherwise, and nothing else differs between the two.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One variable's step."""
+        step = keras.ops.cast(self.iterations + 1, variable.dtype)
+        epsilon = self.epsilon
+        self.epsilon = epsilon * keras.ops.sqrt(1 - keras.ops.power(keras.ops.cast(self.beta_2, variable.dtype), step))
+        super().update_step(gradient, variable, learning_rate)
+        self.epsilon = epsilon
+
+
 def compiled(model: Any, learning_rate: float, weight_decay: float) -> None:
     """Compile as ``tramtrack`` trains: AdamW with torch's epsilon, cross-entropy on the logit."""
-    optimiser = keras.optimizers.AdamW(learning_rate=learning_rate, weight_decay=weight_decay, epsilon=1e-8)
+    optimiser = AdamWLikeTorch(learning_rate=learning_rate, weight_decay=weight_decay, epsilon=1e-8)
     model.compile(optimizer=optimiser, loss=keras.losses.BinaryCrossentropy(from_logits=True))
 
 
