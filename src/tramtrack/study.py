@@ -192,6 +192,7 @@ class Study:
             score_test=score_test if unseal else None,
             left_out=self._left_out(),
             synthetic=self.cohort.synthetic,
+            views=views,
         )
 
     def _finished(self, networks: Sequence[str] | None) -> list[Run]:

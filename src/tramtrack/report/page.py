@@ -83,6 +83,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "pareto": [Markup(figure) for figure in cost_figures.pareto_figures(material)],
         "standings": tables.standing_rows(material),
         "cost_correlations": tables.cost_rows(material),
+        "subgroups": tables.subgroup_rows(material),
         "mcnemar": tables.mcnemar_rows(material),
         "heatmaps": heatmap_groups(material),
         "strides": strides(material),

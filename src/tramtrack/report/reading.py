@@ -18,7 +18,7 @@ from tramtrack.results import Results, load_results
 from tramtrack.scoring import COLUMNS, RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED, Run, RunKey, load_run
 
-CONTEST_TABLES = ("aggregation", "standings", "mcnemar", "cost_correlations", "cost_front")
+CONTEST_TABLES = ("aggregation", "standings", "mcnemar", "cost_correlations", "cost_front", "subgroups")
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def fabricate(
         chosen = runs[: len(runs) - looks + 1 + look]
         results.evaluate(
             chosen, PROTOCOL, folder / "results", score_test=score_test if unseal else None, left_out=left_out,
-            synthetic=synthetic,
+            synthetic=synthetic, views=taking_part,
         )  # fmt: skip
     if unseal:
         _write_pictures(folder, test, runs)
@@ -97,7 +97,14 @@ def _write_cohort(folder: Path, synthetic: bool, one_class: bool) -> pd.DataFram
                     mask.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(np.pad(np.full((6, 6), 255, np.uint8), ((20, 38), (6, 20)))).save(mask)
                 row: dict[str, Any] = {"view_id": view.view_id, **view.__dict__, "synthetic": "yes" if synthetic else "no"}
-                views.append({**row, "manufacturer": "fabricated", "acquired": "20200101" if exam == "first" else "20210101"})
+                views.append(
+                    {
+                        **row,
+                        "manufacturer": f"maker {len(views) % 8 // 4}",
+                        "age_years": 48 + len(views) % 32,
+                        "acquired": "20200101" if exam == "first" else "20210101",
+                    }
+                )
                 labels.append(
                     {"view_id": view.view_id, "bac_view": bac, "bac_breast": bac, "bac_woman": label,
                      "mask": str(mask) if mask.exists() else ""}
