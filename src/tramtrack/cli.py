@@ -168,9 +168,17 @@ def explain(study: StudyFolder) -> None:
 
 
 @app.command()
-def report(study: StudyFolder) -> None:
+def report(
+    study: StudyFolder,
+    export: Annotated[
+        bool, typer.Option("--export", help="Also write its tables (CSV, LaTeX, HTML) and figures (SVG, PDF).")
+    ] = False,
+) -> None:
     """Write the report: one HTML file that opens without a network."""
-    _say(f"the report is {_study(study).report()}")
+    page = _study(study).report(export)
+    _say(f"the report is {page}")
+    if export:
+        _say(f"its tables are in {page.parent / 'tables'}, its figures in {page.parent / 'figures'}")
 
 
 @app.command()

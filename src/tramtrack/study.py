@@ -248,13 +248,17 @@ class Study:
         runs = [run for run in self.runs() if results.name_of(run) in evaluated]
         return explain_runs(runs, self.protocol, self.views(), load_geometry(self.folder / "prepared"), self.folder)
 
-    def report(self) -> Path:
-        """Write report/index.html, one file that opens without a network; returns its path."""
+    def report(self, export: bool = False) -> Path:
+        """Write report/index.html, one file that opens without a network; returns its path.
+
+        With ``export`` also report/tables/ (CSV, LaTeX, HTML) and report/figures/ (SVG, PDF at journal size).
+        """
         from tramtrack.report.page import write_report
 
         self._results()
         cohort = self.cohort
-        return write_report(self.folder, self.protocol, cohort, first_exams(cohort.views), self.folds())
+        first = first_exams(cohort.views)
+        return write_report(self.folder, self.protocol, cohort, first, self.folds(), exported=export)
 
     def run(self, networks: Sequence[str], *, weights: str = "pretrained", weights_dir: Path | None = None) -> Results:
         """Everything from the split to the report; goes on where it stopped. The test fold is scored once, at the end.
