@@ -119,7 +119,7 @@ def main() -> None:
         print(f"{unit:6}  {within:6.1f}  {between:7.2f}  {alike:16.2f}  {power:13.3f}  {half:10.3f}{mark}", flush=True)
     where = "; ".join(f"by {unit}, within {within:g}, between {between:g}" for between, unit, within in region) or "nowhere"
     print(f"\nA difference of .05 is resolved with a power of {POWER:g}: {where}.")
-    print("MobileNet above VGG19 (.51 and .46): resolved only there.")
+    print(f"MobileNet above VGG19 (.51 and .46): {'resolved only there' if region else 'resolved in no cell'}.")
     print(
         f"VGG16 above MobileNet: its figure is not published; a gap is not resolved below {min(halves):.3f} in the most "
         f"favourable cell and below {max(halves):.3f} in the least."

@@ -61,7 +61,8 @@ def test_figures_are_whole_and_as_wide_as_a_column(exported: Path) -> None:
         assert round(float(width.removesuffix("pt")) / 72 * 25.4) in (84, 129)
 
 
-def test_the_page_is_the_same_with_and_without_export(exported: Path, tmp_path: Path, study_folder: ModuleType) -> None:
+@pytest.mark.usefixtures("few_figures")
+def test_the_page_is_the_same_with_and_without_export(tmp_path: Path, study_folder: ModuleType) -> None:
     study = study_folder.fabricate(tmp_path)
     plain = write_report(*study.arguments())
     assert not (plain.parent / "figures").exists()
