@@ -60,6 +60,16 @@ def roc_figure(material: Material, unit: str) -> str | None:
         axes.text(
             0.82, 0.79, "chance", color=GREY, fontsize=8, rotation=45, rotation_mode="anchor", va="top", gid="name-chance"
         )
+        bands = material.tables["roc_band"]
+        for run, _ in curves:
+            own = (bands["fold"] == material.fold) & (unit == "woman")
+            for column in RUN_COLUMNS:
+                own &= bands[column] == run[column]
+            if own.any() and run["weights"] == PRETRAINED:
+                colour = line_style(names.index(str(run["network"])))[0]
+                axes.fill_between(
+                    *(bands.loc[own, name] for name in ("fpr", "low", "high")), color=colour, alpha=0.09, linewidth=0
+                )
         for run, points in curves:
             colour, line = line_style(names.index(str(run["network"])))
             random = run["weights"] != PRETRAINED
