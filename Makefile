@@ -47,6 +47,7 @@ bench: .venv/installed $(if $(shell grep -ls TRAMTRACK_PEERS_PYTHON benchmarks/$
 	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python benchmarks/$(NAME).py
 
 peers: .venv/installed .venv-peers/installed
+	$(BIN)/python tests/debian_packages.py peers
 	-$(BIN)/python tests/samples.py
 	$(PEERS)/python tests/contract/network/keras_reference.py golden tests/contract/network/golden
 	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python -m pytest -m peers

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 
 NEEDED = {"chromium": "chromium"}
-"""Program to package."""
+"""Program to package, for `make test`."""
+PEERS = {"Rscript": "r-cran-proc"}
+"""The same for `make peers`."""
 
 
 def main() -> None:
     """Install what is missing, or say which tests will skip."""
-    missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
+    needed = PEERS if sys.argv[1:] == ["peers"] else NEEDED
+    missing = [package for program, package in needed.items() if shutil.which(program) is None]
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:

@@ -144,15 +144,54 @@ def claim(
 
 
 @app.command()
+def plan(
+    difference: Annotated[float, typer.Option("--difference", help="How much lower the other network's AUC is.")] = 0.05,
+    auc: Annotated[float, typer.Option("--auc", help="The better network's AUC.")] = 0.85,
+    prevalence: Annotated[float, typer.Option("--prevalence", help="Share of women with BAC.")] = 0.13,
+    unit: Annotated[str, typer.Option("--unit", help="What the AUC is by: woman or view.")] = "woman",
+    within: Annotated[float | None, typer.Option("--within", help="Correlation of a woman's views; 0.4 if not known.")] = None,
+    between: Annotated[float | None, typer.Option("--between", help="Correlation of two networks; 0.5 if not known.")] = None,
+    study: Annotated[Path | None, typer.Option("--study", help="Take the correlations from its validation fold.")] = None,
+    views: Annotated[int, typer.Option("--views", help="Views of a woman.")] = 4,
+    power: Annotated[float, typer.Option("--power", help="How often the difference should be found.")] = 0.8,
+    alpha: Annotated[float, typer.Option("--alpha", help="Two-sided level for all pairs together.")] = 0.05,
+    pairs: Annotated[int, typer.Option("--pairs", help="Pairs compared; eleven networks have 55.")] = 1,
+    replicates: Annotated[int, typer.Option("--replicates", min=50, max=100_000, help="Cohorts simulated at each size.")] = 400,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same plan.")] = 2024,
+    as_json: AsJson = False,
+) -> None:
+    """How many women a study needs to tell two networks apart, by simulation."""
+    from dataclasses import asdict
+
+    from tramtrack.planner import make_plan
+
+    given = {"prevalence": prevalence, "auc": auc, "difference": difference, "unit": unit, "views": views}
+    found = make_plan({**given, "power": power, "alpha": alpha, "pairs": pairs}, within, between, study, replicates, seed)
+    if as_json:
+        _print_json({**asdict(found.plan), "within_from": found.within_from, "between_from": found.between_from})
+        return
+    for line in found.lines():
+        _say(line)
+
+
+@app.command()
 def explain(study: StudyFolder) -> None:
     """Grad-CAM++ heat maps of hits, misses and false alarms, the same views under every network."""
     _say(f"heat maps are in {_study(study).explain()}")
 
 
 @app.command()
-def report(study: StudyFolder) -> None:
+def report(
+    study: StudyFolder,
+    export: Annotated[
+        bool, typer.Option("--export", help="Also write its tables (CSV, LaTeX, HTML) and figures (SVG, PDF).")
+    ] = False,
+) -> None:
     """Write the report: one HTML file that opens without a network."""
-    _say(f"the report is {_study(study).report()}")
+    page = _study(study).report(export)
+    _say(f"the report is {page}")
+    if export:
+        _say(f"its tables are in {page.parent / 'tables'}, its figures in {page.parent / 'figures'}")
 
 
 @app.command()

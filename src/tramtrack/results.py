@@ -27,6 +27,8 @@ from tramtrack.scoring import (
     score_runs,
     units_of,
 )
+from tramtrack.subgroups import COLUMNS as SUBGROUP_COLUMNS
+from tramtrack.subgroups import subgroup_table
 from tramtrack.training.record import PRETRAINED, Run
 
 SEALED_FOLDS = ("training", "validation")
@@ -92,11 +94,13 @@ def evaluate(
     score_test: Callable[[Run, Path], pd.DataFrame] | None = None,
     left_out: Mapping[str, str] | None = None,
     synthetic: bool = False,
+    views: pd.DataFrame | None = None,
 ) -> Results:
     """Score finished runs and write the tables into ``folder``.
 
     ``score_test`` (None keeps the test fold sealed) gives a run's test predictions and keeps them at the path; the look is
     logged before it is called. ``left_out`` names networks that could not take part, with the reason.
+    ``views`` is the cohort's table of views with fold and labels; subgroups and baselines come from it, and are empty without.
     """
     settings = protocol.evaluation
     aggregation, aggregations = resolve_aggregation(runs, settings)
@@ -115,6 +119,10 @@ def evaluate(
     for name in COLUMNS:
         store.write_csv(folder / f"{name}.csv", tables.table(name))
     fold = "test" if score_test is not None else "validation"
+    parts = pd.DataFrame(columns=SUBGROUP_COLUMNS)
+    if views is not None:
+        parts = subgroup_table(runs, predictions, views, aggregation, settings, fold)
+    store.write_csv(folder / "subgroups.csv", parts)
     costs = resources(runs)
     contenders, unranked = contend(runs, predictions, chosen, settings, left_out or {})
     contest = hold_contest(contenders, aggregation, settings, fold, unranked, costs.assign(contestant=list(names_of(runs))))

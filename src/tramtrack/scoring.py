@@ -25,7 +25,7 @@ from tramtrack.evaluation.calibration import (
     recalibrate,
     reliability,
 )
-from tramtrack.evaluation.curves import RocCurve, roc_curve
+from tramtrack.evaluation.curves import GRID, RocCurve, roc_band, roc_curve
 from tramtrack.evaluation.decisions import DecisionCurve, decision_curve, predictive_scores
 from tramtrack.evaluation.intervals import score_resampled
 from tramtrack.evaluation.resampling import estimate, resample_women
@@ -82,6 +82,7 @@ COLUMNS = {
         "fold", "unit", "rule", "threshold", "metric", "estimate", "low", "high", "method", "reason", "n", "positives", "women",
     ],
     "roc": ["fold", "unit", "fpr", "tpr", "threshold"],
+    "roc_band": ["fold", "fpr", "tpr", "low", "high"],
     "histogram": ["fold", "unit", "lower", "upper", "positives", "negatives"],
     "calibration": [
         "fold", "unit", "recalibration_intercept", "recalibration_slope", "validation_prevalence", "intercept",
@@ -216,6 +217,10 @@ def _score_units(
     tables.add("histogram", _histogram(here, units))
     _calibrate(tables, here, units, decided.recalibrations[units.unit], weights, settings)
     if units.unit == "woman":
+        band = roc_band(units, weights, settings.confidence)
+        if not isinstance(band, Undefined):
+            points = zip(GRID, *band, strict=True)
+            tables.add("roc_band", ({**where, **dict(zip(COLUMNS["roc_band"][1:], point, strict=True))} for point in points))
         _decide(tables, where, units, decided, weights, settings)
 
 

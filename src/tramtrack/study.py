@@ -214,6 +214,7 @@ class Study:
             score_test=score_test if unseal else None,
             left_out=self._left_out(),
             synthetic=self.cohort.synthetic,
+            views=views,
         )
 
     def _finished(self, networks: Sequence[str] | None) -> list[Run]:
@@ -269,15 +270,17 @@ class Study:
         runs = [run for run in self.runs() if results.name_of(run) in evaluated]
         return explain_runs(runs, self.protocol, self.views(), load_geometry(self.folder / "prepared"), self.folder)
 
-    def report(self) -> Path:
-        """Write report/index.html, one file that opens without a network; returns its path."""
+    def report(self, export: bool = False) -> Path:
+        """Write report/index.html, one file that opens without a network; returns its path.
+
+        With ``export`` also report/tables/ (CSV, LaTeX, HTML) and report/figures/ (SVG, PDF at journal size).
+        """
         from tramtrack.report.page import write_report
 
         self._results()
         cohort = self.cohort
-        return write_report(
-            self.folder, self.protocol, cohort, analysed_views(cohort.views, self.protocol.intake), self.folds()
-        )
+        analysed = analysed_views(cohort.views, self.protocol.intake)
+        return write_report(self.folder, self.protocol, cohort, analysed, self.folds(), exported=export)
 
     def run(
         self, networks: Sequence[str], *, weights: str = "pretrained", weights_dir: Path | None = None, cache: Keep = "auto"

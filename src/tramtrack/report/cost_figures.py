@@ -61,7 +61,7 @@ def _pareto_figure(material: Material, cost: str, rows: pd.DataFrame) -> str:
         described = (
             f"AUC-ROC by woman with its interval against {what}; filled markers are networks that none beats at their cost"
         )
-        return svg_text(figure, f"pareto-{cost.replace('_', '-')}", f"{described}.", material.synthetic)
+        return svg_text(figure, f"pareto-{cost.replace('_', '-')}", f"{described}.", material)
 
 
 def _front(amounts: np.ndarray, values: np.ndarray) -> np.ndarray:

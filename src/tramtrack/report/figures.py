@@ -60,6 +60,16 @@ def roc_figure(material: Material, unit: str) -> str | None:
         axes.text(
             0.82, 0.79, "chance", color=GREY, fontsize=8, rotation=45, rotation_mode="anchor", va="top", gid="name-chance"
         )
+        bands = material.tables["roc_band"]
+        for run, _ in curves:
+            own = (bands["fold"] == material.fold) & (unit == "woman")
+            for column in RUN_COLUMNS:
+                own &= bands[column] == run[column]
+            if own.any() and run["weights"] == PRETRAINED:
+                colour = line_style(names.index(str(run["network"])))[0]
+                axes.fill_between(
+                    *(bands.loc[own, name] for name in ("fpr", "low", "high")), color=colour, alpha=0.09, linewidth=0
+                )
         for run, points in curves:
             colour, line = line_style(names.index(str(run["network"])))
             random = run["weights"] != PRETRAINED
@@ -73,7 +83,7 @@ def roc_figure(material: Material, unit: str) -> str | None:
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
         what = f"ROC curves by {unit} on the {material.fold} fold of {', '.join(label for label, _ in labels)}"
-        return svg_text(figure, f"roc-{unit}", f"{what}, with the line of chance.", material.synthetic)
+        return svg_text(figure, f"roc-{unit}", f"{what}, with the line of chance.", material)
 
 
 def training_figures(material: Material) -> list[str]:
@@ -133,7 +143,7 @@ def _training_figure(run: Run, top: float, several: bool, material: Material) ->
         axes.set_title(label, fontsize=10, fontweight="bold", loc="left", color=INK)
         what = f"{label}: training and validation loss over {len(history)} epochs; epoch {best} was kept"
         name = re.sub(r"[^A-Za-z0-9-]", "-", f"training-{run.key.network}-{run.key.variant}-{run.key.seed}")
-        return svg_text(figure, name, f"{what}.", material.synthetic)
+        return svg_text(figure, name, f"{what}.", material)
 
 
 def label_places(curves: Sequence[tuple[str, np.ndarray]]) -> list[tuple[float, float]]:
@@ -209,13 +219,15 @@ def line_style(number: int) -> tuple[str, Any]:
     return COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
 
 
-def svg_text(figure: Figure, name: str, description: str, synthetic: bool) -> str:
+def svg_text(figure: Figure, name: str, description: str, material: Material) -> str:
     """The figure as an <svg> element with its description, without XML header, document type, metadata and style sheet.
 
-    Every id in it begins with ``name``, so that several figures can stand in one page.
+    Every id in it begins with ``name``, so that several figures can stand in one page. The figure is kept by that name among
+    the material's drawings, for the export.
     """
-    if synthetic:
+    if material.synthetic:
         figure.text(0.005, 0.012, "synthetic", color=ACCENT, fontsize=8, ha="left", va="bottom", style="italic")
+    material.drawings[name] = figure
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -18,6 +18,8 @@ from tramtrack.cohort.cohort import Cohort
 from tramtrack.cohort.split import FOLDS
 from tramtrack.protocol import Protocol
 from tramtrack.report import cost_figures, figures, probability_figures, tables
+from tramtrack.report.cohort_table import cohort_table
+from tramtrack.report.export import export
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
 from tramtrack.report.limits import limits
 from tramtrack.report.pictures import heatmap_groups, strides
@@ -26,14 +28,26 @@ from tramtrack.report.reading import Material, read_material
 HERE = Path(__file__).parent
 
 
-def write_report(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd.DataFrame, folds: pd.DataFrame) -> Path:
+def write_report(
+    folder: Path,
+    protocol: Protocol,
+    cohort: Cohort,
+    analysed: pd.DataFrame,
+    folds: pd.DataFrame,
+    *,
+    exported: bool = False,
+) -> Path:
     """Write ``folder``/report/index.html atomically; returns its path.
 
     ``analysed`` holds the views of each woman's first exam (the rows of ``cohort.views`` that the split saw) and ``folds``
-    is folds.csv: woman, fold, bac_woman. Raises TramtrackError where nothing is evaluated yet.
+    is folds.csv: woman, fold, bac_woman. With ``exported`` also report/tables/ and report/figures/. Raises TramtrackError
+    where nothing is evaluated yet.
     """
     material = read_material(folder, protocol, cohort, analysed, folds)
-    return store.write_text(folder / "report" / "index.html", render(material))
+    page = store.write_text(folder / "report" / "index.html", render(material))
+    if exported:
+        export(material, folder / "report")
+    return page
 
 
 def render(material: Material) -> str:
@@ -55,6 +69,7 @@ def _contents(material: Material) -> dict[str, Any]:
     return {
         "study": material,
         "flow": flow,
+        "table1": cohort_table(material),
         "label_table": tables.label_table(material),
         "evaluated": flow.fold(material.fold),
         "published": PUBLISHED_PREVALENCE,
@@ -83,6 +98,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "pareto": [Markup(figure) for figure in cost_figures.pareto_figures(material)],
         "standings": tables.standing_rows(material),
         "cost_correlations": tables.cost_rows(material),
+        "subgroups": tables.subgroup_rows(material),
         "mcnemar": tables.mcnemar_rows(material),
         "heatmaps": heatmap_groups(material),
         "strides": strides(material),

@@ -41,7 +41,7 @@ def score_figures(material: Material) -> list[str]:
             axes.set_xticks(*TICKS)
             axes.set_title(label, fontsize=10, fontweight="bold", loc="left", color=INK)
             what = f"{label}: scores of women with and without BAC in the {material.fold} fold"
-            panels.append(svg_text(figure, f"scores-{number}", f"{what}.", material.synthetic))
+            panels.append(svg_text(figure, f"scores-{number}", f"{what}.", material))
     return panels
 
 
@@ -83,7 +83,7 @@ def decision_figure(material: Material, stated: bool) -> str | None:
         axes.set(xlim=(0, 0.6), ylim=(low, high), xlabel="Chance of BAC from which a woman is called", ylabel="Net benefit")
         what = f"Net benefit by woman at a prevalence of {prevalence:.3f} against the chance at which women are called"
         name = "decision-stated" if stated else "decision-own"
-        return svg_text(figure, name, f"{what}, with calling all and calling none.", material.synthetic)
+        return svg_text(figure, name, f"{what}, with calling all and calling none.", material)
 
 
 def _calibration_panel(material: Material, number: int, run: dict[str, Any], curve: pd.DataFrame) -> str:
@@ -107,7 +107,7 @@ def _calibration_panel(material: Material, number: int, run: dict[str, Any], cur
         axes.set_title(label, fontsize=10, fontweight="bold", loc="left", color=INK)
         what = f"{label}: share of {material.fold} women with BAC against the predicted probability"
         return svg_text(
-            figure, f"calibration-{number}", f"{what}, with its band and the line of perfect calibration.", material.synthetic
+            figure, f"calibration-{number}", f"{what}, with its band and the line of perfect calibration.", material
         )
 
 

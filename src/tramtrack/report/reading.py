@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from tramtrack import sealing, store
 from tramtrack.cohort.cohort import Cohort
@@ -18,7 +19,7 @@ from tramtrack.results import Results, load_results
 from tramtrack.scoring import COLUMNS, RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED, Run, RunKey, load_run
 
-CONTEST_TABLES = ("aggregation", "standings", "mcnemar", "cost_correlations", "cost_front")
+CONTEST_TABLES = ("aggregation", "standings", "mcnemar", "cost_correlations", "cost_front", "subgroups")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Material:
     ``analysed`` holds the views of each woman's first exam with the column ``fold``; ``folds`` is folds.csv; ``fold`` is
     the fold that the evaluation speaks of, test once it is unsealed and validation before. ``heatmaps`` is
     heatmaps/views.csv, empty where none were made; ``files_seen`` is what the intake counted; ``tables`` are
-    the tables of results/ by their names.
+    the tables of results/ by their names;
+    ``drawings`` fills with the figures as they are drawn.
     """
 
     folder: Path
@@ -46,6 +48,7 @@ class Material:
     looks: tuple[dict[str, Any], ...]
     files_seen: int
     tables: dict[str, pd.DataFrame]
+    drawings: dict[str, Figure] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -172,6 +172,25 @@ def cost_rows(material: Material) -> list[dict[str, str]]:
     return rows
 
 
+def subgroup_rows(material: Material) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(Columns, rows): a column a run or baseline, a row a subgroup with its size and a cell for each column."""
+    table = material.tables["subgroups"]
+    columns, rows = [], []
+    cells: dict[tuple[str, str], dict[str, Any]] = {}
+    for keys, group in table.fillna({"variant": ""}).groupby(RUN_COLUMNS, sort=False):
+        run = dict(zip(RUN_COLUMNS, keys, strict=True))
+        name = "/".join(map(str, keys))
+        control = RANDOM_WEIGHTS if run["weights"] == RANDOM_WEIGHTS else ""
+        columns.append({"key": name, "title": title(str(run["network"])), "seed": run["seed"], "control": control})
+        for row in group.to_dict("records"):
+            place = cells.setdefault((str(row["factor"]), str(row["group"])), {"size": f"{row['positives']} of {row['n']}"})
+            place[name] = _cell(row)
+    for (factor, group), found in cells.items():
+        label = "All women" if factor == "all" else group
+        rows.append({"factor": "" if factor == "all" else factor, "group": label, "size": found.pop("size"), "cells": found})
+    return columns, rows
+
+
 def mcnemar_rows(material: Material) -> list[dict[str, str]]:
     """mcnemar.csv, readable: the pair, unit and rate, who alone was right, difference, adjusted p, or why there is none."""
     rows = []

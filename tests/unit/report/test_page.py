@@ -89,6 +89,7 @@ def test_the_label_table_is_named(html: str) -> None:
     assert "labels &lt;1&gt;.csv" in html and "efefefefefef" in html
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_score_is_the_one_in_the_file(tmp_path: Path, study_folder: ModuleType) -> None:
     study = study_folder.fabricate(tmp_path)
     scores = pd.read_csv(tmp_path / "results" / "scores.csv")
@@ -101,6 +102,7 @@ def test_left_out_network_has_its_reason(html: str) -> None:
     assert "<dt>VGG19</dt><dd>no pretrained weights could be had; name a folder by --weights-dir</dd>" in html
 
 
+@pytest.mark.usefixtures("few_figures")
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_synthetic_is_stamped_if_and_only_if_it_is(tmp_path: Path, study_folder: ModuleType, synthetic: bool) -> None:
     html = write_report(*study_folder.fabricate(tmp_path / "study", synthetic=synthetic).arguments()).read_text("utf-8")
@@ -120,6 +122,7 @@ def test_odd_names_stay_text(html: str, study_folder: ModuleType) -> None:
     assert not [attributes for _, attributes in page.tags if any(name.startswith("on") for name in attributes)]
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_undefined_score_shows_its_reason(tmp_path: Path, study_folder: ModuleType) -> None:
     study = study_folder.fabricate(tmp_path, one_class=True)
     scores = pd.read_csv(tmp_path / "results" / "scores.csv")
@@ -148,6 +151,7 @@ def test_table_of_folds_adds_up(html: str) -> None:
         assert sum(int(row[column]) for row in folds) == int(total[column])
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_counts_that_do_not_add_up_are_said(tmp_path: Path, study_folder: ModuleType) -> None:
     study = study_folder.fabricate(tmp_path)
     store.write_manifest(tmp_path / "cohort" / "manifest.json", {"stage": "ingest"}, {"files": 104})
@@ -155,6 +159,7 @@ def test_counts_that_do_not_add_up_are_said(tmp_path: Path, study_folder: Module
     assert "The counts do not add up. files seen: 104, but views and excluded files: 103." in html
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_second_look_is_said(tmp_path: Path, html: str, study_folder: ModuleType) -> None:
     assert "The test fold was scored once." in html
     twice = write_report(*study_folder.fabricate(tmp_path, looks=2).arguments()).read_text("utf-8")
@@ -162,6 +167,7 @@ def test_second_look_is_said(tmp_path: Path, html: str, study_folder: ModuleType
     assert "An untouched test" in twice and len(Page(twice).rows["looks"]) == 3
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_sealed_study_reports_validation_and_says_so(tmp_path: Path, study_folder: ModuleType) -> None:
     html = write_report(*study_folder.fabricate(tmp_path, unseal=False).arguments()).read_text("utf-8")
     assert "The test fold is sealed. All figures below are of the validation fold" in html
@@ -203,6 +209,7 @@ def test_limits_follow_from_the_facts(tmp_path: Path, study_folder: ModuleType) 
     assert "An untouched test" not in found
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_pictures_shrink_until_they_fit(tmp_path: Path, study_folder: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     study = study_folder.fabricate(tmp_path)
     large = len(write_report(*study.arguments()).read_bytes())
