@@ -26,6 +26,25 @@ MOST_PIXELS = 100_000_000
 """More pixels than any detector or film scanner gives: a size beyond it is an error in the header, or an attack."""
 
 
+class _Clipped(io.BufferedReader):
+    """A file of which never more is asked than there is: a length of gigabytes in a broken header costs no memory."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(str(path)))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most ``size`` bytes, or all that is left."""
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+def read_dicom(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
+    """A DICOM file as a dataset, its pixels only where they are wanted. Raises what pydicom raises."""
+    with _Clipped(path) as stream:
+        return pydicom.dcmread(stream, stop_before_pixels=stop_before_pixels)
+
+
 def read_stored(path: Path) -> np.ndarray:
     """The stored pixel values of a DICOM, PNG or TIFF file: (rows, columns), as stored (uint8, uint16, int8, int16).
 
@@ -33,7 +52,7 @@ def read_stored(path: Path) -> np.ndarray:
     """
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _read_picture(path)
-    return decode(pydicom.dcmread(path), path)
+    return decode(read_dicom(path), path)
 
 
 def decode(dataset: Dataset, path: Path) -> np.ndarray:
@@ -110,7 +129,7 @@ def _aligned(stored: np.ndarray, dataset: Dataset, path: Path) -> np.ndarray:
 
 def _pixel_data_begins(path: Path) -> bool:
     """Whether pixel data follows a file's header, though pydicom, which drops a sequence that breaks off, shows none."""
-    with path.open("rb") as stream:
+    with _Clipped(path) as stream:
         pydicom.dcmread(stream, stop_before_pixels=True)
         return stream.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 
@@ -119,7 +138,7 @@ def read_picture(path: Path) -> Picture:
     """The picture that a file describes, whatever its format. Raises PixelError."""
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return picture_of(_read_picture(path))
-    dataset = pydicom.dcmread(path)
+    dataset = read_dicom(path)
     return present(decode(dataset, path), dataset)
 
 
