@@ -54,12 +54,15 @@ def ingest(
     key: Annotated[
         Path | None, typer.Option("--key", help="A key file outside the study, made if missing: women become keyed hashes.")
     ] = None,
+    adjudication: Annotated[
+        Path | None, typer.Option("--adjudication", help="cohort/disagreements.csv with bac_adjudicated filled in.")
+    ] = None,
     protocol: ProtocolName = None,
     processes: Processes = 2,
     as_json: AsJson = False,
 ) -> None:
     """Find the mammographic views; every other file becomes an exclusion with its reason. The input is never modified."""
-    cohort = _study(study, protocol).ingest(source, labels, processes, key)
+    cohort = _study(study, protocol).ingest(source, labels, processes, key, adjudication)
     if as_json:
         counts = {"views": len(cohort.views), "exams": cohort.exams, "women": cohort.women}
         unmatched = cohort.unmatched.to_dict("records")
