@@ -78,6 +78,23 @@ def ingest(
 
 
 @app.command()
+def audit(study: StudyFolder, processes: Processes = 2, as_json: AsJson = False) -> None:
+    """Write cohort/audit.html and audit.json: where every file went, what the views are, and what still identifies somebody."""
+    from tramtrack.cohort.audit_page import write_audit
+
+    page = write_audit(study, processes)
+    found = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    if as_json:
+        _print_json(found)
+        return
+    for problem in found["problems"]:
+        _say(f"does not add up: {problem}")
+    counts = found["identifying"].items()
+    _table([{"attribute": name, "files": str(count)} for name, count in counts], "What still identifies somebody")
+    _say(f"the audit is {page}")
+
+
+@app.command()
 def split(study: StudyFolder, protocol: ProtocolName = None, as_json: AsJson = False) -> None:
     """Deal the women to training, validation and test; fails where anything would leak."""
     folds = _study(study, protocol).split()

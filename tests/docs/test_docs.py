@@ -41,7 +41,7 @@ def test_every_command_shown_has_its_verb_and_options(help_of):
     shown = {}
     for page in PAGES:
         for line in re.findall(
-            r"tramtrack ((?:ingest|run|status|report|networks|protocol|phantom|split|prepare|train|evaluate|explain)[^`\n#>]*)",
+            r"tramtrack ((?:ingest|audit|run|status|report|networks|protocol|phantom|split|prepare|train|evaluate|explain)[^`\n#>]*)",
             page.read_text(),
         ):
             words = line.split()
