@@ -41,7 +41,8 @@ def test_every_command_shown_has_its_verb_and_options(help_of):
     shown = {}
     for page in PAGES:
         for line in re.findall(
-            r"tramtrack ((?:ingest|audit|run|status|report|networks|protocol|phantom|split|prepare|train|evaluate|explain)[^`\n#>]*)",
+            r"tramtrack ((?:ingest|audit|run|status|report|networks|protocol|phantom|split|prepare|train|evaluate|explain)"
+            r"[^`\n#>]*)",
             page.read_text(),
         ):
             words = line.split()

@@ -11,7 +11,15 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, pixel_array
-from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from tramtrack.imaging.presentation import Picture, PixelError, present, window
 
@@ -22,6 +30,13 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_BIT_DEPTH = 24
 """Where a PNG's header keeps its bits for each channel."""
 TIFF_PHOTOMETRIC = 262
+PLUGINS = {
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+}
+"""The one decoder for what several could read: gdcm, tried after another has failed, aborts its process over broken files."""
 MOST_PIXELS = 100_000_000
 """More pixels than any detector or film scanner gives: a size beyond it is an error in the header, or an attack."""
 
@@ -92,7 +107,8 @@ def decode(dataset: Dataset, path: Path) -> np.ndarray:
 def _decoded(dataset: Dataset) -> np.ndarray:
     """What the decoders give: pydicom's, and imagecodecs' for JPEG Extended of 12 bits, which none of those can read."""
     if dataset.file_meta.TransferSyntaxUID != JPEGExtended12Bit or dataset.BitsStored <= 8:
-        return pixel_array(dataset, correct_unused_bits=False)
+        plugin = PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
+        return pixel_array(dataset, correct_unused_bits=False, decoding_plugin=plugin)
     from imagecodecs import jpeg8_decode
 
     stored = jpeg8_decode(get_frame(dataset.PixelData, 0, number_of_frames=1))
