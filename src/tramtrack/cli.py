@@ -60,12 +60,15 @@ def ingest(
     key: Annotated[
         Path | None, typer.Option("--key", help="A key file outside the study, made if missing: women become keyed hashes.")
     ] = None,
+    adjudication: Annotated[
+        Path | None, typer.Option("--adjudication", help="cohort/disagreements.csv with bac_adjudicated filled in.")
+    ] = None,
     protocol: ProtocolName = None,
     processes: Processes = 2,
     as_json: AsJson = False,
 ) -> None:
     """Find the mammographic views; every other file becomes an exclusion with its reason. The input is never modified."""
-    cohort = _study(study, protocol).ingest(source, labels, processes, key)
+    cohort = _study(study, protocol).ingest(source, labels, processes, key, adjudication)
     if as_json:
         counts = {"views": len(cohort.views), "exams": cohort.exams, "women": cohort.women}
         unmatched = cohort.unmatched.to_dict("records")
@@ -78,6 +81,23 @@ def ingest(
     )
     for kind, group in cohort.unmatched.groupby("kind"):
         _say(f"{len(group)} {kind}: {', '.join(group['what'].head(3))}{' ...' if len(group) > 3 else ''}")
+
+
+@app.command()
+def audit(study: StudyFolder, processes: Processes = 2, as_json: AsJson = False) -> None:
+    """Write cohort/audit.html and audit.json: where every file went, what the views are, and what still identifies somebody."""
+    from tramtrack.cohort.audit_page import write_audit
+
+    page = write_audit(study, processes)
+    found = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    if as_json:
+        _print_json(found)
+        return
+    for problem in found["problems"]:
+        _say(f"does not add up: {problem}")
+    counts = found["identifying"].items()
+    _table([{"attribute": name, "files": str(count)} for name, count in counts], "What still identifies somebody")
+    _say(f"the audit is {page}")
 
 
 @app.command()

@@ -96,6 +96,14 @@ class Labels(Section):
         "a view of a positive woman or breast whose own label is not known: left out of training, or trained on the "
         "coarser label (in the study about one view in four of a positive woman shows no BAC, so that much label noise)",
     )
+    consensus: Literal["majority", "adjudicated", "any"] = setting(
+        "majority",
+        "the label where several readers gave one: what most of them say (a tie is unknown), what all say or else the "
+        "adjudicator, or positive as soon as one says so",
+    )
+    unmarked: Literal["unknown", "negative"] = setting(
+        "unknown", "what a view or breast is that a table of findings (CBIS-DDSM, EMBED) lists without a vascular one"
+    )
 
 
 class Transfer(Section):
@@ -247,9 +255,12 @@ class Protocol(Section):
 
     @property
     def sha256(self) -> str:
-        """Hash of every setting; name and description do not count, nor an intake at its defaults (older studies have none)."""
+        """Hash of every setting; name and description do not count, nor what older studies lack while it is at its default."""
         left_out = {"name", "description"} | ({"intake"} if self.intake == Intake() else set())
         settings = self.model_dump(mode="json", exclude=left_out)
+        for key in ("consensus", "unmarked"):
+            if settings["labels"][key] == Labels.model_fields[key].default:
+                del settings["labels"][key]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def to_toml(self) -> str:

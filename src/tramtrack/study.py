@@ -62,17 +62,22 @@ class Study:
         return kept
 
     def ingest(
-        self, source: str | Path, labels: str | Path | None = None, processes: int = 2, key: str | Path | None = None
+        self,
+        source: str | Path,
+        labels: str | Path | None = None,
+        processes: int = 2,
+        key: str | Path | None = None,
+        adjudication: str | Path | None = None,
     ) -> Cohort:
         """Find the views in ``source`` (a folder, or a CSV that names woman, exam, side, view, file) and their labels.
 
         ``key`` names a file outside the study's folder, made where there is none: with it women, exams, instances and
-        institutions are known by keyed hashes alone.
+        institutions are known by keyed hashes alone. ``adjudication`` is cohort/disagreements.csv, its last column filled in.
         """
         table = Path(labels) if labels else None
-        return make_cohort(
-            Path(source), self.folder / "cohort", table, processes, self.protocol.intake, Path(key) if key else None
-        )
+        secret, settled = (Path(path) if path else None for path in (key, adjudication))
+        protocol, folder = self.protocol, self.folder / "cohort"
+        return make_cohort(Path(source), folder, table, processes, protocol.intake, secret, protocol.labels, settled)
 
     @property
     def cohort(self) -> Cohort:
@@ -87,7 +92,7 @@ class Study:
                 f"{self.folder}: the cohort has no labels; run `tramtrack ingest ... --labels labels.csv --study {self.folder}`"
             )
         folder = self.folder / "cohort"
-        require_same_intake(folder, self.protocol.intake)
+        require_same_intake(folder, self.protocol.intake, self.protocol.labels)
         self._keep_protocol()
         analysed = analysed_views(cohort.views, self.protocol.intake)
         identity = {

@@ -10,11 +10,12 @@ import pandas as pd
 from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
 from tramtrack.cohort.ingest import Exclusions, analysed_exams, ingest
-from tramtrack.cohort.labels import apply_labels
+from tramtrack.cohort.labels import LabelTable, apply_labels, read_labels, reader_tables
 from tramtrack.cohort.privacy import read_key
+from tramtrack.cohort.readers import agreement, disagreements
 from tramtrack.cohort.split import require_unsplit
 from tramtrack.errors import TramtrackError
-from tramtrack.protocol import Intake
+from tramtrack.protocol import Intake, Labels
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,29 @@ def make_cohort(
     processes: int = 2,
     settings: Intake | None = None,
     key_file: Path | None = None,
+    labelling: Labels | None = None,
+    adjudication: Path | None = None,
 ) -> Cohort:
-    """Ingest ``source``, bring the label table to it, and write both into ``folder``; with a key, under pseudonyms."""
+    """Ingest ``source``, bring the label table to it, and write both into ``folder``; with a key, under pseudonyms.
+
+    ``labelling`` is a protocol's section labels. Where the table has several readers, ``readers.csv`` says how they agree and
+    ``disagreements.csv`` what is to be settled; given back as ``adjudication``, the latter settles it.
+    """
     settings = settings or Intake()
     key = read_key(key_file, folder.parent) if key_file else b""
     intake = ingest(source, folder, settings, skip=folder.parent, processes=processes, key=key)
     if labels is not None:
         views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
-        labelled = apply_labels(views, labels.absolute(), key)
-        known = _of_the_analysed_exam(views, labelled.views, labels.absolute(), settings, key)
+        labelling = labelling or Labels()
+        table = read_labels(labels.absolute(), labelling, adjudication, key)
+        labelled = apply_labels(views, labels.absolute(), table=table)
+        known = _of_the_analysed_exam(views, labelled.views, labels.absolute(), settings, table)
         require_unsplit(folder, "labels.csv", known)
         store.write_csv(folder / "labels.csv", known)
-        store.write_manifest(folder / "labels.json", {"sha256": store.file_sha256(labels)}, {"file": labels.name})
+        _write_readers(folder, views, labels.absolute(), table)
+        identity = {"sha256": store.file_sha256(labels), "consensus": labelling.consensus, "unmarked": labelling.unmarked}
+        settled = store.file_sha256(adjudication) if adjudication else ""
+        store.write_manifest(folder / "labels.json", {**identity, "adjudication": settled}, {"file": labels.name})
         unmatched = [{"kind": "label row without a view", "what": row} for row in labelled.rows_without_view]
         unmatched += [{"kind": "view without a label row", "what": view} for view in labelled.views_without_row]
         unmatched += [{"kind": "column not read", "what": column} for column in labelled.ignored_columns]
@@ -90,11 +102,29 @@ def analysed_views(views: pd.DataFrame, settings: Intake) -> pd.DataFrame:
     return views[views["exam"] == views["woman"].map(chosen)].reset_index(drop=True)
 
 
-def require_same_intake(folder: Path, settings: Intake) -> None:
+def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTable) -> None:
+    """readers.csv and disagreements.csv where there are several readers; one reader's table leaves neither."""
+    names = ("readers.csv", "disagreements.csv")
+    if len(table.readers) < 2:
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        return
+    by_unit = reader_tables(views, path, table)
+    rows = pd.concat([agreement(of_unit, unit) for unit, of_unit in by_unit.items()], ignore_index=True)
+    store.write_csv(folder / names[0], rows)
+    store.write_csv(folder / names[1], disagreements(table.readings))
+
+
+def require_same_intake(folder: Path, settings: Intake, labelling: Labels | None = None) -> None:
     """Raise TramtrackError where the cohort in ``folder`` was ingested under other settings than the protocol's."""
     identity = store.read_identity(folder / "manifest.json") or {}
     found = Intake.model_validate(identity.get("intake", {}))
     differing = [f"{key}: {value} against {getattr(settings, key)}" for key, value in found if value != getattr(settings, key)]
+    if labelling:
+        told = store.read_identity(folder / "labels.json") or {}
+        for key in ("consensus", "unmarked"):
+            value, wanted = told.get(key, Labels.model_fields[key].default), getattr(labelling, key)
+            differing += [f"{key}: {value} against {wanted}"] if value != wanted else []
     if differing:
         raise TramtrackError(
             f"{folder}: ingested under other settings than the protocol's ({'; '.join(differing)}); ingest again"
@@ -102,7 +132,9 @@ def require_same_intake(folder: Path, settings: Intake) -> None:
         )
 
 
-def _of_the_analysed_exam(views: pd.DataFrame, labels: pd.DataFrame, table: Path, settings: Intake, key: bytes) -> pd.DataFrame:
+def _of_the_analysed_exam(
+    views: pd.DataFrame, labels: pd.DataFrame, path: Path, settings: Intake, table: LabelTable
+) -> pd.DataFrame:
     """``labels`` with those of the analysed exam judged from that exam and from rows about its woman as a whole.
 
     Another exam may show what this one did not; it is not scored, so it must not make its woman positive here.
@@ -110,7 +142,7 @@ def _of_the_analysed_exam(views: pd.DataFrame, labels: pd.DataFrame, table: Path
     analysed = analysed_views(views, settings)
     if len(analysed) == len(views):
         return labels
-    own = apply_labels(analysed, table, key).views
+    own = apply_labels(analysed, path, table=table).views
     later = labels[~labels["view_id"].isin(own["view_id"])]
     return pd.concat((own, later)).set_index("view_id").loc[labels["view_id"]].reset_index()
 

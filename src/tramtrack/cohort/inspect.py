@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tramtrack.cohort.header import Header, absent_breast, age_years, kind_of, n
 from tramtrack.cohort.projection import Refusal
 from tramtrack.imaging.breast import Breast, NoBreast, find_breast
 from tramtrack.imaging.burned_in import has_text
-from tramtrack.imaging.pixels import PICTURE_SUFFIXES, PixelError, decode, picture_of, present, read_stored
+from tramtrack.imaging.pixels import PICTURE_SUFFIXES, PixelError, decode, picture_of, present, read_dicom, read_stored
 from tramtrack.imaging.similarity import perceptual_hash, thumbnail
 from tramtrack.store import file_sha256
 
@@ -32,7 +33,9 @@ PIXEL_REASONS = {
 
 DENSITY_CODES = ("129715009", "F-01710", "111031")
 """Breast composition: SNOMED CT and SRT, and the image's own in DCM."""
-HEADER_ERRORS = (ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError)
+HEADER_ERRORS = (
+    ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError, zlib.error
+)  # fmt: skip
 """What pydicom and its callers raise over a header whose bytes are not what they should be."""
 
 
@@ -91,8 +94,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _inspect_picture(candidate, path)
     try:
-        with path.open("rb") as stream:
-            header = pydicom.dcmread(stream, stop_before_pixels=True)
+        header = read_dicom(path, stop_before_pixels=True)
     except InvalidDicomError:
         return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither DICOM nor a PNG or TIFF picture")
     except HEADER_ERRORS as error:
@@ -106,7 +108,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({_one_line(error)})")
     if isinstance(facts, Refusal):
         return Exclusion(candidate.file, facts.reason, facts.detail)
-    dataset = pydicom.dcmread(path)
+    dataset = read_dicom(path)
     stored = decode(dataset, path)
     picture = present(stored, dataset)
     breast = find_breast(picture.values)

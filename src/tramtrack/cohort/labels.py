@@ -18,13 +18,16 @@ from pathlib import Path
 import pandas as pd
 
 from tramtrack.cohort.exam import STANDARD_VIEWS, Position, Side
+from tramtrack.cohort.field_tables import as_own_rows, is_field_table
 from tramtrack.cohort.privacy import pseudonym
+from tramtrack.cohort.readers import ADJUDICATOR, Key, Reading, consensus, gather
 from tramtrack.cohort.table import Row, read_table
 from tramtrack.errors import TramtrackError
+from tramtrack.protocol import Labels
 
 PSEUDONYM = re.compile(r"[WE]-[0-9a-f]{12}")
 KEYS = ("woman", "exam", "side", "view")
-KNOWN_COLUMNS = (*KEYS, "bac", "mask")
+KNOWN_COLUMNS = (*KEYS, "bac", "mask", "reader")
 POSITIVE = {"1", "1.0", "yes", "true", "positive", "bac", "present"}
 NEGATIVE = {"0", "0.0", "no", "false", "negative", "non-bac", "no bac", "absent"}
 UNKNOWN = {"", "unknown", "na", "n/a", "nan", "?", "uncertain"}
@@ -60,6 +63,20 @@ class LabelRow:
 
 
 @dataclass(frozen=True)
+class LabelTable:
+    """A label table as read: one row for each key with the consensus, columns not read, and what each reader said."""
+
+    rows: list[LabelRow]
+    ignored: list[str]
+    readings: tuple[Reading, ...]
+
+    @property
+    def readers(self) -> list[str]:
+        """The readers in order of appearance, without the adjudicator; a table without named readers has one, ""."""
+        return [name for name in dict.fromkeys(reading.reader for reading in self.readings) if name != ADJUDICATOR]
+
+
+@dataclass(frozen=True)
 class Labelled:
     """Views with their labels, and what did not match.
 
@@ -73,34 +90,67 @@ class Labelled:
     ignored_columns: list[str]
 
 
-def read_labels(path: Path) -> tuple[list[LabelRow], list[str]]:
+def read_labels(
+    path: Path, settings: Labels | None = None, adjudication: Path | None = None, secret: bytes = b""
+) -> LabelTable:
     """A label table: woman and bac, and as far as a row is about less than a woman, exam, side and view; mask is a path.
 
-    Returns the rows and the columns that were ignored. Raises TramtrackError for a missing column, a duplicate key or a
-    value that is no label, naming the line.
+    Several readers stand in columns (bac_<reader>) or in rows (a column reader); ``settings`` (a protocol's section labels)
+    names the rule of consensus, and ``adjudication`` is a table of disagreements with the column bac_adjudicated filled in.
+    Case descriptions of CBIS-DDSM and EMBED's clinical table are understood. With the ``secret`` of the pseudonyms women and
+    exams get theirs, where the table does not name them so already. Raises TramtrackError for a missing column, a
+    duplicate key or a value that is no label, naming the line.
     """
+    settings = settings or Labels()
     columns, lines = read_table(path, "a table with the columns woman and bac")
-    ignored = _check_columns(columns, path)
-    rows = [_read_row(row, path, line) for line, row in lines]
-    by_key: dict[tuple[str, str, str, str], list[LabelRow]] = defaultdict(list)
-    for row in rows:
-        by_key[row.key].append(row)
-    for twice in by_key.values():
-        if len(twice) > 1:
-            numbers = ", ".join(str(row.line) for row in twice[:4])
-            raise TramtrackError(f"{path}: one row for each key; {twice[0]} stands in lines {numbers}")
-    return rows, ignored
+    if is_field_table(columns):
+        lines, ignored = as_own_rows(columns, lines, path, settings.unmarked), []
+        columns = [*KEYS, "bac"]
+    else:
+        ignored = _check_columns(columns, path)
+    readings = _readings(columns, lines, path)
+    if adjudication:
+        found, settled = read_table(adjudication, "a table of disagreements with the column bac_adjudicated")
+        if "bac_adjudicated" not in found:
+            raise TramtrackError(f"{adjudication}: expected the column bac_adjudicated, found {', '.join(found)}")
+        readings += _readings([*KEYS, "bac_adjudicated"], settled, adjudication)
+    if secret:
+        readings = [replace(reading, key=_pseudonymous(reading.key, secret)) for reading in readings]
+    rows = []
+    for key, by_reader in gather(readings).items():
+        label = consensus({reader: reading.label for reader, reading in by_reader.items()}, settings.consensus)
+        masks = [reading.mask for reading in by_reader.values() if reading.mask]
+        rows.append(LabelRow(min(reading.line for reading in by_reader.values()), *key, label, masks[0] if masks else ""))
+    return LabelTable(rows, ignored, tuple(readings))
 
 
-def apply_labels(views: pd.DataFrame, path: Path, secret: bytes = b"") -> Labelled:
+def _readings(columns: list[str], lines: list[tuple[int, Row]], path: Path) -> list[Reading]:
+    """What each reader said in each line. Raises TramtrackError where one reader speaks twice of the same."""
+    named = [column for column in columns if column == "bac" or column.startswith("bac_")]
+    readings = []
+    seen: dict[tuple[Key, str], int] = {}
+    for line, row in lines:
+        key = _read_key(row, path, line)
+        for column in named:
+            reader = row.get("reader", "") if column == "bac" else column.removeprefix("bac_")
+            reading = Reading(line, key, reader, _label(row[column], path, line, column), row.get("mask", ""))
+            if (key, reader) in seen:
+                whom = LabelRow(seen[key, reader], *key, None, "")
+                by = f" by {reader}" if reader else ""
+                raise TramtrackError(f"{path}: one row for each key; {whom} stands{by} in lines {whom.line}, {line}")
+            seen[key, reader] = line
+            readings.append(reading)
+    return readings
+
+
+def apply_labels(views: pd.DataFrame, path: Path, secret: bytes = b"", table: LabelTable | None = None) -> Labelled:
     """Bring a label table to the views of a cohort (columns view_id, woman, exam, side, view).
 
-    With the ``secret`` of the pseudonyms the table may name women and exams as the files did, or by their pseudonyms.
-    Raises TramtrackError where the table contradicts itself (a negative woman with a positive view).
+    ``table`` is ``path`` as it was read already; ``secret`` that of the pseudonyms. Raises TramtrackError where the table
+    contradicts itself (a negative woman with a positive view).
     """
-    rows, ignored = read_labels(path)
-    if secret:
-        rows = [_pseudonymous(row, secret) for row in rows]
+    table = table or read_labels(path, secret=secret)
+    rows = table.rows
     keys = [(str(woman), str(exam), str(side), str(view)) for woman, exam, side, view in views[list(KEYS)].to_numpy()]
     of_woman: dict[str, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
@@ -119,13 +169,14 @@ def apply_labels(views: pd.DataFrame, path: Path, secret: bytes = b"") -> Labell
     result["mask"] = masks
     matched = {index for chosen in about.values() for index in chosen}
     missing = [str(view_id) for index, view_id in enumerate(views["view_id"]) if index not in matched]
-    return Labelled(result, [str(row) for row, chosen in about.items() if not chosen], missing, ignored)
+    return Labelled(result, [str(row) for row, chosen in about.items() if not chosen], missing, table.ignored)
 
 
-def _pseudonymous(row: LabelRow, key: bytes) -> LabelRow:
-    woman = row.woman if PSEUDONYM.fullmatch(row.woman) else pseudonym(key, "W", row.woman)
-    exam = row.exam if not row.exam or PSEUDONYM.fullmatch(row.exam) else pseudonym(key, "E", row.exam)
-    return replace(row, woman=woman, exam=exam)
+def _pseudonymous(key: Key, secret: bytes) -> Key:
+    woman, exam, side, view = key
+    woman = woman if PSEUDONYM.fullmatch(woman) else pseudonym(secret, "W", woman)
+    exam = exam if not exam or PSEUDONYM.fullmatch(exam) else pseudonym(secret, "E", exam)
+    return woman, exam, side, view
 
 
 def _is_about(row: LabelRow, key: tuple[str, str, str, str]) -> bool:
@@ -204,10 +255,13 @@ class _Labels:
 
 def _check_columns(columns: list[str], path: Path) -> list[str]:
     """The columns that are not read. Raises TramtrackError where one is missing, or is nearly one that is known."""
-    missing = [column for column in ("woman", "bac") if column not in columns]
+    readers = [column for column in columns if column.startswith("bac_") and column != "bac_"]
+    missing = [column for column in ("woman", "bac") if column not in columns and not (column == "bac" and readers)]
     if missing:
         raise TramtrackError(f"{path}: expected the columns woman and bac, found {', '.join(columns)}")
-    ignored = [column for column in columns if column not in KNOWN_COLUMNS]
+    if readers and ("bac" in columns or "reader" in columns):
+        raise TramtrackError(f"{path}: readers stand in columns ({', '.join(readers)}) or in rows (bac, reader), not in both")
+    ignored = [column for column in columns if column not in KNOWN_COLUMNS and column not in readers]
     for column in ignored:
         near = difflib.get_close_matches(column.lower(), [key for key in KNOWN_COLUMNS if key not in columns], cutoff=0.7)
         if near:
@@ -217,18 +271,30 @@ def _check_columns(columns: list[str], path: Path) -> list[str]:
     return ignored
 
 
-def _read_row(row: Row, path: Path, line: int) -> LabelRow:
+def _read_key(row: Row, path: Path, line: int) -> Key:
     side, view = row.get("side", "").upper(), row.get("view", "").upper()
-    label = _label(row["bac"], path, line)
-    found = LabelRow(line, row["woman"], row.get("exam", ""), side, view, label, row.get("mask", ""))
+    found = LabelRow(line, row["woman"], row.get("exam", ""), side, view, None, "")
     if side not in ("", *Side) or view not in ("", *Position):
         raise TramtrackError(f"{path}, {found}: expected side L or R and view CC or MLO, received {side!r} and {view!r}")
     if view and not side:
         raise TramtrackError(f"{path}, {found}: a view needs its side")
-    return found
+    return found.key
 
 
-def _label(value: str, path: Path, line: int) -> int | None:
+def reader_tables(views: pd.DataFrame, path: Path, table: LabelTable) -> dict[str, pd.DataFrame]:
+    """For each unit (view, breast, woman) a table of woman and what each reader's own rows say of it, Int64."""
+    units = {"view": ["woman", "exam", "side", "view"], "breast": ["woman", "exam", "side"], "woman": ["woman"]}
+    found = {unit: pd.DataFrame(views[keys].drop_duplicates()).reset_index(drop=True) for unit, keys in units.items()}
+    for reader in table.readers:
+        own = [LabelRow(item.line, *item.key, item.label, "") for item in table.readings if item.reader == reader]
+        labelled = apply_labels(views, path, table=LabelTable(own, [], ())).views
+        for unit, keys in units.items():
+            said = views[keys].assign(label=labelled[f"bac_{unit}"].to_numpy()).drop_duplicates(keys)
+            found[unit] = found[unit].merge(said.rename(columns={"label": reader}), on=keys, how="left")
+    return {unit: table.drop(columns=[key for key in units[unit] if key != "woman"]) for unit, table in found.items()}
+
+
+def _label(value: str, path: Path, line: int, column: str) -> int | None:
     text = value.strip().lower()
     if text in POSITIVE:
         return 1
@@ -237,5 +303,5 @@ def _label(value: str, path: Path, line: int) -> int | None:
     if text in UNKNOWN:
         return None
     raise TramtrackError(
-        f"{path}, line {line}: expected 1, 0, yes, no, positive, negative or nothing in bac, received {value!r}"
+        f"{path}, line {line}: expected 1, 0, yes, no, positive, negative or nothing in {column}, received {value!r}"
     )

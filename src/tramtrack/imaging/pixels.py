@@ -11,7 +11,15 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, pixel_array
-from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from tramtrack.imaging.presentation import Picture, PixelError, present, window
 
@@ -22,8 +30,34 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_BIT_DEPTH = 24
 """Where a PNG's header keeps its bits for each channel."""
 TIFF_PHOTOMETRIC = 262
+PLUGINS = {
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+}
+"""The one decoder for what several could read: gdcm, tried after another has failed, aborts its process over broken files."""
 MOST_PIXELS = 100_000_000
 """More pixels than any detector or film scanner gives: a size beyond it is an error in the header, or an attack."""
+
+
+class _Clipped(io.BufferedReader):
+    """A file of which never more is asked than there is: a length of gigabytes in a broken header costs no memory."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(str(path)))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most ``size`` bytes, or all that is left."""
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+def read_dicom(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
+    """A DICOM file as a dataset, its pixels only where they are wanted. Raises what pydicom raises."""
+    with _Clipped(path) as stream:
+        return pydicom.dcmread(stream, stop_before_pixels=stop_before_pixels)
 
 
 def read_stored(path: Path) -> np.ndarray:
@@ -33,7 +67,7 @@ def read_stored(path: Path) -> np.ndarray:
     """
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _read_picture(path)
-    return decode(pydicom.dcmread(path), path)
+    return decode(read_dicom(path), path)
 
 
 def decode(dataset: Dataset, path: Path) -> np.ndarray:
@@ -73,7 +107,8 @@ def decode(dataset: Dataset, path: Path) -> np.ndarray:
 def _decoded(dataset: Dataset) -> np.ndarray:
     """What the decoders give: pydicom's, and imagecodecs' for JPEG Extended of 12 bits, which none of those can read."""
     if dataset.file_meta.TransferSyntaxUID != JPEGExtended12Bit or dataset.BitsStored <= 8:
-        return pixel_array(dataset, correct_unused_bits=False)
+        plugin = PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
+        return pixel_array(dataset, correct_unused_bits=False, decoding_plugin=plugin)
     from imagecodecs import jpeg8_decode
 
     stored = jpeg8_decode(get_frame(dataset.PixelData, 0, number_of_frames=1))
@@ -110,7 +145,7 @@ def _aligned(stored: np.ndarray, dataset: Dataset, path: Path) -> np.ndarray:
 
 def _pixel_data_begins(path: Path) -> bool:
     """Whether pixel data follows a file's header, though pydicom, which drops a sequence that breaks off, shows none."""
-    with path.open("rb") as stream:
+    with _Clipped(path) as stream:
         pydicom.dcmread(stream, stop_before_pixels=True)
         return stream.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 
@@ -119,7 +154,7 @@ def read_picture(path: Path) -> Picture:
     """The picture that a file describes, whatever its format. Raises PixelError."""
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return picture_of(_read_picture(path))
-    dataset = pydicom.dcmread(path)
+    dataset = read_dicom(path)
     return present(decode(dataset, path), dataset)
 
 

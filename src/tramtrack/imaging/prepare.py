@@ -38,8 +38,10 @@ def prepare_file(path: Path, settings: Prepare, spacing_mm: float | None = None)
 def prepare_picture(values: np.ndarray, settings: Prepare, spacing_mm: float | None = None) -> Prepared:
     """Prepare a picture (rows, columns), float32 in [0, 1], dense bright. Raises NoBreast."""
     breast = find_breast(values)
-    low, high = np.percentile(values[breast.mask], (settings.darkest_percentile, settings.brightest_percentile))
-    stretched = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * breast.mask
+    top, left, bottom, right = breast.crop
+    crop, mask = values[top:bottom, left:right], breast.mask[top:bottom, left:right]
+    low, high = np.percentile(crop[mask], (settings.darkest_percentile, settings.brightest_percentile))
+    stretched = np.clip((crop - low) / max(float(high - low), 1e-6), 0, 1) * mask
     geometry = fit(
         (values.shape[0], values.shape[1]),
         breast.crop,
@@ -47,7 +49,7 @@ def prepare_picture(values: np.ndarray, settings: Prepare, spacing_mm: float | N
         (settings.height, settings.width),
         spacing_mm,
     )
-    pixels = np.rint(place(stretched, geometry) * 65535).astype(np.uint16)
+    pixels = np.rint(_place_crop(stretched, geometry) * 65535).astype(np.uint16)
     steps = (
         f"breast {breast.crop}, chest wall {breast.chest_wall}",
         f"grey {low:.4f} to {high:.4f} ({settings.darkest_percentile:g} to {settings.brightest_percentile:g} %)",
@@ -58,7 +60,11 @@ def prepare_picture(values: np.ndarray, settings: Prepare, spacing_mm: float | N
 
 def place(values: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Put an array on the original grid, float (rows, columns), into the prepared grid; averages areas when it shrinks."""
-    crop = values[geometry.top : geometry.bottom, geometry.left : geometry.right].astype(np.float32)
+    return _place_crop(values[geometry.top : geometry.bottom, geometry.left : geometry.right], geometry)
+
+
+def _place_crop(crop: np.ndarray, geometry: Geometry) -> np.ndarray:
+    crop = crop.astype(np.float32)
     if geometry.flipped:
         crop = crop[:, ::-1]
     shrinks = geometry.placed_rows <= crop.shape[0]

@@ -17,7 +17,7 @@ HASH_SIDE = 16
 """The hash has a bit for each of 16 x 16 low frequencies."""
 THUMBNAIL = (256, 128)
 """Rows and columns of the picture that is registered."""
-NEAR_BITS = 90
+NEAR_BITS = 72
 """Hashes that differ in at most so many of 256 bits make candidates. Ours; benchmarks/duplicates.py measures it."""
 SAME_TEXTURE = 0.3
 """Registered textures that correlate at least so much are one exposure. Ours; benchmarks/duplicates.py measures it."""

@@ -53,14 +53,14 @@ def test_texts_stay_texts_and_missing_numbers_stay_missing(tmp_path: Path, sourc
 
 
 def test_labels_come_to_their_views(tmp_path: Path, source: Path) -> None:
-    table = labels(tmp_path, "woman,side,view,bac,reader\n001,L,CC,1,x\nNA,,,0,x\nNobody,,,1,x\n")
+    table = labels(tmp_path, "woman,side,view,bac,remark\n001,L,CC,1,x\nNA,,,0,x\nNobody,,,1,x\n")
     cohort = make_cohort(source, tmp_path / "cohort", table)
     assert cohort.labelled and repr(cohort).startswith("Cohort(8 views, 2 exams, 2 women; 1 with BAC; 0 files")
     by_woman = cohort.views.groupby("woman")["bac_woman"].first()
     assert by_woman.to_dict() == {"001": 1, "NA": 0}
     assert cohort.views["bac_view"].dtype == "Int64" and cohort.views["bac_view"].isna().sum() == 3
     assert sorted(cohort.unmatched.itertuples(index=False, name=None)) == [
-        ("column not read", "reader"),
+        ("column not read", "remark"),
         ("label row without a view", "line 4: woman Nobody"),
         ("view without a label row", "001_1.5_L_MLO"),
         ("view without a label row", "001_1.5_R_CC"),

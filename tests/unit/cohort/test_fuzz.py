@@ -1,0 +1,103 @@
+"""The intake cannot be crashed: broken, harmful and odd input is a View or an Exclusion each, and a full disk is one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mammogram import write_exam
+from mutations import good_files, harmful, inspect_measured, write_mutations
+from tramtrack.cohort.exam import Reason
+from tramtrack.cohort.ingest import BYTES_A_WORKER, ingest
+from tramtrack.cohort.inspect import Candidate, inspect_file
+from tramtrack.store import Journal
+from tramtrack.workers import Failure, run_each
+
+GOOD = good_files([])
+
+
+def test_mutated_and_harmful_files_cost_only_themselves(tmp_path: Path) -> None:
+    files = list(write_mutations(tmp_path, 60, 1, []))
+    for name, content in harmful().items():
+        (tmp_path / name).write_bytes(content)
+        files.append(tmp_path / name)
+    named = {"woman": "W", "exam": "E", "side": "L", "view": "CC"}
+    tasks = [Candidate(str(path), **(named if path.suffix == ".png" else {})) for path in files]
+    outcomes = {Path(task.file).name: result for task, result in run_each(inspect_measured, tasks, memory_bytes=1 << 30)}
+    assert len(outcomes) == len(files)
+    kinds = Counter(result.kind if isinstance(result, Failure) else "outcome" for result in outcomes.values())
+    assert not kinds["time"] and kinds["died"] <= 2, kinds  # gdcm ends its process over some; that costs the file alone
+    assert outcomes["deflate-bomb.dcm"].kind == "memory"
+    whole = [result for result in outcomes.values() if not isinstance(result, Failure)]
+    assert max(result["seconds"] for result in whole) < 10 and max(result["peak_mib"] for result in whole) < 2048
+    views = sum("view" in result for result in whole)
+    assert 0 < views < len(files)  # some mutations do no harm
+    for name in set(harmful()) - {"deflate-bomb.dcm"}:
+        assert "exclusion" in outcomes[name], name
+    assert outcomes["rows.dcm"]["exclusion"]["detail"].startswith("60000 x 60000 pixels")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(0, len(GOOD) - 1), st.lists(st.tuples(st.integers(128, 1200), st.binary(min_size=1, max_size=6)), max_size=4)
+)
+def test_whatever_stands_in_a_header_gives_one_outcome(tmp_path: Path, which: int, edits: list[tuple[int, bytes]]) -> None:
+    content = bytearray(GOOD[which])
+    for place, text in edits:
+        content[place : place + len(text)] = text
+    (tmp_path / "a.dcm").write_bytes(bytes(content))
+    (outcome,) = [result for _, result in in_this_process([Candidate(str(tmp_path / "a.dcm"))])]
+    assert isinstance(outcome, Failure) or ("view" in outcome) != ("exclusion" in outcome)
+
+
+def in_this_process(tasks):  # type: ignore[no-untyped-def]
+    """What a worker does with an exception: the file's own failure."""
+    for task in tasks:
+        try:
+            yield task, inspect_file(task)
+        except Exception as error:
+            yield task, Failure("error", str(error))
+
+
+def test_a_length_beyond_the_file_costs_no_memory(tmp_path: Path) -> None:
+    content = bytearray(GOOD[0])
+    place = content.find(b"\x10\x00\x20\x00LO")
+    content[place + 4 : place + 12] = b"UN\0\0\xfe\xff\xff\x7f"  # 2 GB that are not there
+    (tmp_path / "a.dcm").write_bytes(bytes(content))
+    (result,) = [
+        found for _, found in run_each(inspect_file, [Candidate(str(tmp_path / "a.dcm"))], memory_bytes=BYTES_A_WORKER)
+    ]
+    assert not isinstance(result, Failure) and result["exclusion"]["reason"] == Reason.UNKNOWN_SIDE
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    for number in range(2):
+        write_exam(tmp_path / "in", woman=f"W{number}", exam=str(number), seed=number)
+    words = ["tramtrack", "ingest", str(tmp_path / "in"), "--study", str(tmp_path / "study"), "--processes", "1"]
+    full = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)); "
+    program = f"{full}sys.argv = {words!r}; from tramtrack.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.strip().endswith("File too large; what was finished before is kept")
+    kept = len(Journal(tmp_path / "study" / "cohort" / "seen.jsonl").entries())
+    assert 0 < kept < 8
+    assert len(ingest(tmp_path / "in", tmp_path / "study" / "cohort").views) == 8
+
+
+def test_mutations_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    first, second = ([path.read_bytes() for path in write_mutations(tmp_path / str(n), 10, 4, [])] for n in range(2))
+    assert first == second and first != [path.read_bytes() for path in write_mutations(tmp_path / "c", 10, 5, [])]
+    assert len({bytes(content) for content in first}) == 10 and np.mean([content in GOOD for content in first]) < 0.5
+
+
+@pytest.mark.parametrize("name", ["a b.dcm", "ü\N{SNOWMAN}.dcm", "-rf.dcm", "x" * 240 + ".dcm", "$(reboot).dcm", "con.dcm."])
+def test_odd_names_of_broken_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(GOOD[0][:400])
+    assert inspect_file(Candidate(str(tmp_path / name)))["exclusion"]["file"] == str(tmp_path / name)
