@@ -188,6 +188,8 @@ def resources(runs: Sequence[Run]) -> pd.DataFrame:
 def _epoch_seconds(run: Run) -> dict[str, float]:
     """Between which seconds nine in ten epochs with the frozen part kept lay; NaN where the run kept no history."""
     path = run.folder / "history.csv"
+    if run.information["activations"] != "kept":
+        return {"seconds_an_epoch_cached_least": math.nan, "seconds_an_epoch_cached_most": math.nan}
     seconds = pd.read_csv(path)["seconds"] if path.exists() else pd.Series([math.nan])
     return {
         "seconds_an_epoch_cached_least": float(seconds.quantile(0.05)),

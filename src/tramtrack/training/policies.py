@@ -64,15 +64,16 @@ class SlicedConv(nn.Conv2d):
     channels: Tensor  # (outputs,) int64
 
     def __init__(self, whole: nn.Conv2d, outputs: int) -> None:
-        super().__init__(
-            whole.in_channels,
-            whole.out_channels,
-            whole.kernel_size,  # type: ignore[arg-type]
-            stride=whole.stride,  # type: ignore[arg-type]
-            padding=whole.padding,  # type: ignore[arg-type]
-            groups=whole.groups,
-            bias=whole.bias is not None,
-        )
+        with torch.device("meta"):  # nothing is drawn: the weights are the whole convolution's
+            super().__init__(
+                whole.in_channels,
+                whole.out_channels,
+                whole.kernel_size,  # type: ignore[arg-type]
+                stride=whole.stride,  # type: ignore[arg-type]
+                padding=whole.padding,  # type: ignore[arg-type]
+                groups=whole.groups,
+                bias=whole.bias is not None,
+            )
         self.weight, self.bias = whole.weight, whole.bias
         self.register_buffer("channels", torch.linspace(0, whole.out_channels - 1, outputs).round().long())
         self.trained_weight = nn.Parameter(self.weight.detach()[self.channels].clone())

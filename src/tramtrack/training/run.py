@@ -219,8 +219,8 @@ def _states(
     files, sides, varied = list(fold.table["file"]), list(fold.table["view"]), protocol.augmentation
     seed = identity["seed"]
     if not keeps:
-        at_once = min(protocol.training.views_at_once, protocol.training.batch_size)
-        return Recomputed(model, files, sides, varied, dtype=dtype, device=device, at_once=at_once, seed=seed)
+        batch, views = protocol.training.batch_size, protocol.training.views_at_once
+        return Recomputed(model, files, sides, varied, dtype=dtype, device=device, batch=batch, views=views, seed=seed)
     training = fold.examples("training").positions
     rows = torch.full((varied.variants, len(files)), -1)
     draws: list[Draw | None] = [None] * len(files)
@@ -231,6 +231,7 @@ def _states(
     depends_on = {
         **_depends_on(model, identity, protocol),
         "statistics": hashlib.sha256(b"".join(statistics)).hexdigest(),
+        "varied_views": store.text_sha256(json.dumps(training.tolist())) if varied.variants else "none",
         "view_ids": store.text_sha256("\n".join(fold.table["view_id"])),
         "augmentation": varied.model_dump(mode="json") if varied.variants else "none",
     }

@@ -53,13 +53,18 @@ class Kept:
             return positions
         count, views = self._rows.shape
         which = np.random.default_rng(np.random.SeedSequence((self._seed, epoch, 2))).integers(0, count, views)
-        return self._rows[torch.from_numpy(which)[positions], positions]
+        rows = self._rows[torch.from_numpy(which)[positions], positions]
+        if (rows < 0).any():
+            raise ValueError("a view was asked for in an epoch that has no kept variant of it")
+        return rows
 
 
 class Recomputed:
     """The trunk, run anew for each batch: for policies under which it changes, or where the disk has no room.
 
-    Each epoch draws a variant of each view of its own. A trunk that is trained passes gradients on.
+    Each epoch draws a variant of each view of its own. A trunk that is trained passes gradients on, and then ``views`` views
+    are asked for together; a frozen one takes ``views`` at a time of a whole batch. Views that are only scored go through
+    the same folded trunk as those of the test fold.
     """
 
     def __init__(
@@ -71,25 +76,28 @@ class Recomputed:
         *,
         dtype: torch.dtype,
         device: torch.device,
-        at_once: int,
+        batch: int,
+        views: int,
         seed: int,
     ) -> None:
         self._model, self._files, self._positions, self._augmentation = model, files, positions, augmentation
         self._dtype, self._device, self._seed = dtype, device, seed
         self._changes = bool(model.trunk_changes)
-        self._trunk = model.trunk if self._changes else model.fast_trunk(device, dtype)
-        self.at_once = at_once
+        self._frozen = None if self._changes else model.fast_trunk(device, dtype)
+        self._views = min(views, batch)
+        self.at_once = self._views if self._changes else batch
 
     def stream(self, parts: Sequence[Tensor], epoch: int | None) -> Iterator[State]:
         """See `States.stream`."""
-        paths = [[self._files[place] for place in part.tolist()] for part in parts]
-        for part, grey in zip(parts, stream(paths, self._device), strict=True):
-            yield self._state(vary(grey, [self._draw(place, epoch) for place in part.tolist()]), epoch)
-
-    def _state(self, grey: Tensor, epoch: int | None) -> State:
         trains = self._changes and epoch is not None
-        with torch.set_grad_enabled(trains), torch.autocast(self._device.type, self._dtype, enabled=self._dtype.itemsize == 2):
-            return self._trunk(grey)
+        trunk = self._model.trunk if trains else self._frozen or self._model.fast_trunk(self._device, self._dtype)
+        paths = [[self._files[place] for place in part.tolist()] for part in parts]
+        half = self._dtype.itemsize == 2
+        for part, grey in zip(parts, stream(paths, self._device), strict=True):
+            varied = vary(grey, [self._draw(place, epoch) for place in part.tolist()])
+            with torch.set_grad_enabled(trains), torch.autocast(self._device.type, self._dtype, enabled=half):
+                pieces = [trunk(piece) for piece in varied.split(self._views)]
+            yield pieces[0] if len(pieces) == 1 else tuple(torch.cat(crossing) for crossing in zip(*pieces, strict=True))
 
     def _draw(self, place: int, epoch: int | None) -> Draw | None:
         if epoch is None or not self._augmentation.variants:

@@ -40,16 +40,40 @@ def test_a_shift_is_a_share_of_the_size():
     assert centre(changed(shift_down=0.1, shift_right=-0.1)) == pytest.approx((15 + 6, 12 - 4), abs=0.05)
 
 
-def test_a_turn_is_about_the_centre_and_keeps_lengths():
-    """The block's centre lies 15 rows above and 8 columns left of the view's."""
-    down, right = centre(changed(rotation=20.0))
-    assert math.hypot(down - 30, right - 20) == pytest.approx(17, abs=0.15)
-    turned = math.atan2(down - 30, right - 20) - math.atan2(-15, -8)
-    assert abs(math.degrees(turned)) == pytest.approx(20, abs=0.5)
+@pytest.mark.parametrize("degrees", (20.0, -10.0))
+def test_a_turn_is_about_the_middle_of_the_chest_wall_and_keeps_lengths(degrees):
+    """The block's centre lies 15 rows above and 12 columns right of it."""
+    down, right = centre(changed(rotation=degrees))
+    assert math.hypot(down - 30, right) == pytest.approx(math.hypot(15, 12), abs=0.2)
+    turned = math.atan2(down - 30, right) - math.atan2(-15, 12)
+    assert abs(math.degrees(turned)) == pytest.approx(abs(degrees), abs=0.7)
 
 
-def test_enlarging_moves_away_from_the_centre():
-    assert centre(changed(scale=1.2)) == pytest.approx((30 - 15 * 1.2, 20 - 8 * 1.2), abs=0.1)
+def test_enlarging_moves_away_from_the_chest_wall():
+    assert centre(changed(scale=1.2)) == pytest.approx((30 - 15 * 1.2, 12 * 1.2), abs=0.1)
+
+
+def test_half_precision_around_it_moves_nothing():
+    large = torch.rand((1, 1, 768, 384), generator=torch.Generator().manual_seed(0)) * 65535
+    one = [draw(SETTINGS, (1,), "CC")]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = vary(large, one)
+    assert torch.equal(found, vary(large, one))
+
+
+def test_no_specks_around_a_breast_and_none_left_dark_in_it():
+    """Resampling overshoots at the skin; brightness must not light that up, and must lift black pixels in the breast."""
+    image = torch.zeros((1, 1, 60, 40))
+    rows, columns = torch.meshgrid(torch.arange(60.0), torch.arange(40.0), indexing="ij")
+    inside = ((rows - 30) / 24) ** 2 + (columns / 30) ** 2 < 1
+    image[0, 0][inside] = 30000
+    image[0, 0, 30, 10] = 0
+    lit = vary(image, [Draw(4.0, 0.0, 0.0, 1.0, 0.05, 1.0, False)])[0, 0]
+    still = vary(image, [Draw(4.0, 0.0, 0.0, 1.0, 0.0, 1.0, False)])[0, 0]
+    faint = still < 15000
+    around = faint & (columns > 14)
+    assert float((lit - still)[around].max()) <= 0.05 * 65535 * 0.5 + 1 or int(((lit - still) > 1)[around].sum()) < 12
+    assert float(lit[28:34, 7:14].min()) > 0.04 * 65535
 
 
 def test_mirrored_top_to_bottom():
