@@ -118,7 +118,7 @@ def train(
     gpus_per_run: GpusPerRun = None,
 ) -> None:
     """Train networks, once for each seed; goes on where it stopped. The test fold stays sealed."""
-    chosen = _study(study, protocol, device, _engine(engine, device, cpus_per_run, gpus_per_run))
+    chosen = _spread_study(study, protocol, device, engine, cpus_per_run, gpus_per_run)
     for name in _names(networks):
         for run in chosen.train(name, weights, weights_dir, cache):
             _say(f"{run.folder}: {run.information['epochs']} epochs, best {run.information['best_epoch']}")
@@ -164,7 +164,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Split, prepare, train, evaluate, explain and report; goes on where it stopped."""
-    chosen = _study(study, protocol, device, _engine(engine, device, cpus_per_run, gpus_per_run))
+    chosen = _spread_study(study, protocol, device, engine, cpus_per_run, gpus_per_run)
     found = chosen.run(_names(networks), weights=weights, weights_dir=weights_dir, cache=cache)
     _show_results(found, as_json)
     if not as_json:
@@ -260,13 +260,16 @@ def _study(folder: Path, protocol: str | None = None, device: str = "auto", engi
     return Study(folder, protocol, device=device, engine=engine)
 
 
-def _engine(name: str, device: str, cpus: int, gpus: float | None) -> Any:
-    """The Ray engine, or None for this machine."""
-    if name == "local":
-        return None
+def _spread_study(
+    folder: Path, protocol: str | None, device: str, engine: str, cpus_per_run: int, gpus_per_run: float | None
+) -> Any:
+    """A study on an engine. With Ray the device is the cluster's; this machine, which only evaluates, may have another."""
+    if engine == "local":
+        return _study(folder, protocol, device)
     from tramtrack.engine.ray import Ray
 
-    return Ray(device, cpus, gpus)
+    cluster = Ray(device, cpus_per_run, gpus_per_run)
+    return _study(folder, protocol, "cpu" if device == "cpu" else "auto", cluster)
 
 
 def _names(text: str | None) -> list[str]:

@@ -223,8 +223,10 @@ class Study:
         ``networks`` limits the evaluation to these; an unfinished one among them is refused. Once the test fold was opened
         with just these runs, its results are kept, with or without ``unseal``. Raises TramtrackError.
         """
+        from tramtrack.training.hardware import devices_of
         from tramtrack.training.run import predict_views
 
+        devices_of(self.device)  # refuses one that is not there before the test fold is looked at
         self.split()
         runs = self._finished(networks)
         kept = results.load_results(self.folder / "results")
