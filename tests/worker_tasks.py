@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -34,3 +35,23 @@ def act(what: str) -> Any:
     if name == "threads":
         return os.environ.get("OMP_NUM_THREADS")
     raise AssertionError(what)
+
+
+def place_of(place: Any, shared: Any, name: str) -> Any:
+    """An engine's task: what it was given."""
+    return place.device, place.threads, shared, name
+
+
+def fail_at(place: Any, shared: Any, error: Exception) -> None:
+    """An engine's task that raises."""
+    raise error
+
+
+def die_until(place: Any, counter: str, tries: int) -> int:
+    """An engine's task whose process is killed at its first ``tries`` tries; counted in a file."""
+    path = Path(counter)
+    with path.open("ab") as stream:
+        stream.write(b"x")
+    if path.stat().st_size <= tries:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path.stat().st_size

@@ -47,6 +47,18 @@ Cache = Annotated[
     Literal["auto", "on", "off"],
     typer.Option("--cache", help="Keep the frozen trunk's activations on disk; auto: where the policy allows it."),
 ]
+Device = Annotated[
+    str, typer.Option("--device", help="auto (CUDA where there is one), cpu, cuda (one run a GPU), or one GPU, such as cuda:1.")
+]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    typer.Option("--engine", help="local: this machine; ray: a Ray cluster (extra cluster), the study on shared storage."),
+]
+CpusPerRun = Annotated[int, typer.Option("--cpus-per-run", min=1, help="With --engine ray: CPUs, and threads, of each run.")]
+GpusPerRun = Annotated[
+    float | None,
+    typer.Option("--gpus-per-run", min=0, help="With --engine ray: GPUs of each run; default: one where there are any."),
+]
 Processes = Annotated[int, typer.Option("--processes", min=1, max=256, help="Worker processes.")]
 
 
@@ -126,10 +138,15 @@ def train(
     weights: Weights = "pretrained",
     weights_dir: WeightsDir = None,
     cache: Cache = "auto",
+    device: Device = "auto",
+    engine: EngineName = "local",
+    cpus_per_run: CpusPerRun = 2,
+    gpus_per_run: GpusPerRun = None,
 ) -> None:
     """Train networks, once for each seed; goes on where it stopped. The test fold stays sealed."""
+    chosen = _spread_study(study, protocol, device, engine, cpus_per_run, gpus_per_run)
     for name in _names(networks):
-        for run in _study(study, protocol).train(name, weights, weights_dir, cache):
+        for run in chosen.train(name, weights, weights_dir, cache):
             _say(f"{run.folder}: {run.information['epochs']} epochs, best {run.information['best_epoch']}")
 
 
@@ -138,11 +155,12 @@ def evaluate(
     study: StudyFolder,
     networks: NetworkNames = None,
     unseal: Annotated[bool, typer.Option("--unseal", help="Score the test fold as well; the look is logged.")] = False,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Score the finished runs on training and validation, and with --unseal on the test fold."""
     chosen = _names(networks) if networks else None
-    _show_results(_study(study).evaluate(chosen, unseal=unseal), as_json)
+    _show_results(_study(study, device=device).evaluate(chosen, unseal=unseal), as_json)
 
 
 @app.command()
@@ -195,9 +213,9 @@ def plan(
 
 
 @app.command()
-def explain(study: StudyFolder) -> None:
+def explain(study: StudyFolder, device: Device = "auto") -> None:
     """Grad-CAM++ heat maps of hits, misses and false alarms, the same views under every network."""
-    _say(f"heat maps are in {_study(study).explain()}")
+    _say(f"heat maps are in {_study(study, device=device).explain()}")
 
 
 @app.command()
@@ -222,10 +240,14 @@ def run(
     weights: Weights = "pretrained",
     weights_dir: WeightsDir = None,
     cache: Cache = "auto",
+    device: Device = "auto",
+    engine: EngineName = "local",
+    cpus_per_run: CpusPerRun = 2,
+    gpus_per_run: GpusPerRun = None,
     as_json: AsJson = False,
 ) -> None:
     """Split, prepare, train, evaluate, explain and report; goes on where it stopped."""
-    chosen = _study(study, protocol)
+    chosen = _spread_study(study, protocol, device, engine, cpus_per_run, gpus_per_run)
     found = chosen.run(_names(networks), weights=weights, weights_dir=weights_dir, cache=cache)
     _show_results(found, as_json)
     if not as_json:
@@ -330,10 +352,22 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _study(folder: Path, protocol: str | None = None) -> Any:
+def _study(folder: Path, protocol: str | None = None, device: str = "auto", engine: Any = None) -> Any:
     from tramtrack.study import Study
 
-    return Study(folder, protocol)
+    return Study(folder, protocol, device=device, engine=engine)
+
+
+def _spread_study(
+    folder: Path, protocol: str | None, device: str, engine: str, cpus_per_run: int, gpus_per_run: float | None
+) -> Any:
+    """A study on an engine. With Ray the device is the cluster's; this machine, which only evaluates, may have another."""
+    if engine == "local":
+        return _study(folder, protocol, device)
+    from tramtrack.engine.ray import Ray
+
+    cluster = Ray(device, cpus_per_run, gpus_per_run)
+    return _study(folder, protocol, "cpu" if device == "cpu" else "auto", cluster)
 
 
 def _warnings(study: Path) -> None:

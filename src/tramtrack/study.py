@@ -6,7 +6,8 @@ Every stage reads files and writes files; this one only knows which. A stage who
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from tramtrack import results, sealing, store
 from tramtrack.cohort.cohort import Cohort, analysed_views, load_cohort, make_cohort, require_same_intake
 from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_copies, require_no_leak, split_women
 from tramtrack.cohort.warnings import look_alikes, warning_table
+from tramtrack.engine import Engine, Failure, Job, WorkerDied
+from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.claims import Claim
 from tramtrack.imaging.gallery import load_geometry, prepare_views
@@ -26,7 +29,6 @@ from tramtrack.training.record import (
     RANDOM_WEIGHTS,
     Keep,
     Run,
-    RunKey,
     load_run,
     read_predictions,
     variant_name,
@@ -34,13 +36,28 @@ from tramtrack.training.record import (
 )
 
 SCORED = ("training", "validation")
+SHARED_STORAGE_SECONDS = 120.0
+"""How long a network file system may take to show here what another machine has written."""
 
 
 class Study:
-    """A study in ``folder``. ``protocol`` is a preset, a TOML file or a Protocol; without one, the folder's own is used."""
+    """A study in ``folder``. ``protocol`` is a preset, a TOML file or a Protocol; without one, the folder's own is used.
 
-    def __init__(self, folder: str | Path, protocol: str | Path | Protocol | None = None) -> None:
+    ``device`` is where networks run: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:1". ``engine`` is
+    where the units of the study run: this machine if None (one run a GPU where there are several), or `tramtrack.engine.ray`.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        protocol: str | Path | Protocol | None = None,
+        *,
+        device: str = "auto",
+        engine: Engine | None = None,
+    ) -> None:
         self.folder = Path(folder)
+        self.device = device
+        self._engine = engine
         self._wanted = protocol if isinstance(protocol, Protocol) or protocol is None else Protocol.load(protocol)
 
     def __repr__(self) -> str:
@@ -145,7 +162,9 @@ class Study:
             "prepare": self.protocol.prepare.model_dump(mode="json"),
             "views": store.text_sha256("\n".join(rows["view_id"] + " " + rows["sha256"])),
         }
-        return prepare_views(rows.to_dict("records"), self.folder / "prepared", self.protocol.prepare, identity, processes)
+        engine = self._engine.on_cpus() if self._engine is not None and self._engine.is_cluster else None
+        records = rows.to_dict("records")
+        return prepare_views(records, self.folder / "prepared", self.protocol.prepare, identity, processes, engine)
 
     def train(
         self, network: str, weights: str = "pretrained", weights_dir: Path | None = None, cache: Keep = "auto"
@@ -155,30 +174,73 @@ class Study:
         ``weights``: "pretrained", or "random" for a control that is never ranked. ``cache``: whether the activations of the
         frozen trunk are kept on disk ("on", "off", or "auto": where the policy allows it). Raises WeightsUnavailable.
         """
-        from tramtrack.network.weights import obtain
-        from tramtrack.training.run import Fold, train_run
+        ((_, outcome),) = self._train([network], weights, weights_dir, cache)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _train(
+        self, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
+    ) -> Iterator[tuple[str, list[Run] | Exception]]:
+        """The runs of each network as its last one ends, or why there are none."""
+        from tramtrack.network.weights import CannotFollow, WeightsUnavailable, obtain, require_batchnorm_policy
+        from tramtrack.training.hardware import devices_of
+        from tramtrack.training.loop import Diverged
+        from tramtrack.training.run import Fold, keeps_activations
+        from tramtrack.training.units import Plan, network_job
 
         if weights not in ("pretrained", "random"):
             raise UsageError(f"weights {weights}: expected pretrained or random")
         if cache not in ("auto", "on", "off"):
             raise UsageError(f"cache {cache}: expected auto, on or off")
-        facts(network)
+        for name in networks:
+            keeps_activations(name, self.protocol.transfer, cache)  # refuses before any work what cannot be
+        engine: Engine = self._engine or Local(devices_of(self.device))
         geometry = self.prepare()
         views = self.views()
         hashes = {
             "folds": store.file_sha256(self.folder / "cohort" / "folds.csv"),
             "prepared": store.text_sha256("\n".join(geometry["sha256"])),
         }
-        weight_set = obtain(network, weights_dir=weights_dir) if weights == "pretrained" else None
-        variant = variant_name(self.protocol.transfer, PRETRAINED if weight_set else RANDOM_WEIGHTS)
-        fold = Fold(views[views["fold"].isin(SCORED)].reset_index(drop=True))
-        kept = self.folder / "cache" / network
-        runs = []
-        for seed in self.protocol.training.seeds:
-            key = RunKey(network, variant, seed)
-            runs.append(train_run(key, weight_set, fold, self.protocol, hashes, self.folder / "runs", kept, cache))
-        shutil.rmtree(kept, ignore_errors=True)
-        return list(runs)
+        chosen = views[views["fold"].isin(SCORED)].reset_index(drop=True)
+        fold = Fold(chosen.assign(file=[Path(file).absolute() for file in chosen["file"]]))
+        runs = (self.folder / "runs").absolute()
+        unavailable: dict[str, WeightsUnavailable | CannotFollow] = {}
+
+        def jobs() -> Iterator[Job]:
+            for name in networks:
+                try:
+                    weight_set = obtain(name, weights_dir=weights_dir) if weights == "pretrained" else None
+                    require_batchnorm_policy(weight_set, self.protocol.transfer.batchnorm)
+                except (WeightsUnavailable, CannotFollow) as error:
+                    unavailable[name] = error
+                    continue
+                variant = variant_name(self.protocol.transfer, PRETRAINED if weight_set else RANDOM_WEIGHTS)
+                kept = (self.folder / "cache" / name).absolute()
+                plan = Plan(name, variant, weight_set, fold, self.protocol, hashes, runs, kept, cache)
+                yield network_job(plan, engine.slots if engine.is_cluster or engine.slots > 1 else 0)
+
+        for job, outcome in engine.run(jobs()):
+            if not isinstance(outcome, Failure) or isinstance(outcome.error, (Diverged, WorkerDied)):  # others need the room
+                shutil.rmtree(self.folder / "cache" / job.name, ignore_errors=True)
+            if not isinstance(outcome, Failure):
+                yield job.name, [self._arrived(run) for run in outcome]
+            else:
+                yield job.name, outcome.error
+        yield from unavailable.items()
+
+    def _arrived(self, run: Run) -> Run:
+        """The run as this machine sees its folder. Raises TramtrackError where it is on storage of another machine."""
+        folder = self.folder / "runs" / run.folder.relative_to((self.folder / "runs").absolute())
+        deadline = time.monotonic() + SHARED_STORAGE_SECONDS
+        while (found := load_run(folder)) is None:
+            if time.monotonic() > deadline:
+                raise TramtrackError(
+                    f"{folder}: a machine of the cluster finished this run, but it is not here; the study's folder must lie on "
+                    "storage that all machines share, under the same path"
+                )
+            time.sleep(1.0)
+        return found
 
     def evaluate(self, networks: Sequence[str] | None = None, *, unseal: bool = False) -> Results:
         """Score the finished runs; the test fold only with ``unseal``, and then the look is logged.
@@ -186,8 +248,10 @@ class Study:
         ``networks`` limits the evaluation to these; an unfinished one among them is refused. Once the test fold was opened
         with just these runs, its results are kept, with or without ``unseal``. Raises TramtrackError.
         """
+        from tramtrack.training.hardware import devices_of
         from tramtrack.training.run import predict_views
 
+        devices_of(self.device)  # refuses one that is not there before the test fold is looked at
         self.split()
         runs = self._finished(networks)
         kept = results.load_results(self.folder / "results")
@@ -204,7 +268,7 @@ class Study:
         def score_test(run: Run, path: Path) -> pd.DataFrame:
             if not is_scored(run, path):
                 what = f"{run.key.network}: seed {run.key.seed}, test views"
-                write_predictions(path, test, predict_views(run, self.protocol, list(test["file"]), what))
+                write_predictions(path, test, predict_views(run, self.protocol, list(test["file"]), what, self.device))
                 identity = {"weights": run.information["weights_file_sha256"]}
                 store.write_manifest(path.parent / "manifest.json", identity, {"views": len(test)})
             return read_predictions(path)
@@ -273,7 +337,8 @@ class Study:
 
         evaluated = self._results().runs
         runs = [run for run in self.runs() if results.name_of(run) in evaluated]
-        return explain_runs(runs, self.protocol, self.views(), load_geometry(self.folder / "prepared"), self.folder)
+        geometry = load_geometry(self.folder / "prepared")
+        return explain_runs(runs, self.protocol, self.views(), geometry, self.folder, self.device)
 
     def report(self, export: bool = False) -> Path:
         """Write report/index.html, one file that opens without a network; returns its path.
@@ -292,23 +357,23 @@ class Study:
     ) -> Results:
         """Everything from the split to the report; goes on where it stopped. The test fold is scored once, at the end.
 
-        A network whose weights cannot be had, that cannot follow the protocol, or whose loss diverges, is left out with the
+        A network whose weights cannot be had, that cannot follow the protocol, whose loss diverges, or whose worker dies again
+        and again, is left out with the
         reason; the others go on.
         """
-        from tramtrack.network.weights import WeightsUnavailable
+        from tramtrack.network.weights import CannotFollow, WeightsUnavailable
         from tramtrack.training.loop import Diverged
 
-        for name in networks:
-            facts(name)
-        self.prepare()
-        left_out: dict[str, str] = {}
-        for name in dict.fromkeys(networks):
-            try:
-                self.train(name, weights, weights_dir, cache)
-            except (WeightsUnavailable, UsageError, Diverged) as error:
-                left_out[name] = str(error).removeprefix(f"{facts(name).title}: ")
+        names = list(dict.fromkeys(networks))
+        reasons: dict[str, str] = {}
+        for name, outcome in self._train(names, weights, weights_dir, cache):
+            if isinstance(outcome, (WeightsUnavailable, CannotFollow, Diverged, WorkerDied)):
+                reasons[name] = str(outcome).removeprefix(f"{facts(name).title}: ")
+            elif isinstance(outcome, Exception):
+                raise outcome
+        left_out = {name: reasons[name] for name in names if name in reasons}
         store.write_json(self.folder / "runs" / "left_out.json", left_out)
-        finished = [name for name in networks if name not in left_out]
+        finished = [name for name in names if name not in left_out]
         if not finished:
             raise TramtrackError("no network could be trained. " + " ".join(left_out.values()))
         found = self.evaluate(finished, unseal=True)

@@ -94,11 +94,20 @@ def run_each(
 
 
 def _start(task: Callable[[Unit], Any], memory_bytes: int) -> _Worker[Unit]:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(task, there, memory_bytes), daemon=True)
-    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(threads, "1"))
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    process = start_process(_serve, (task, there, memory_bytes), threads=1)
+    there.close()
+    return _Worker(process, here, time.monotonic() + START_SECONDS)
+
+
+def start_process(target: Callable[..., None], arguments: tuple[Any, ...], threads: int | None = None) -> Any:
+    """Start a spawned process that never runs the caller's main module and leaves Ctrl-C to its parent; returns it.
+
+    ``threads`` is what its numerical libraries are told to use; None leaves that as the environment has it.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)
+    told = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")} if threads else {}
+    os.environ.update(dict.fromkeys(told, str(threads)))
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")  # what a spawned process would otherwise run again
     resource_tracker.ensure_running()  # which would unblock the signal again, were it not running yet
@@ -108,13 +117,12 @@ def _start(task: Callable[[Unit], Any], memory_bytes: int) -> _Worker[Unit]:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         sys.modules["__main__"] = main
-        for name, value in threads.items():
+        for name, value in told.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-    there.close()
-    return _Worker(process, here, time.monotonic() + START_SECONDS)
+    return process
 
 
 def _hand_over(worker: _Worker[Unit], unit: Unit, seconds: float) -> None:

@@ -73,6 +73,14 @@ def unknown_option(folder):
     return ["run", folder / "study", "--netwroks", "vgg16"]
 
 
+def absent_device(folder):
+    return ["run", folder / "study", "--networks", "vgg16", "--device", "cuda:99"]
+
+
+def unknown_device(folder):
+    return ["evaluate", folder / "study", "--unseal", "--device", "gpu"]
+
+
 def bad_prevalence(folder):
     return ["phantom", "cohort", folder / "phantoms", "--prevalence", "1.5"]
 
@@ -88,6 +96,8 @@ def bad_prevalence(folder):
         (unknown_key, 2, "unknown key training.epoch, did you mean epochs?"),
         (unknown_weights, 2, "expected pretrained or random"),
         (unknown_option, 2, "netwroks"),
+        (absent_device, 2, "--device cuda:99: "),
+        (unknown_device, 2, "--device gpu: expected auto, cpu, cuda or cuda:N"),
         (bad_prevalence, 2, "prevalence"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -16,6 +16,8 @@ import pytest
 import safetensors.numpy
 
 from tramtrack import sealing
+from tramtrack.engine import Failure, WorkerDied
+from tramtrack.errors import TramtrackError
 from tramtrack.network.build import build
 from tramtrack.study import Study
 
@@ -86,7 +88,7 @@ def test_a_second_run_does_nothing_again(finished, command):
     "moment",
     [
         "prepared/prepared.jsonl",
-        "cache/vgg16/activations/done.jsonl",
+        "cache/vgg16/seed-0/activations/done.jsonl",
         "runs/*/*/*/checkpoint.safetensors",
         "results/test/*/*/*/predictions.csv",
     ],
@@ -432,3 +434,23 @@ def test_a_claim_never_opens_the_sealed_test_fold(finished, command, tmp_path):
     assert "test" not in set(pd.read_csv(study / "results" / "predictions.csv")["fold"])
     asked = command("claim", "vgg16 > xception on f1 in validation by woman", study)
     assert asked.returncode == 1 and "vgg16 has random weights only and stands in no ranking" in asked.stderr
+
+
+class Mortal:
+    """An engine whose workers always die."""
+
+    is_cluster, slots = False, 1
+
+    def run(self, jobs):
+        yield from ((job, Failure(WorkerDied("the worker was lost, in each of 3 tries"))) for job in jobs)
+
+
+def test_a_network_whose_worker_dies_again_and_again_is_left_out(finished, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(finished[0], study)
+    shutil.rmtree(study / "runs")
+    with pytest.raises(TramtrackError, match=r"no network could be trained\. the worker was lost, in each of 3 tries"):
+        Study(study, engine=Mortal()).run(["mobilenetv2"], weights="random")
+    assert json.loads((study / "runs" / "left_out.json").read_text()) == {
+        "mobilenetv2": "the worker was lost, in each of 3 tries"
+    }

@@ -33,11 +33,13 @@ def make_heatmaps(
     validation: Sequence[Path],
     geometry: Mapping[str, Geometry],
     folder: Path,
+    wanted: str = "auto",
 ) -> float:
     """Write <view_id>.npz (raw map, scale, geometry) for each of ``views`` (view_id to prepared file) into ``folder``.
 
     The display scale is the 99.5th percentile of this network's maps on up to 12 validation views, evenly spaced: a faint
-    map looks faint. Returns it. Views whose file is there already are not computed again.
+    map looks faint. Returns it. Views whose file is there already are not computed again. ``wanted`` is the device, see
+    `choose_device`.
     """
     manifest = folder / "manifest.json"
     identity = {"weights": run.information["weights_file_sha256"], "method": protocol.explain.method}
@@ -47,7 +49,7 @@ def make_heatmaps(
     todo = {view_id: file for view_id, file in views.items() if not (folder / f"{view_id}.npz").exists()}
     if known and not todo:
         return float(store.read_json(manifest)["information"]["scale"])
-    device = choose_device()
+    device = choose_device(wanted)
     model = rebuild(run, protocol, device)
     layer = model.backbone.facts.cam_layer
     if known:

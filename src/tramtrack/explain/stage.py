@@ -21,7 +21,12 @@ COLUMNS = ["view_id", "network", "variant", "seed", "unit", "bac", "score", "thr
 
 
 def explain_runs(
-    runs: Sequence[Run], protocol: Protocol, views: pd.DataFrame, geometry: Mapping[str, Geometry], study: Path
+    runs: Sequence[Run],
+    protocol: Protocol,
+    views: pd.DataFrame,
+    geometry: Mapping[str, Geometry],
+    study: Path,
+    device: str = "auto",
 ) -> Path:
     """Grad-CAM++ of each network's first seed on the chosen test views, into heatmaps/<network>/<variant>/seed-<k>/.
 
@@ -52,7 +57,7 @@ def explain_runs(
     rows = []
     for name, run in shown.items() if chosen else ():
         place = run.key.folder(folder)
-        make_heatmaps(run, protocol, wanted, validation, geometry, place)
+        make_heatmaps(run, protocol, wanted, validation, geometry, place, device)
         scores = scored[name].set_index("view_id")
         for view in chosen:
             score, bac = float(scores.loc[view.view_id, "score"]), int(scores.loc[view.view_id, label])

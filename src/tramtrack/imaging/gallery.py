@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,19 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.engine import Engine, Job, Place, Task
+from tramtrack.engine import Failure as JobFailure
 from tramtrack.errors import TramtrackError
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.imaging.prepare import png_bytes, prepare_file
 from tramtrack.progress import track
 from tramtrack.protocol import Prepare
 from tramtrack.workers import Failure, run_each
+
+SECONDS = 120.0
+"""How long one view may take."""
+SHARD = 32
+"""Views that a task of an engine prepares; what a kill loses at most."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,18 @@ class _Task:
 
 
 def prepare_views(
-    views: Sequence[Mapping[str, Any]], folder: Path, settings: Prepare, identity: Mapping[str, Any], processes: int = 2
+    views: Sequence[Mapping[str, Any]],
+    folder: Path,
+    settings: Prepare,
+    identity: Mapping[str, Any],
+    processes: int = 2,
+    engine: Engine | None = None,
 ) -> pd.DataFrame:
     """Prepare ``views`` (each with view_id, file, sha256, spacing_mm) into ``folder`` as 16-bit PNG files.
 
-    Returns geometry.csv: view_id, the fields of Geometry, sha256 of the prepared file, and the steps applied. Raises
-    TramtrackError naming the files that could not be prepared, after all others are done.
+    They are prepared in ``processes`` of this machine, or in shards on an ``engine``. Returns geometry.csv: view_id, the
+    fields of Geometry, sha256 of the prepared file, and the steps applied. Raises TramtrackError naming the files that could
+    not be prepared, after all others are done.
     """
     manifest = folder / "manifest.json"
     advice = "use another study folder for another protocol, or remove this folder to prepare anew"
@@ -48,7 +61,7 @@ def prepare_views(
     todo = [_task(view, folder, settings) for view in views if view["view_id"] not in rows]
     failures = []
     with journal.appending() as append:
-        results = run_each(_prepare_one, todo, processes=processes, seconds=120.0)
+        results = _on_engine(todo, engine) if engine else run_each(_prepare_one, todo, processes=processes, seconds=SECONDS)
         for task, result in track(results, "Preparing views", len(views), len(rows)):
             if isinstance(result, Failure):
                 failures.append(f"{task.file}: {result.detail}")
@@ -80,7 +93,22 @@ def load_geometry(folder: Path) -> dict[str, Geometry]:
 
 def _task(view: Mapping[str, Any], folder: Path, settings: Prepare) -> _Task:
     view_id, file, sha256 = str(view["view_id"]), str(view["file"]), str(view["sha256"])
-    return _Task(view_id, file, sha256, _spacing(view["spacing_mm"]), str(folder), settings)
+    return _Task(view_id, file, sha256, _spacing(view["spacing_mm"]), str(folder.absolute()), settings)
+
+
+def _on_engine(todo: Sequence[_Task], engine: Engine) -> Iterator[tuple[_Task, dict[str, Any] | Failure]]:
+    """Each view with its row, or why it has none, as the shards end."""
+    shards = [todo[start : start + SHARD] for start in range(0, len(todo), SHARD)]
+    jobs = [Job(f"views from {shard[0].view_id}", shard, [[Task("views", _prepare_shard)]]) for shard in shards]
+    for job, outcome in engine.run(jobs):
+        if isinstance(outcome, JobFailure):
+            yield from ((task, Failure("error", str(outcome.error))) for task in job.shared)
+        else:
+            yield from outcome[0]
+
+
+def _prepare_shard(place: Place, shard: Sequence[_Task]) -> list[tuple[_Task, dict[str, Any] | Failure]]:
+    return list(run_each(_prepare_one, shard, processes=place.threads or 1, seconds=SECONDS))
 
 
 def _prepare_one(task: _Task) -> dict[str, Any]:

@@ -87,8 +87,12 @@ class WeightSet:
         }
 
 
+class CannotFollow(UsageError):
+    """These weights cannot be trained as the protocol says; the network is left out of a comparison."""
+
+
 def require_batchnorm_policy(weights: WeightSet | None, policy: str) -> None:
-    """Raise UsageError unless ``weights`` (None: drawn at random) can follow the BatchNorm ``policy``.
+    """Raise CannotFollow unless ``weights`` (None: drawn at random) can follow the BatchNorm ``policy``.
 
     ``frozen`` keeps the statistics, ``adapt`` estimates them anew, ``train`` trains them. Weights whose BatchNorm was folded
     into the convolutions carry no statistics, only the identity, so for these the last two are refused.
@@ -96,7 +100,7 @@ def require_batchnorm_policy(weights: WeightSet | None, policy: str) -> None:
     if policy not in ("frozen", "adapt", "train"):
         raise UsageError(f"BatchNorm policy {policy}: expected frozen, adapt or train")
     if policy != "frozen" and weights is not None and weights.batchnorm_folded:
-        raise UsageError(
+        raise CannotFollow(
             f"{facts(weights.network).title}: BatchNorm policy {policy} is refused for the weights from {weights.source}: "
             "their BatchNorm was folded into the convolutions, so what stands in its place is the identity and not the "
             "statistics of any data, and normalising behind such convolutions makes another network; use the policy frozen, or "

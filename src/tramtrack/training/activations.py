@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,17 +70,25 @@ def compute_activations(
     dtype: torch.dtype,
     device: torch.device,
     what: str,
+    share: tuple[int, int] = (0, 1),
+    begin: bool = True,
 ) -> Activations:
     """Run the trunk over ``views`` (prepared files) into ``folder``, or go on where an earlier pass stopped.
 
     ``draws`` says of each view how it is varied first; the same file may stand there several times. ``identity`` says what the
-    activations depend on; other activations in the folder are removed. Raises TramtrackError where the disk has not the room,
-    with the size that is needed.
+    activations depend on; other activations in the folder are removed. Several processes can work at once: ``share`` (k, n)
+    computes the k-th of n shares alone, (n, n) none, and with ``begin`` false the files must be laid out already. Raises
+    TramtrackError where the disk has not the room, with the size that is needed.
     """
     trunk = model.fast_trunk(device, dtype)
     shapes = crossing_shapes(model, size, device)
     identity = {**identity, "views": len(views), "shapes": [list(shape) for shape in shapes], "dtype": dtype_name(dtype)}
     if store.read_identity(folder / "manifest.json") != {"schema": store.SCHEMA_VERSION, **identity}:
+        if not begin:
+            raise TramtrackError(
+                f"{folder}: not the activations that this run needs ({dtype_name(dtype)}); a cluster whose machines choose "
+                "different arithmetic needs training.dtype in its protocol, and one study folder takes one command at a time"
+            )
         shutil.rmtree(folder, ignore_errors=True)
     needed = sum(math.prod(shape) for shape in shapes) * len(views) * dtype.itemsize
     files = [folder / f"crossing-{number}.bin" for number in range(len(shapes))]
@@ -90,26 +99,36 @@ def compute_activations(
         store.write_manifest(folder / "manifest.json", identity, {"bytes": needed})
         for file, shape in zip(files, shapes, strict=True):
             with file.open("wb") as stream:
-                stream.truncate(math.prod(shape) * len(views) * dtype.itemsize)
+                _reserve(stream.fileno(), math.prod(shape) * len(views) * dtype.itemsize, folder)
     mapped = [_map(file) for file in files]
     tensors = [
         torch.frombuffer(pages, dtype=dtype).view(len(views), *shape) for pages, shape in zip(mapped, shapes, strict=True)
     ]
-    journal = store.Journal(folder / "done.jsonl")
-    done = max((entry["batch"] + 1 for entry in journal.entries()), default=0)
     total = math.ceil(len(views) / TRUNK_BATCH)
+    first, end = batches_of(share, total, [math.prod(shape) * dtype.itemsize for shape in shapes])
+    known = {entry["batch"] for path in folder.glob("done*.jsonl") for entry in store.Journal(path).entries()}
+    done = next((number for number in range(first, end) if number not in known), end)
+    journal = store.Journal(folder / ("done.jsonl" if share == (0, 1) else f"done-{first}.jsonl"))
+    if done == end:
+        return Activations(tensors, mapped)
+    upto = views[: end * TRUNK_BATCH]
     with (
         journal.appending() as append,
         torch.inference_mode(),
         torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2),
     ):
-        for number, grey in enumerate(track(batches(views, TRUNK_BATCH, device, done), what, total, done), start=done):
+        for number, grey in enumerate(track(batches(upto, TRUNK_BATCH, device, done), what, end, done), start=done):
             start = number * TRUNK_BATCH
             state = trunk(vary(grey, draws[start : start + len(grey)]) if draws else grey)
             for tensor, crossing in zip(tensors, state, strict=True):
                 tensor[start : start + len(grey)] = crossing.permute(0, 2, 3, 1).to("cpu", dtype)
+            for pages in mapped:
+                pages.flush()  # on disk before the journal says so
             _let_go(mapped)
             append({"batch": number})
+    for file in files if share != (0, 1) else ():  # on shared storage, others see what has left this machine
+        with file.open("r+b") as written:
+            os.fsync(written.fileno())
     return Activations(tensors, mapped)
 
 
@@ -127,6 +146,33 @@ def _let_go(mapped: Sequence[mmap.mmap]) -> None:
     for pages in mapped:
         if hasattr(mmap, "MADV_DONTNEED"):
             pages.madvise(mmap.MADV_DONTNEED)
+
+
+def batches_of(share: tuple[int, int], total: int, view_bytes: Sequence[int]) -> tuple[int, int]:
+    """First batch and end of share (k, n) of ``total`` batches; (n, n) is empty.
+
+    Shares begin where each file (of ``view_bytes`` a view) begins a memory page, so that no page has two writers: on a network
+    file system the later one would undo the other's half.
+    """
+    step = math.lcm(*(mmap.PAGESIZE // math.gcd(mmap.PAGESIZE, TRUNK_BATCH * count) for count in view_bytes))
+    which, of = share
+    blocks = math.ceil(total / step)
+    return min(total, which * blocks // of * step), min(total, (which + 1) * blocks // of * step) if which < of else total
+
+
+def _reserve(descriptor: int, size: int, folder: Path) -> None:
+    """Make an empty file ``size`` bytes long, and take the room now: another network's activations may want it as well."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        else:
+            os.truncate(descriptor, size)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise TramtrackError(
+            f"{folder}: no room for {size / 1e9:.1f} GB of activations ({error.strerror}); make room, or do without them "
+            "(--cache off)"
+        ) from error
 
 
 def _require_room(folder: Path, needed: int) -> None:

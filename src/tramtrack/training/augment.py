@@ -54,8 +54,8 @@ def vary(grey: Tensor, draws: Sequence[Draw | None]) -> Tensor:
     """Grey views (N, 1, H, W), 0 to 65535, each as its draw says (None leaves it as it is); the same shape and dtype.
 
     One bicubic resampling a view, so that fine calcifications are blurred no more than once; outside the view is black.
-    Computed in the input's own dtype also under autocast: half precision would move pixels. The exposure changes where the breast is
-    (where the view is not black, resampled alike), and the black around it stays black.
+    Computed in the input's own dtype also under autocast: half precision would move pixels. The exposure changes where the
+    breast is (where the view is not black, resampled alike), and the black around it stays black.
     """
     with torch.autocast(grey.device.type, enabled=False):
         return _vary(grey, draws)

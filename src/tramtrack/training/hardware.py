@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 
 import torch
 
+from tramtrack.errors import UsageError
 
-def choose_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """The device behind "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" (the first) or "cuda:1".
+
+    Raises UsageError for a device that is not there.
+    """
+    return torch.device(devices_of(wanted)[0])
+
+
+def devices_of(wanted: str = "auto") -> list[str]:
+    """The devices that runs may be dealt to: every CUDA device for "auto" and "cuda" where there are any, else the one named.
+
+    Raises UsageError for a device that is not there.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = [f"cuda:{number}" for number in range(count)]
+    if wanted == "auto":
+        return there or ["cpu"]
+    if wanted == "cuda" and there:
+        return there
+    if wanted == "cpu" or wanted in there:
+        return [wanted]
+    if wanted != "cuda" and not re.fullmatch(r"cuda:\d+", wanted):
+        raise UsageError(f"--device {wanted}: expected auto, cpu, cuda or cuda:N, such as cuda:1")
+    has = f"there is {', '.join(there)}" if there else "PyTorch finds no CUDA device here"
+    raise UsageError(f"--device {wanted}: {has}; use one that is there, or --device auto")
 
 
 def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:

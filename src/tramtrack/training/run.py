@@ -18,11 +18,11 @@ import torch
 
 from tramtrack import store
 from tramtrack.errors import TramtrackError, UsageError
-from tramtrack.network.build import build
+from tramtrack.network.build import build, skeleton
 from tramtrack.network.registry import facts
 from tramtrack.network.weights import WeightSet, load, require_batchnorm_policy
 from tramtrack.progress import announce, progress_bar, track
-from tramtrack.protocol import Protocol
+from tramtrack.protocol import Protocol, Transfer
 from tramtrack.training.activations import TRUNK_BATCH, compute_activations
 from tramtrack.training.adapt import adapt_batchnorms
 from tramtrack.training.augment import Draw, draw
@@ -52,7 +52,7 @@ class Fold:
 
 
 def run_identity(
-    key: RunKey, weights: WeightSet | None, protocol: Protocol, hashes: Mapping[str, str], keeps: bool
+    key: RunKey, weights: WeightSet | None, protocol: Protocol, hashes: Mapping[str, str], keeps: bool, dtype: torch.dtype
 ) -> dict[str, Any]:
     """What decides a run's result; compared on resume. ``hashes`` are those of the cohort's folds and prepared views.
 
@@ -65,13 +65,71 @@ def run_identity(
         "variant": key.variant,
         "seed": key.seed,
         "protocol": protocol.sha256,
-        "dtype": dtype_name(resolve_dtype(protocol.training.dtype, choose_device())),
+        "dtype": dtype_name(dtype),
         "weights": PRETRAINED if weights else RANDOM_WEIGHTS,
         "weights_source": weights.source if weights else f"Glorot initialisation, seed {key.seed}",
         "weights_sha256": weights.sha256 if weights else "",
         "variants": (f"{variants} kept" if keeps else "fresh every epoch") if variants else "none",
         **hashes,
     }
+
+
+@dataclass(frozen=True)
+class _Start:
+    """A run before any work: what decides its result, whether activations are kept, and where it computes in which dtype."""
+
+    identity: dict[str, Any]
+    keeps: bool
+    dtype: torch.dtype
+    device: torch.device
+
+
+def _start(
+    key: RunKey, weights: WeightSet | None, protocol: Protocol, hashes: Mapping[str, str], keep: Keep, wanted: str
+) -> _Start:
+    device = choose_device(wanted)
+    dtype = resolve_dtype(protocol.training.dtype, device)
+    keeps = keeps_activations(key.network, protocol.transfer, keep)
+    return _Start(run_identity(key, weights, protocol, hashes, keeps, dtype), keeps, dtype, device)
+
+
+def _is_finished(folder: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether ``folder`` holds this very run; else it is marked as begun. Raises IdentityMismatch for another run."""
+    advice = "use another study folder, or remove this run's folder to train it again"
+    if store.require_same_identity(folder / "run.json", identity, advice):
+        return True
+    if not store.require_same_identity(folder / "started.json", identity, advice):
+        store.write_manifest(folder / "started.json", identity, {})
+    return False
+
+
+def keep_share(
+    key: RunKey,
+    weights: WeightSet | None,
+    fold: Fold,
+    protocol: Protocol,
+    hashes: Mapping[str, str],
+    runs: Path,
+    cache: Path,
+    keep: Keep = "auto",
+    *,
+    share: tuple[int, int],
+    device: str = "auto",
+) -> None:
+    """Compute share (k, n) of the activations that the run of ``key`` will train on, where any are kept; see `train_run`.
+
+    (n, n) lays their files out, which all others expect to be there. Runs of one set of weights have them in common.
+    """
+    start = _start(key, weights, protocol, hashes, keep, device)
+    if not start.keeps or _is_finished(key.folder(runs), start.identity):
+        return
+    model = _placed(make_classifier(key, weights, protocol), start.device)
+    if protocol.transfer.batchnorm == "adapt":
+        _adapt(model, fold, start.identity, protocol, cache, start.dtype, start.device)
+    _states(
+        model, fold, start.identity, protocol, cache,
+        keeps=True, dtype=start.dtype, device=start.device, share=share, begin=share[0] == share[1],
+    )  # fmt: skip
 
 
 def train_run(
@@ -83,28 +141,29 @@ def train_run(
     runs: Path,
     cache: Path,
     keep: Keep = "auto",
+    *,
+    device: str = "auto",
+    begin: bool = True,
 ) -> Run:
     """Train one run into its folder, or go on with it; a finished run of the same identity is returned as it is.
 
-    ``keep`` says whether activations are kept in ``cache``: "on", "off", or "auto" (where the policy allows it). Raises
-    IdentityMismatch naming the field where the folder holds another run, UsageError where activations cannot be kept but are
-    asked for, Diverged where the loss is no number.
+    ``keep`` says whether activations are kept in ``cache``: "on", "off", or "auto" (where the policy allows it); with
+    ``begin`` false, `keep_share` has laid them out. ``device``: see `choose_device`. Raises IdentityMismatch naming the field
+    where the folder holds another run, UsageError where activations cannot be kept but are asked for or the device is not
+    there, Diverged where the loss is no number.
     """
     folder = key.folder(runs)
-    device = choose_device()
-    dtype = resolve_dtype(protocol.training.dtype, device)
-    model = _placed(make_classifier(key, weights, protocol), device)
-    keeps = _keeps(model, keep)
-    identity = run_identity(key, weights, protocol, hashes, keeps)
-    advice = "use another study folder, or remove this run's folder to train it again"
-    if store.require_same_identity(folder / "run.json", identity, advice):
+    start = _start(key, weights, protocol, hashes, keep, device)
+    identity, dtype, on = start.identity, start.dtype, start.device
+    if _is_finished(folder, identity):
         return _finished(folder)
-    if not store.require_same_identity(folder / "started.json", identity, advice):
-        store.write_manifest(folder / "started.json", identity, {})
     class_weights(fold.examples("training").labels, protocol.training.class_weighting)  # refuses one class before any work
     if not len(fold.examples("validation")):
         raise TramtrackError(f"{folder}: no validation view has a label to train against; label some, or let them inherit")
     size = (protocol.prepare.height, protocol.prepare.width)
+    model = _placed(make_classifier(key, weights, protocol), on)
+    if keep == "auto" and model.trunk_changes:
+        announce(f"{facts(key.network).title}: no activations are kept, because {model.trunk_changes}")
     counts = model.counts()
     announce(
         f"{facts(key.network).title}, {key.variant}, seed {key.seed}: trains {counts['base_trained']:,} of {counts['base']:,} "
@@ -113,12 +172,12 @@ def train_run(
     started = time.perf_counter()
     with watch_memory() as peak:
         if protocol.transfer.batchnorm == "adapt":
-            _adapt(model, fold, identity, protocol, cache, dtype, device)
-        states = _states(model, fold, identity, protocol, cache, keeps=keeps, dtype=dtype, device=device)
+            _adapt(model, fold, identity, protocol, cache, dtype, on)
+        states = _states(model, fold, identity, protocol, cache, keeps=start.keeps, dtype=dtype, device=on, begin=begin)
         trunk_seconds = time.perf_counter() - started
-        history = _train(model, states, fold, protocol, key, folder, dtype, device)
-        logits = predict(model, states, torch.arange(len(fold.table)), dtype=dtype, device=device)
-        step, forward = seconds_a_view_uncached(model, size, protocol.training, dtype=dtype, device=device)
+        history = _train(model, states, fold, protocol, key, folder, dtype, on)
+        logits = predict(model, states, torch.arange(len(fold.table)), dtype=dtype, device=on)
+        step, forward = seconds_a_view_uncached(model, size, protocol.training, dtype=dtype, device=on)
     store.write_csv(folder / "history.csv", pd.DataFrame([asdict(epoch) for epoch in history]))
     write_predictions(folder / "predictions.csv", fold.table, logits)
     whole = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
@@ -133,13 +192,13 @@ def train_run(
         "best_epoch": best_epoch(history),
         "epochs": len(history),
         "training_views": training_views,
-        "activations": "kept" if keeps else "computed anew in every epoch",
+        "activations": "kept" if start.keeps else "computed anew in every epoch",
         "seconds_an_epoch_uncached": step * training_views,
-        "seconds_an_epoch_cached": float(np.median([epoch.seconds for epoch in history])) if keeps else None,
+        "seconds_an_epoch_cached": float(np.median([epoch.seconds for epoch in history])) if start.keeps else None,
         "seconds_trunk": trunk_seconds,
         "milliseconds_a_view": 1000 * forward,
         "peak_memory_mb": peak.bytes / 2**20,
-        "machine": describe(device),
+        "machine": describe(on),
         "versions": {name: version(name) for name in ("tramtrack", "torch", "numpy")},
     }
     store.write_manifest(folder / "run.json", identity, information)
@@ -158,13 +217,15 @@ def make_classifier(key: RunKey, weights: WeightSet | None, protocol: Protocol) 
     return Classifier(backbone, protocol.transfer, generator)
 
 
-def _keeps(model: Classifier, keep: Keep) -> bool:
-    """Whether activations are kept. Raises UsageError where they are asked for and cannot be."""
-    if keep == "on" and model.trunk_changes:
-        raise UsageError(f"--cache on: activations cannot be kept, because {model.trunk_changes}; use --cache off or auto")
-    if keep == "auto" and model.trunk_changes:
-        announce(f"{model.backbone.facts.title}: no activations are kept, because {model.trunk_changes}")
-    return keep != "off" and not model.trunk_changes
+def keeps_activations(network: str, transfer: Transfer, keep: Keep) -> bool:
+    """Whether the activations of ``network`` are kept under a policy.
+
+    Raises UsageError where they are asked for and cannot be.
+    """
+    changes = Classifier(skeleton(network), transfer, torch.Generator()).trunk_changes
+    if keep == "on" and changes:
+        raise UsageError(f"--cache on: activations cannot be kept, because {changes}; use --cache off or auto")
+    return keep != "off" and not changes
 
 
 def _depends_on(model: Classifier, identity: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
@@ -214,6 +275,8 @@ def _states(
     keeps: bool,
     dtype: torch.dtype,
     device: torch.device,
+    share: tuple[int, int] = (0, 1),
+    begin: bool = True,
 ) -> States:
     """Where the loop gets the tail's input from: kept activations of the views and of their variants, or the trunk itself."""
     files, sides, varied = list(fold.table["file"]), list(fold.table["view"]), protocol.augmentation
@@ -245,6 +308,8 @@ def _states(
         dtype=dtype,
         device=device,
         what=f"{identity['network']}: activations",
+        share=share,
+        begin=begin,
     )
     return Kept(activations, device, protocol.training.batch_size, rows=rows if varied.variants else None, seed=seed)
 
@@ -286,9 +351,12 @@ def rebuild(run: Run, protocol: Protocol, device: torch.device) -> Classifier:
     return _placed(model, device).eval()
 
 
-def predict_views(run: Run, protocol: Protocol, files: Sequence[Path], what: str) -> np.ndarray:
-    """Logits (n,) float32 of prepared views by a finished run; batches are cut at fixed places, so they repeat to the bit."""
-    device = choose_device()
+def predict_views(run: Run, protocol: Protocol, files: Sequence[Path], what: str, wanted: str = "auto") -> np.ndarray:
+    """Logits (n,) float32 of prepared views by a finished run; batches are cut at fixed places, so they repeat to the bit.
+
+    ``wanted`` is the device, see `choose_device`.
+    """
+    device = choose_device(wanted)
     model = rebuild(run, protocol, device)
     dtype = getattr(torch, run.identity["dtype"])
     trunk = model.fast_trunk(device, dtype)

@@ -48,10 +48,10 @@ def examples():
 def states_of(grey):
     """What a model's trunk makes of the views, kept in memory, at most 4 at once."""
 
-    def compute(model: Classifier, at_once: int = 4) -> Kept:
+    def compute(model: Classifier, at_once: int = 4, device: str | torch.device = "cpu") -> Kept:
         with torch.inference_mode():
             state = model.trunk(grey.to(next(model.parameters()).dtype))
         kept = Activations([tensor.permute(0, 2, 3, 1).contiguous().clone() for tensor in state])
-        return Kept(kept, torch.device("cpu"), at_once)
+        return Kept(kept, torch.device(device), at_once)
 
     return compute

@@ -14,7 +14,7 @@ from tramtrack import store
 from tramtrack.errors import TramtrackError
 from tramtrack.imaging.prepare import png_bytes
 from tramtrack.training import activations as room
-from tramtrack.training.activations import TRUNK_BATCH, Activations, compute_activations
+from tramtrack.training.activations import TRUNK_BATCH, Activations, batches_of, compute_activations
 from tramtrack.training.loader import batches
 
 CPU = torch.device("cpu")
@@ -97,6 +97,38 @@ def test_an_interrupted_pass_goes_on_at_the_next_batch(make_classifier, files, t
     assert all(torch.equal(one, other) for one, other in zip(whole, resumed, strict=True))
     compute(model, files, tmp_path / "cut")
     assert seen == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("order", ((0, 1, 2), (2, 0, 1)))
+def test_shares_in_any_order_give_the_same_file(order, make_classifier, files, tmp_path, monkeypatch):
+    """20 views in 3 batches, a share each."""
+    model = make_classifier("mobilenetv2").eval()
+    compute(model, files, tmp_path / "whole")
+    arguments = {"size": SIZE, "dtype": torch.float32, "device": CPU, "what": "test"}
+    cache = tmp_path / "cache"
+    with pytest.raises(TramtrackError, match="not the activations that this run needs"):
+        compute_activations(model, files, cache, {"network": "vgg16"}, **arguments, share=(0, 3), begin=False)
+    compute_activations(model, files, cache, {"network": "vgg16"}, **arguments, share=(3, 3))
+    assert not list(cache.glob("done*.jsonl"))
+    for k in order:
+        compute_activations(model, files, cache, {"network": "vgg16"}, **arguments, share=(k, 3), begin=False)
+    assert [path.name for path in sorted(cache.glob("done*"))] == ["done-0.jsonl", "done-1.jsonl", "done-2.jsonl"]
+    assert (cache / "crossing-0.bin").read_bytes() == (tmp_path / "whole" / "crossing-0.bin").read_bytes()
+    monkeypatch.setattr(room, "batches", lambda *_: pytest.fail("computed again"))
+    compute_activations(model, files, cache, {"network": "vgg16"}, **arguments, begin=False)
+
+
+@pytest.mark.parametrize("total", (1, 7, 100))
+@pytest.mark.parametrize("view_bytes", ([4096], [6 * 3 * 512 * 4, 100], [12]))
+def test_shares_are_disjoint_whole_and_begin_at_pages(total, view_bytes):
+    for count in (1, 2, 5):
+        borders = [batches_of((k, count), total, view_bytes) for k in range(count)]
+        covered = [number for first, end in borders for number in range(first, end)]
+        assert covered == list(range(total))
+        for first, end in borders:
+            for size in view_bytes:
+                assert first == end or first * TRUNK_BATCH * size % mmap.PAGESIZE == 0
+    assert batches_of((3, 3), total, view_bytes) == (total, total)
 
 
 def test_activations_of_other_weights_are_not_used(make_classifier, files, tmp_path):

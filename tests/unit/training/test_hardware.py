@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from tramtrack.errors import UsageError
 from tramtrack.training import hardware
 
 CPU = torch.device("cpu")
@@ -31,6 +32,45 @@ def test_auto_is_bfloat16_only_where_it_is_faster(flags, vendor, expected, monke
     assert hardware.resolve_dtype("bfloat16", CPU) == torch.bfloat16
 
 
+def with_gpus(monkeypatch, count):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "wanted", "expected"),
+    [
+        (0, "auto", ["cpu"]),
+        (0, "cpu", ["cpu"]),
+        (1, "auto", ["cuda:0"]),
+        (2, "auto", ["cuda:0", "cuda:1"]),
+        (2, "cuda", ["cuda:0", "cuda:1"]),
+        (2, "cuda:1", ["cuda:1"]),
+        (2, "cpu", ["cpu"]),
+    ],
+)
+def test_runs_are_dealt_to_every_gpu_unless_one_device_is_named(gpus, wanted, expected, monkeypatch):
+    with_gpus(monkeypatch, gpus)
+    assert hardware.devices_of(wanted) == expected
+    assert hardware.choose_device(wanted) == torch.device(expected[0])
+
+
+@pytest.mark.parametrize(
+    ("gpus", "wanted", "says"),
+    [
+        (0, "cuda", "PyTorch finds no CUDA device here"),
+        (0, "cuda:0", "PyTorch finds no CUDA device here"),
+        (2, "cuda:2", "there is cuda:0, cuda:1"),
+        (2, "gpu", "expected auto, cpu, cuda or cuda:N"),
+        (2, "cuda:x", "expected auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(gpus, wanted, says, monkeypatch):
+    with_gpus(monkeypatch, gpus)
+    with pytest.raises(UsageError, match=f"--device {wanted}: {says}"):
+        hardware.choose_device(wanted)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_is_chosen_and_trains(make_classifier, states_of, examples, tmp_path):
     from tramtrack.protocol import Training
@@ -39,7 +79,7 @@ def test_cuda_is_chosen_and_trains(make_classifier, states_of, examples, tmp_pat
     device = hardware.choose_device()
     assert device.type == "cuda"
     model = make_classifier()
-    activations = states_of(model)
+    activations = states_of(model, device=device)
     history = train(
         model.to(device), activations, *examples, Training(epochs=2, batch_size=4),
         seed=0, dtype=hardware.resolve_dtype("auto", device), device=device, checkpoint=tmp_path / "c",
@@ -68,3 +108,16 @@ def test_products_are_summed_in_a_fixed_order():
     )
     (product,) = [line for line in done.stdout.splitlines() if "SGEMM(" in line]
     assert "CNR:AUTO" in product and "Dyn:0" in product
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_heat_maps_and_predictions_run_on_cuda(make_classifier, grey):
+    from tramtrack.explain.gradcam import grad_cam_plus_plus
+
+    device = hardware.choose_device("cuda")
+    model = make_classifier()
+    here = grad_cam_plus_plus(model, grey[:2])
+    there = grad_cam_plus_plus(model.to(device), grey[:2].to(device))
+    for one, other in zip(here, there, strict=True):
+        assert other.device.type == "cuda"
+        assert torch.allclose(one, other.cpu(), rtol=0, atol=1e-2 * float(one.abs().max()))
