@@ -19,7 +19,7 @@ from tramtrack.evaluation.curves import RocCurve, roc_curve
 from tramtrack.evaluation.intervals import score_all
 from tramtrack.evaluation.scores import Undefined, estimate, undefined_reason
 from tramtrack.evaluation.threshold import Threshold, choose_threshold
-from tramtrack.network.registry import facts
+from tramtrack.network.registry import title
 from tramtrack.protocol import Evaluation, Protocol
 from tramtrack.training.record import PRETRAINED, Run
 
@@ -149,12 +149,12 @@ def resources(runs: Sequence[Run]) -> pd.DataFrame:
     """What each network cost, one row a run, from the registry and from what the run measured."""
     rows = []
     for run in runs:
-        known, measured = facts(run.key.network), run.information
+        known, measured = run.facts, run.information
         rows.append(
             {
                 **_named(run),
-                "depth": known.depth,
-                "weight_layers": known.weight_layers,
+                "depth": (known and known.depth) or None,
+                "weight_layers": (known and known.weight_layers) or None,
                 "parameters": measured["parameters"]["base"],
                 "trained_in_base": measured["parameters"]["base_trained"],
                 "head": measured["parameters"]["head"],
@@ -298,7 +298,7 @@ def _compare(
         reference = reference or units
         scores.setdefault(run.key.network, []).append(units.scores)
     ranked = {name: reason for name, reason in unranked.items() if name not in scores}
-    names = {name: facts(name).title for name in (*scores, *ranked)}
+    names = {name: title(name) for name in (*scores, *ranked)}
     compared: list[Comparison | Untested] = []
     if reference is not None:
         compared = compare(

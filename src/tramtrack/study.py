@@ -16,7 +16,7 @@ from tramtrack.cohort.cohort import Cohort, first_exams, load_cohort, make_cohor
 from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_leak, split_women
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import load_geometry, prepare_views
-from tramtrack.network.registry import NETWORKS, facts
+from tramtrack.network.registry import file_stem, place, title
 from tramtrack.protocol import Protocol
 from tramtrack.results import Results
 from tramtrack.training.record import (
@@ -134,13 +134,13 @@ class Study:
         frozen trunk are kept on disk ("on", "off", or "auto": where the policy allows it). Raises WeightsUnavailable.
         """
         from tramtrack.network.weights import obtain
-        from tramtrack.training.run import Fold, train_run
+        from tramtrack.training.run import Fold, require_trainable, train_run
 
         if weights not in ("pretrained", "random"):
             raise UsageError(f"weights {weights}: expected pretrained or random")
         if cache not in ("auto", "on", "off"):
             raise UsageError(f"cache {cache}: expected auto, on or off")
-        facts(network)
+        require_trainable(network, self.protocol)
         geometry = self.prepare()
         views = self.views()
         hashes = {
@@ -150,7 +150,7 @@ class Study:
         weight_set = obtain(network, weights_dir=weights_dir) if weights == "pretrained" else None
         variant = variant_name(self.protocol.transfer, PRETRAINED if weight_set else RANDOM_WEIGHTS)
         fold = Fold(views[views["fold"].isin(SCORED)].reset_index(drop=True))
-        kept = self.folder / "cache" / network
+        kept = self.folder / "cache" / file_stem(network)
         runs = []
         for seed in self.protocol.training.seeds:
             key = RunKey(network, variant, seed)
@@ -260,16 +260,17 @@ class Study:
         """
         from tramtrack.network.weights import WeightsUnavailable
         from tramtrack.training.loop import Diverged
+        from tramtrack.training.run import require_trainable
 
         for name in networks:
-            facts(name)
+            require_trainable(name, self.protocol)
         self.prepare()
         left_out: dict[str, str] = {}
         for name in dict.fromkeys(networks):
             try:
                 self.train(name, weights, weights_dir, cache)
             except (WeightsUnavailable, Diverged) as error:
-                left_out[name] = str(error).removeprefix(f"{facts(name).title}: ")
+                left_out[name] = str(error).removeprefix(f"{title(name)}: ")
         store.write_json(self.folder / "runs" / "left_out.json", left_out)
         finished = [name for name in networks if name not in left_out]
         if not finished:
@@ -280,12 +281,11 @@ class Study:
         return found
 
     def runs(self) -> list[Run]:
-        """The finished runs, networks in the registry's order, then by variant and seed."""
+        """The finished runs: the eleven networks in the registry's order, then challengers by name; by variant and seed."""
         found = [load_run(path.parent) for path in (self.folder / "runs").glob("*/*/seed-*/run.json")]
-        order = list(NETWORKS)
         return sorted(
             (run for run in found if run is not None),
-            key=lambda run: (order.index(run.key.network), run.key.variant, run.key.seed),
+            key=lambda run: (place(run.key.network), run.key.variant, run.key.seed),
         )
 
     def best(self) -> Run:

@@ -12,7 +12,7 @@ import pandas as pd
 from tramtrack import sealing, store
 from tramtrack.cohort.cohort import Cohort
 from tramtrack.errors import TramtrackError
-from tramtrack.network.registry import NETWORKS
+from tramtrack.network.registry import title
 from tramtrack.protocol import Protocol
 from tramtrack.results import RUN_COLUMNS, Results, load_results
 from tramtrack.training.record import PRETRAINED, Run, RunKey, load_run
@@ -94,11 +94,6 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
         looks=tuple(sealing.looks(folder / "results" / "unsealed.jsonl")),
         files_seen=int(manifest["information"]["files"]),
     )
-
-
-def title(network: str) -> str:
-    """A network's name as it is read; one that the registry does not know keeps its own."""
-    return NETWORKS[network].title if network in NETWORKS else network
 
 
 def run_title(run: dict[str, Any], several_seeds: bool = False) -> str:
