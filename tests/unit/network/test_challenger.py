@@ -97,6 +97,23 @@ def test_what_stands_between_the_modules_forbids_a_cut():
     assert cut(model, model.forward_features, X, OTHER) == []
 
 
+class Branching(nn.Module):
+    """Two plain sequences side by side: a container, but no line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = (nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.left(x) + self.right(x)
+
+
+def test_a_module_in_which_tensors_branch_stays_whole_and_the_rest_is_cut():
+    model = nn.Sequential(Branching(), nn.Conv2d(3, 5, 3)).eval()
+    parts = cut(model, model.forward, X, OTHER)
+    assert [part.origins for part in parts] == [("0",), ("1",)]
+
+
 class Fickle(Foreign):
     """Does something else for a large image, which only the second input shows."""
 
