@@ -2,11 +2,12 @@
 # make test    sets up and runs every test and check
 # make samples fetches the files that tests of real input and real weights need, hash-checked, into the cache
 # make bench NAME=demo   runs benchmarks/demo.py with whatever it needs
-# make peers   writes the golden numbers of Keras and runs the tests against other libraries, in an environment of their own
+# make peers   writes the golden numbers of Keras and runs the tests against other libraries, in environments of their own
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 PEERS := .venv-peers/bin
+PEERS_TORCHVISION := .venv-peers-torchvision/bin
 NETWORKS ?= vgg16,xception,mobilenetv2
 export TRAMTRACK_SHARED ?= $(abspath ../shared)
 
@@ -21,6 +22,13 @@ export TRAMTRACK_SHARED ?= $(abspath ../shared)
 .venv-peers/installed: peers.txt
 	$(PYTHON) -m venv .venv-peers
 	$(PEERS)/python -m pip install --quiet --disable-pip-version-check --requirement peers.txt
+	touch $@
+
+.venv-peers-torchvision/installed: peers-torchvision.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-peers-torchvision
+	grep -v '^torch==' constraints.txt > .venv-peers-torchvision/constraints.txt
+	$(PEERS_TORCHVISION)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint .venv-peers-torchvision/constraints.txt --requirement peers-torchvision.txt --editable .
 	touch $@
 
 demo: .venv/installed
@@ -46,11 +54,12 @@ samples: .venv/installed
 bench: .venv/installed $(if $(shell grep -ls TRAMTRACK_PEERS_PYTHON benchmarks/$(NAME).py),.venv-peers/installed)
 	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python benchmarks/$(NAME).py
 
-peers: .venv/installed .venv-peers/installed
+peers: .venv/installed .venv-peers/installed .venv-peers-torchvision/installed
 	$(BIN)/python tests/debian_packages.py peers
 	-$(BIN)/python tests/samples.py
 	$(PEERS)/python tests/contract/network/keras_reference.py golden tests/contract/network/golden
 	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python -m pytest -m peers
+	$(PEERS_TORCHVISION)/python -m pytest -m peers tests/contract/network/test_timm.py tests/pipeline/test_challengers.py
 
 clean:
-	rm -rf demo .venv .venv-peers
+	rm -rf demo .venv .venv-peers .venv-peers-torchvision

@@ -16,7 +16,7 @@ from tramtrack.console import print_json as _print_json
 from tramtrack.console import say as _say
 from tramtrack.console import table as _table
 from tramtrack.errors import TramtrackError, UsageError
-from tramtrack.network.registry import NETWORKS, facts
+from tramtrack.network.registry import NETWORKS, known_name
 from tramtrack.protocols import presets
 
 app = typer.Typer(
@@ -36,7 +36,10 @@ ProtocolName = Annotated[
     str | None, typer.Option("--protocol", help=f"A preset ({', '.join(presets())}) or a .toml file; default: the study's own.")
 ]
 NetworkNames = Annotated[
-    str | None, typer.Option("--networks", help="Names with commas between, see `tramtrack networks`; default: all eleven.")
+    str | None,
+    typer.Option(
+        "--networks", help="Names with commas between, see `tramtrack networks`, or timm:<model>; default: all eleven."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Weights = Annotated[str, typer.Option("--weights", help="pretrained, or random for a control that is never ranked.")]
@@ -388,7 +391,7 @@ def _names(text: str | None) -> list[str]:
     names = [name.strip().lower() for name in text.split(",") if name.strip()] if text is not None else list(NETWORKS)
     if not names:
         raise UsageError("--networks: expected names with commas between, received none")
-    return [facts(name).name for name in names]
+    return [known_name(name) for name in names]
 
 
 def _show_results(found: Any, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from tramtrack.console import print_json, say, table
 from tramtrack.errors import TramtrackError
-from tramtrack.network.registry import NETWORKS, facts
+from tramtrack.network.registry import NETWORKS, known_name
 
 if TYPE_CHECKING:
     from tramtrack.network.inventory import Inventory, Kept
@@ -21,7 +21,9 @@ weights_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Names = Annotated[list[str] | None, typer.Argument(help="Networks, see `tramtrack networks`; default: all eleven.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Networks, see `tramtrack networks`, or timm:<model>; default: all eleven.")
+]
 LookIn = Annotated[
     Path | None, typer.Option("--weights-dir", help="A folder with weight files that is looked into before the cache.")
 ]
@@ -100,7 +102,8 @@ def import_weights(
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of other weights of this network.")] = False,
 ) -> None:
     """Bring a file of your own into the cache, every layer checked; source, licence and training data go with it."""
-    name = facts(network).name
+    name = known_name(network)
+    from tramtrack.network.build import network_facts
     from tramtrack.network.places import places
     from tramtrack.network.shelf import import_file
 
@@ -111,14 +114,14 @@ def import_weights(
     say(f"source: {weights.source}; licence: {weights.licence}; trained on: {weights.trained_on}")
     if weights.batchnorm_folded:
         say("its BatchNorm is folded into the convolutions: valid only while BatchNorm stays frozen")
-    first = next(iter(places(facts(name), weights_dir).values()))
+    first = next(iter(places(network_facts(name), weights_dir).values()))
     if first != kept:
         say(f"a run takes {first} first, since the local folder comes before the cache")
 
 
 def _chosen(names: list[str] | None) -> list[str]:
     """The networks asked for, each once. Raises UsageError for a name that is not known."""
-    return list(dict.fromkeys(facts(name).name for name in names)) if names else list(NETWORKS)
+    return list(dict.fromkeys(known_name(name) for name in names)) if names else list(NETWORKS)
 
 
 def _rows(found: Inventory) -> list[dict[str, str]]:

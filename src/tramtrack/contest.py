@@ -18,7 +18,7 @@ from tramtrack.evaluation.comparisons import Comparison, Untested, compare_answe
 from tramtrack.evaluation.intervals import interval, standard_error
 from tramtrack.evaluation.scores import COUNT_METRICS, METRICS, SMALLER_IS_BETTER, Metric, Undefined
 from tramtrack.evaluation.standings import on_the_front, rank_correlations, standings
-from tramtrack.network.registry import NETWORKS
+from tramtrack.network.registry import title
 from tramtrack.protocol import Evaluation
 
 COSTS = {
@@ -151,8 +151,7 @@ def contestants(runs: Sequence[tuple[str, str, bool]]) -> dict[tuple[str, str], 
 def readable(name: str) -> str:
     """A contestant's name as it is read: the network's title, and its variant in brackets where there are several."""
     network, _, variant = name.partition("/")
-    title = NETWORKS[network].title if network in NETWORKS else network
-    return f"{title} ({variant})" if variant else title
+    return f"{title(network)} ({variant})" if variant else title(network)
 
 
 def aligned_units(contenders: Sequence[Contender], fold: str, unit: Unit, aggregation: Aggregation) -> list[Units]:

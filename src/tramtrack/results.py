@@ -15,7 +15,6 @@ from tramtrack.contest import Contender, contestants, hold_contest
 from tramtrack.evaluation.aggregate import UNITS
 from tramtrack.evaluation.resampling import estimate
 from tramtrack.evaluation.scores import Undefined, undefined_reason
-from tramtrack.network.registry import facts
 from tramtrack.protocol import Evaluation, Protocol
 from tramtrack.scoring import (
     COLUMNS,
@@ -162,12 +161,12 @@ def resources(runs: Sequence[Run]) -> pd.DataFrame:
     """What each network cost, one row a run, from the registry and from what the run measured."""
     rows = []
     for run in runs:
-        known, measured = facts(run.key.network), run.information
+        known, measured = run.facts, run.information
         rows.append(
             {
                 **named(run),
-                "depth": known.depth,
-                "weight_layers": known.weight_layers,
+                "depth": (known and known.depth) or None,
+                "weight_layers": (known and known.weight_layers) or None,
                 "parameters": measured["parameters"]["base"],
                 "trained_in_base": measured["parameters"]["base_trained"],
                 "head": measured["parameters"]["head"],

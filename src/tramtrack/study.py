@@ -21,7 +21,7 @@ from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.claims import Claim
 from tramtrack.imaging.gallery import load_geometry, prepare_views
-from tramtrack.network.registry import NETWORKS, facts
+from tramtrack.network.registry import file_stem, place, title
 from tramtrack.protocol import Protocol
 from tramtrack.results import Results
 from tramtrack.training.record import (
@@ -216,13 +216,13 @@ class Study:
                     unavailable[name] = error
                     continue
                 variant = variant_name(self.protocol.transfer, PRETRAINED if weight_set else RANDOM_WEIGHTS)
-                kept = (self.folder / "cache" / name).absolute()
+                kept = (self.folder / "cache" / file_stem(name)).absolute()
                 plan = Plan(name, variant, weight_set, fold, self.protocol, hashes, runs, kept, cache)
                 yield network_job(plan, engine.slots if engine.is_cluster or engine.slots > 1 else 0)
 
         for job, outcome in engine.run(jobs()):
             if not isinstance(outcome, Failure) or isinstance(outcome.error, (Diverged, WorkerDied)):  # others need the room
-                shutil.rmtree(self.folder / "cache" / job.name, ignore_errors=True)
+                shutil.rmtree(self.folder / "cache" / file_stem(job.name), ignore_errors=True)
             if not isinstance(outcome, Failure):
                 yield job.name, [self._arrived(run) for run in outcome]
             else:
@@ -357,9 +357,8 @@ class Study:
     ) -> Results:
         """Everything from the split to the report; goes on where it stopped. The test fold is scored once, at the end.
 
-        A network whose weights cannot be had, that cannot follow the protocol, whose loss diverges, or whose worker dies again
-        and again, is left out with the
-        reason; the others go on.
+        A network whose weights cannot be had or cannot follow the protocol, whose loss diverges, or whose worker dies again and
+        again, is left out with the reason; the others go on.
         """
         from tramtrack.network.weights import CannotFollow, WeightsUnavailable
         from tramtrack.training.loop import Diverged
@@ -368,7 +367,7 @@ class Study:
         reasons: dict[str, str] = {}
         for name, outcome in self._train(names, weights, weights_dir, cache):
             if isinstance(outcome, (WeightsUnavailable, CannotFollow, Diverged, WorkerDied)):
-                reasons[name] = str(outcome).removeprefix(f"{facts(name).title}: ")
+                reasons[name] = str(outcome).removeprefix(f"{title(name)}: ")
             elif isinstance(outcome, Exception):
                 raise outcome
         left_out = {name: reasons[name] for name in names if name in reasons}
@@ -382,12 +381,11 @@ class Study:
         return found
 
     def runs(self) -> list[Run]:
-        """The finished runs, networks in the registry's order, then by variant and seed."""
+        """The finished runs: the eleven networks in the registry's order, then challengers by name; by variant and seed."""
         found = [load_run(path.parent) for path in (self.folder / "runs").glob("*/*/seed-*/run.json")]
-        order = list(NETWORKS)
         return sorted(
             (run for run in found if run is not None),
-            key=lambda run: (order.index(run.key.network), run.key.variant, run.key.seed),
+            key=lambda run: (place(run.key.network), run.key.variant, run.key.seed),
         )
 
     def best(self) -> Run:

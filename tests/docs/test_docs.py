@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tramtrack.cohort.exam import View
-from tramtrack.network.registry import NETWORKS
+from tramtrack.network.registry import NETWORKS, is_challenger, known_name
 from tramtrack.protocol import Protocol
 from tramtrack.protocols import presets
 
@@ -90,8 +90,8 @@ def test_presets_and_networks_named_exist():
     text = "".join(page.read_text() for page in PAGES)
     for name in re.findall(r"--protocol ([a-z0-9-]+)(?!\S)", text):
         assert name in presets(), name
-    for names in re.findall(r"--networks ([a-z0-9,]+)", text):
-        assert all(name in NETWORKS for name in names.split(",")), names
+    for names in re.findall(r"--networks ([a-z0-9_:.,]*[a-z0-9])", text):
+        assert all(name in NETWORKS or is_challenger(known_name(name)) for name in names.split(",")), names
 
 
 def test_no_path_of_a_machine_and_no_registry_in_the_project():

@@ -41,14 +41,23 @@ class Backbone(nn.Module):
 
     ``boundary`` names the step that holds the base's last convolution (and its normalisation and activation, if they follow
     at once), ``last_block`` the step with which the last block of Keras's names begins, ``cam_step`` the step whose output is
-    the class activation map.
+    the class activation map. ``signed_map`` says whether that map has negative values; no map of the eleven has.
     """
 
+    signed_map = False
+
     def __init__(
-        self, name: str, steps: Sequence[tuple[str, nn.Module]], *, boundary: str, last_block: str, cam_step: str
+        self,
+        name: str,
+        steps: Sequence[tuple[str, nn.Module]],
+        *,
+        boundary: str,
+        last_block: str,
+        cam_step: str,
+        facts: NetworkFacts | None = None,
     ) -> None:
         super().__init__()
-        self.facts: NetworkFacts = NETWORKS[name]
+        self.facts: NetworkFacts = facts or NETWORKS[name]
         self.steps = nn.ModuleDict(dict(steps))
         self.boundary = boundary
         self.last_block = last_block
@@ -110,8 +119,12 @@ class Backbone(nn.Module):
         parameter = next(self.parameters())
         exact = torch.float64 if parameter.dtype == torch.float64 else torch.float32
         scaled = grey.to(device=parameter.device, dtype=exact) / 257
-        coloured = to_convention(scaled, self.facts.input_convention)
+        coloured = self._coloured(scaled)
         return coloured.to(dtype=parameter.dtype, memory_format=torch.channels_last)
+
+    def _coloured(self, scaled: Tensor) -> Tensor:
+        """Grey (N, 1, H, W) on the 0 to 255 scale to the network's input (N, 3, H, W)."""
+        return to_convention(scaled, self.facts.input_convention)
 
     def last_conv(self) -> nn.Module:
         """The base's last convolution, which the study trains; its BatchNorm is not part of it."""

@@ -1,4 +1,4 @@
-"""Build any of the eleven networks by name, with seeded random weights as Keras would draw them."""
+"""Build any network by name: the eleven with seeded random weights as Keras would draw them, a challenger with timm's."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tramtrack.network.backbone import Backbone
+from tramtrack.network.challenger import challenger, challenger_facts
 from tramtrack.network.densenet import densenet
 from tramtrack.network.layers import BatchNorm
 from tramtrack.network.mobilenet import mobilenet, mobilenetv2
-from tramtrack.network.registry import facts
+from tramtrack.network.registry import NetworkFacts, facts, is_challenger
 from tramtrack.network.resnet_v2 import resnet_v2
 from tramtrack.network.vgg import vgg
 from tramtrack.network.xception import xception
@@ -33,8 +34,10 @@ def build(name: str, generator: torch.Generator | None = None) -> Backbone:
 
     Kernels are drawn from ``generator`` by Glorot's uniform rule, Keras's default; biases are 0 and BatchNorm is the
     identity. Without a generator a fresh one with seed 0 is used; global seeds are never touched. Raises UsageError for an
-    unknown name.
+    unknown name. A challenger draws as timm does, by a seed from ``generator``.
     """
+    if is_challenger(name):
+        return challenger(name, generator)
     backbone = skeleton(name).to_empty(device="cpu")
     draw = generator or torch.Generator().manual_seed(0)
     for module in backbone.modules():
@@ -51,10 +54,20 @@ def build(name: str, generator: torch.Generator | None = None) -> Backbone:
 
 
 def skeleton(name: str) -> Backbone:
-    """The network ``name`` without any weights (on torch's meta device): its steps, layers and shapes, at no cost."""
+    """The network ``name`` without any weights (on torch's meta device): its steps, layers and shapes, at no cost.
+
+    A challenger is made with weights first, since timm computes with them on the way.
+    """
+    if is_challenger(name):
+        return challenger(name).to("meta")
     facts(name)
     with torch.device("meta"):
         return _BUILDERS[name]()
+
+
+def network_facts(name: str) -> NetworkFacts:
+    """The facts of any network; those of a challenger are read from timm. Raises UsageError for an unknown name."""
+    return challenger_facts(name) if is_challenger(name) else facts(name)
 
 
 @torch.no_grad()

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 Padding = Literal["valid", "same", "end"]
 
+AnyBatchNorm = nn.modules.batchnorm._BatchNorm
+"""Ours, and those of a challenger, which torch and timm make."""
+
 
 class Conv(nn.Conv2d):
     """A square convolution with the padding of Keras.

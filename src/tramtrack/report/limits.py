@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tramtrack.network.registry import IMAGENET, NETWORKS
+from tramtrack.network.registry import IMAGENET
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, Flow
 from tramtrack.report.reading import Material, known, title
 from tramtrack.report.tables import not_separated, percent
@@ -125,7 +125,8 @@ def _network_limits(material: Material) -> list[tuple[str, str]]:
                 "and the intervals do not include it.",
             )
         )
-    known_runs = [run for run in material.runs if run.weights == PRETRAINED and run.key.network in NETWORKS]
+    known_runs = [run for run in material.runs if run.weights == PRETRAINED and run.facts is not None]
+    normalised = {run.key.network: bool(run.facts and run.facts.batchnorm_layers) for run in known_runs}
     trained = {run.key.network: int(run.information["parameters"]["base_trained"]) for run in known_runs}
     if len(set(trained.values())) > 1:
         least, most = min(trained, key=trained.__getitem__), max(trained, key=trained.__getitem__)
@@ -136,9 +137,9 @@ def _network_limits(material: Material) -> list[tuple[str, str]]:
                 f"{trained[most]:,} in {title(most)}, {trained[most] / trained[least]:.1f} times as many.",
             )
         )
-    frozen = [name for name in trained if NETWORKS[name].batchnorm_layers]
+    frozen = [name for name in trained if normalised[name]]
     if frozen:
-        free = [title(name) for name in trained if not NETWORKS[name].batchnorm_layers]
+        free = [title(name) for name in trained if not normalised[name]]
         rest = f" {', '.join(free)} {'has' if len(free) == 1 else 'have'} no such layer." if free else ""
         found.append(
             (

@@ -17,7 +17,6 @@ from tramtrack.explain.overlay import draw_outline, prepared_mask
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.imaging.prepare import read_prepared
-from tramtrack.network.registry import NETWORKS
 from tramtrack.report.reading import Material, title
 from tramtrack.training.record import RANDOM_WEIGHTS, RunKey
 
@@ -94,10 +93,11 @@ def heatmap_groups(material: Material) -> list[Group]:
 
 def strides(material: Material) -> dict[int, list[str]]:
     """Networks by the input pixels to a cell of their map, the finest first."""
+    strides_of = {run.key.network: run.facts.stride for run in material.runs if run.facts is not None}
     found: dict[int, list[str]] = {}
     for name in material.heatmaps["network"].drop_duplicates():
-        if name in NETWORKS:
-            found.setdefault(NETWORKS[name].stride, []).append(title(str(name)))
+        if name in strides_of:
+            found.setdefault(strides_of[name], []).append(title(str(name)))
     return dict(sorted(found.items()))
 
 

@@ -6,12 +6,14 @@ Source: Li et al., Adaptive batch normalization for practical domain adaptation,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
+from tramtrack.network.layers import BatchNorm
 from tramtrack.progress import track
 from tramtrack.training.loader import batches
 from tramtrack.training.transfer import Classifier
@@ -25,7 +27,7 @@ def adapt_batchnorms(model: Classifier, files: Sequence[Path], *, dtype: torch.d
     """Give every BatchNorm of the base the mean and the variance of its inputs over ``files`` (prepared views), in place.
 
     One pass in which each layer normalises by its batch; the statistics of the batches are pooled by the law of total
-    variance, in float64.
+    variance, in float64. A challenger's BatchNorms give a batch's unbiased variance; it is made the biased one first.
     """
     norms = model.batchnorms()
     if not norms:
@@ -35,12 +37,16 @@ def adapt_batchnorms(model: Classifier, files: Sequence[Path], *, dtype: torch.d
     for norm in norms:
         norm.train()
         norm.momentum = 1.0  # the moving statistics are then the batch's
+    counts = [0] * len(norms)  # of the values that a channel's statistics are taken over
+    hooks = [norm.register_forward_pre_hook(_counter(counts, place)) for place, norm in enumerate(norms)]
     for grey in track(batches(files, BATCH, device), what, -(-len(files) // BATCH)):
         with torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2):
             model.backbone(model.backbone.prepare_input(grey))
         for place, norm in enumerate(norms):
             assert norm.running_mean is not None and norm.running_var is not None
             mean, variance = norm.running_mean.double(), norm.running_var.double()
+            if not isinstance(norm, BatchNorm):
+                variance = variance * (counts[place] - 1) / counts[place]
             first, second = sums[place]
             sums[place] = (first + len(grey) * mean, second + len(grey) * (variance + mean**2))
     for norm, momentum, (first, second) in zip(norms, kept, sums, strict=True):
@@ -48,4 +54,15 @@ def adapt_batchnorms(model: Classifier, files: Sequence[Path], *, dtype: torch.d
         norm.running_mean.copy_(first / len(files))
         norm.running_var.copy_(second / len(files) - (first / len(files)) ** 2)
         norm.momentum = momentum
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.zero_()
         norm.eval()
+    for hook in hooks:
+        hook.remove()
+
+
+def _counter(counts: list[int], place: int) -> Callable[[Module, tuple[Tensor, ...]], None]:
+    def note(_norm: Module, arguments: tuple[Tensor, ...]) -> None:
+        counts[place] = arguments[0].numel() // arguments[0].shape[1]
+
+    return note

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.network.registry import NETWORKS, NetworkFacts, file_stem
 from tramtrack.protocol import Transfer
 
 Keep = Literal["auto", "on", "off"]
@@ -46,7 +47,7 @@ class RunKey:
 
     def folder(self, runs: Path) -> Path:
         """Where this run lies below ``runs``."""
-        return runs / self.network / self.variant / f"seed-{self.seed}"
+        return runs / file_stem(self.network) / self.variant / f"seed-{self.seed}"
 
 
 def variant_name(transfer: Transfer, weights: str) -> str:
@@ -92,6 +93,13 @@ class Run:
     def weights(self) -> str:
         """ "pretrained" or "random weights"."""
         return str(self.identity["weights"])
+
+    @property
+    def facts(self) -> NetworkFacts | None:
+        """What is known of its network: the registry's, or of a challenger what timm said when it was trained."""
+        if "challenger" in self.information:
+            return NetworkFacts(**self.information["challenger"] | {"known_files": ()})
+        return NETWORKS.get(self.key.network)
 
     def history(self) -> list[Epoch]:
         """The epochs, first to last."""

@@ -19,7 +19,7 @@ import torch
 from tramtrack import store
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network.build import build, skeleton
-from tramtrack.network.registry import facts
+from tramtrack.network.registry import is_challenger, title
 from tramtrack.network.weights import WeightSet, load, require_batchnorm_policy
 from tramtrack.progress import announce, progress_bar, track
 from tramtrack.protocol import Protocol, Transfer
@@ -67,7 +67,7 @@ def run_identity(
         "protocol": protocol.sha256,
         "dtype": dtype_name(dtype),
         "weights": PRETRAINED if weights else RANDOM_WEIGHTS,
-        "weights_source": weights.source if weights else f"Glorot initialisation, seed {key.seed}",
+        "weights_source": weights.source if weights else f"{_initialisation(key.network)}, seed {key.seed}",
         "weights_sha256": weights.sha256 if weights else "",
         "variants": (f"{variants} kept" if keeps else "fresh every epoch") if variants else "none",
         **hashes,
@@ -163,10 +163,10 @@ def train_run(
     size = (protocol.prepare.height, protocol.prepare.width)
     model = _placed(make_classifier(key, weights, protocol), on)
     if keep == "auto" and model.trunk_changes:
-        announce(f"{facts(key.network).title}: no activations are kept, because {model.trunk_changes}")
+        announce(f"{title(key.network)}: no activations are kept, because {model.trunk_changes}")
     counts = model.counts()
     announce(
-        f"{facts(key.network).title}, {key.variant}, seed {key.seed}: trains {counts['base_trained']:,} of {counts['base']:,} "
+        f"{title(key.network)}, {key.variant}, seed {key.seed}: trains {counts['base_trained']:,} of {counts['base']:,} "
         f"weights of the base, and {counts['head']:,} of the new layers"
     )
     started = time.perf_counter()
@@ -183,7 +183,7 @@ def train_run(
     whole = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
     weights_file = store.write_bytes(folder / "weights.safetensors", safetensors.torch.save(whole))
     training_views = len(fold.examples("training"))
-    information = {
+    information: dict[str, Any] = {
         "weights_file_sha256": store.file_sha256(weights_file),
         "weights_licence": weights.licence if weights else "",
         "weights_trained_on": weights.trained_on if weights else RANDOM_WEIGHTS,
@@ -201,10 +201,17 @@ def train_run(
         "machine": describe(on),
         "versions": {name: version(name) for name in ("tramtrack", "torch", "numpy")},
     }
+    if is_challenger(key.network):
+        information["challenger"] = asdict(model.backbone.facts)
+        information["versions"]["timm"] = version("timm")
     store.write_manifest(folder / "run.json", identity, information)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     (folder / "started.json").unlink(missing_ok=True)
     return _finished(folder)
+
+
+def _initialisation(network: str) -> str:
+    return "timm's initialisation" if is_challenger(network) else "Glorot initialisation"
 
 
 def make_classifier(key: RunKey, weights: WeightSet | None, protocol: Protocol) -> Classifier:
@@ -218,9 +225,9 @@ def make_classifier(key: RunKey, weights: WeightSet | None, protocol: Protocol) 
 
 
 def keeps_activations(network: str, transfer: Transfer, keep: Keep) -> bool:
-    """Whether the activations of ``network`` are kept under a policy.
+    """Whether the activations of ``network`` are kept under a policy; asked before any work.
 
-    Raises UsageError where they are asked for and cannot be.
+    Raises UsageError where they are asked for and cannot be, and where the network is not known or cannot follow the policy.
     """
     changes = Classifier(skeleton(network), transfer, torch.Generator()).trunk_changes
     if keep == "on" and changes:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tramtrack.network.backbone import Backbone
 from tramtrack.network.folding import fold_batchnorm
-from tramtrack.network.layers import BatchNorm
+from tramtrack.network.layers import AnyBatchNorm
 from tramtrack.network.stride import refine
 from tramtrack.network.winograd import use_winograd
 from tramtrack.protocol import Transfer
@@ -17,6 +17,9 @@ from tramtrack.training.policies import open_base
 
 State = tuple[Tensor, ...]
 """The tensors that cross from the frozen trunk into the trained tail, each (N, C, h, w)."""
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""What a BatchNorm in training mode moves; ours count no batches, a challenger's do."""
 
 
 class Head(nn.Module):
@@ -72,17 +75,22 @@ class Classifier(nn.Module):
             for norm in self.batchnorms():
                 norm.requires_grad_(True)
 
-    def batchnorms(self) -> list[BatchNorm]:
+    def batchnorms(self) -> list[AnyBatchNorm]:
         """The BatchNorms of the base, first to last."""
-        return [module for module in self.backbone.modules() if isinstance(module, BatchNorm)]
+        return [module for module in self.backbone.modules() if isinstance(module, AnyBatchNorm)]
 
     @property
     def trunk_changes(self) -> str:
         """Why the trunk's output cannot be kept while this policy trains; empty where it can."""
         if self.settings.policy == "full":
             return "policy full trains from the first layer on, so that nothing lies before it"
+        if self.boundary == self.backbone.step_names[0]:
+            return (
+                f"policy {self.settings.policy} trains in the first step of {self.backbone.facts.title}, before which nothing "
+                "lies: it cannot be cut where that training begins"
+            )
         before = self.backbone.step_names[: self.backbone.index(self.boundary)]
-        moving = any(isinstance(module, BatchNorm) for name in before for module in self.backbone.steps[name].modules())
+        moving = any(isinstance(module, AnyBatchNorm) for name in before for module in self.backbone.steps[name].modules())
         if self.settings.batchnorm == "train" and moving:
             return "batchnorm train changes the BatchNorms of the trunk at every step"
         return ""
@@ -112,7 +120,8 @@ class Classifier(nn.Module):
         return lambda grey: fast.trunk(fast.prepare_input(grey), self.boundary)
 
     def cam_map(self, state: State) -> Tensor:
-        """What crosses the cut to the class activation map's features (N, feature_channels, h, w), not negative."""
+        """What crosses the cut to the class activation map's features (N, feature_channels, h, w), which are
+        not negative unless the backbone says that its map is signed."""
         features = self.backbone.cam_map(state, self.boundary)
         return features if self.adapter is None else self.adapter(features)
 
@@ -134,7 +143,7 @@ class Classifier(nn.Module):
     def changing(self) -> dict[str, Tensor]:
         """Everything that training changes, by name: the trained parameters, and the statistics of trained BatchNorms."""
         moving = self.named_buffers() if self.settings.batchnorm == "train" else ()
-        statistics = {name: buffer for name, buffer in moving if name.endswith(("running_mean", "running_var"))}
+        statistics = {name: buffer for name, buffer in moving if name.endswith(STATISTICS)}
         return {**{name: parameter.detach() for name, parameter in self.trained()}, **statistics}
 
     def learning_rate_share(self, name: str) -> float:
@@ -143,9 +152,9 @@ class Classifier(nn.Module):
         Under policy ``full`` it falls geometrically with the step's place, from 1 at the last to ``earliest_share`` at the
         first.
         """
-        if self.settings.policy != "full":
-            return 1.0
         steps = self.backbone.step_names
+        if self.settings.policy != "full" or len(steps) == 1:
+            return 1.0
         place = steps.index(name.split(".")[2])  # backbone.steps.<step>.…
         return float(self.settings.earliest_share ** ((len(steps) - 1 - place) / (len(steps) - 1)))
 
