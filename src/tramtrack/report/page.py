@@ -93,6 +93,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "groups": tables.not_separated(material),
         "claims": tables.claim_rows(material),
         "left_out": tables.left_out(material),
+        "readers": tables.reader_rows(material),
         "roc": {unit: _markup(figures.roc_figure(material, unit)) for unit in ("woman", "view")},
         "training": [Markup(figure) for figure in figures.training_figures(material)],
         "pareto": [Markup(figure) for figure in cost_figures.pareto_figures(material)],

@@ -126,6 +126,27 @@ def left_out(material: Material) -> list[dict[str, str]]:
     return [{"title": title(name), "reason": str(reason)} for name, reason in material.summary["left_out"].items()]
 
 
+def reader_rows(material: Material) -> list[dict[str, str]]:
+    """How well the readers of the label table agree, from readers.csv; empty where there was one reader."""
+    path = material.folder / "cohort" / "readers.csv"
+    rows = pd.read_csv(path, keep_default_na=False, na_values=[""]).to_dict("records") if path.exists() else []
+    return [
+        {
+            "unit": str(row["unit"]),
+            "measure": str(row["measure"]),
+            "readers": str(row["readers"]),
+            "items": str(row["items"]),
+            "agreement": percent(row["agreement"]) if known(row["agreement"]) else "–",
+            "kappa": (
+                f"{number(row['kappa'], 2)} ({number(row['low'], 2)} to {number(row['high'], 2)})"
+                if known(row["kappa"])
+                else f"Undefined: {row['reason']}"
+            ),
+        }
+        for row in rows
+    ]
+
+
 def not_separated(material: Material) -> list[list[str]]:
     """Groups of at least two networks within which no pair is separated, by title."""
     return [[title(name) for name in group] for group in material.summary["groups"] if len(group) > 1]

@@ -98,6 +98,20 @@ def test_score_is_the_one_in_the_file(tmp_path: Path, study_folder: ModuleType) 
     assert row[1].strip() == f"{auc['estimate']:.2f} ({auc['low']:.2f} to {auc['high']:.2f})"
 
 
+def test_the_readers_agreement_stands_beside_the_networks(study_folder: ModuleType, tmp_path: Path) -> None:
+    study = study_folder.fabricate(tmp_path / "study")
+    table = "unit,measure,readers,items,women,agreement,kappa,low,high,reason\n"
+    table += 'view,Cohen,"<a>, b",40,10,0.9,0.781,0.6,0.9,\n'
+    table += 'woman,Cohen,"<a>, b",9,9,1.0,,,,all readers give every item the same label\n'
+    (study.folder / "cohort" / "readers.csv").write_text(table)
+    html = write_report(*study.arguments()).read_text(encoding="utf-8")
+    assert Page(html).rows["readers"][1:] == [
+        ["<a>, b", "view", "Cohen", "40", "90.0\u00a0%", "0.78 (0.60 to 0.90)"],
+        ["<a>, b", "woman", "Cohen", "9", "100.0\u00a0%", "Undefined: all readers give every item the same label"],
+    ]
+    assert html.index('id="comparison"') < html.index('id="readers"') < html.index('id="h-cohort"')
+
+
 def test_left_out_network_has_its_reason(html: str) -> None:
     assert "<dt>VGG19</dt><dd>no pretrained weights could be had; name a folder by --weights-dir</dd>" in html
 
