@@ -16,6 +16,10 @@ export TRAMTRACK_SHARED ?= $(abspath ../shared)
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+.venv/test-tools: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
 	touch $@
 
@@ -39,9 +43,9 @@ demo: .venv/installed
 test: check
 	$(BIN)/python tests/debian_packages.py
 	-$(BIN)/python tests/samples.py
-	$(BIN)/python -m pytest -m "not peers"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not peers" -n 2 --dist worksteal
 
-check: .venv/installed
+check: .venv/test-tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -51,10 +55,10 @@ samples: .venv/installed
 	$(BIN)/python tests/samples.py
 
 # A benchmark that compares with another library reads TRAMTRACK_PEERS_PYTHON; only then is that environment made.
-bench: .venv/installed $(if $(shell grep -ls TRAMTRACK_PEERS_PYTHON benchmarks/$(NAME).py),.venv-peers/installed)
+bench: .venv/test-tools $(if $(shell grep -ls TRAMTRACK_PEERS_PYTHON benchmarks/$(NAME).py),.venv-peers/installed)
 	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python benchmarks/$(NAME).py
 
-peers: .venv/installed .venv-peers/installed .venv-peers-torchvision/installed
+peers: .venv/test-tools .venv-peers/installed .venv-peers-torchvision/installed
 	$(BIN)/python tests/debian_packages.py peers
 	-$(BIN)/python tests/samples.py
 	$(PEERS)/python tests/contract/network/keras_reference.py golden tests/contract/network/golden
