@@ -169,7 +169,8 @@ def _write_run(folder: Path, views: pd.DataFrame, network: str, weights: str, _:
         {
             "weights_file_sha256": "cd" * 32, "weights_licence": "none", "weights_trained_on": trained_on,
             "parameters": {"base": known.parameters, "base_trained": known.last_conv_parameters, "head": 100},
-            "multiply_adds": known.parameters * 100, "best_epoch": 2, "epochs": 3, "seconds_an_epoch_uncached": 9.0,
+            "multiply_adds": known.parameters * 100, "best_epoch": 2, "epochs": 3,
+            "activations": "kept", "seconds_an_epoch_uncached": 9.0,
             "seconds_an_epoch_cached": 1.0, "milliseconds_a_view": 5.0, "peak_memory_mb": 300.0,
             "machine": {"device": "cpu: fabricated"}, "versions": {"tramtrack": "0"},
         },
