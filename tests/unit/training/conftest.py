@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from tramtrack.network.build import build
 from tramtrack.protocol import Transfer
@@ -55,3 +58,18 @@ def states_of(grey):
         return Kept(kept, torch.device(device), at_once)
 
     return compute
+
+
+@pytest.fixture
+def views(tmp_path) -> pd.DataFrame:
+    """Eight prepared views, four to train on and four to validate, every other one positive."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(8):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(generator.integers(0, 65536, (64, 32), dtype=np.uint16)).save(path)
+        label, fold = number % 2, "training" if number < 4 else "validation"
+        row = {"view_id": f"v{number}", "woman": f"w{number}", "exam": "e", "side": "L", "view": "CC", "fold": fold}
+        labels = {"bac_view": label, "bac_breast": label, "bac_woman": label}
+        rows.append({**row, **labels, "file": path, "label": float(label)})
+    return pd.DataFrame(rows)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 from types import SimpleNamespace
 
-import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 
 from keras_layouts import random_tensors, write_legacy
 from tramtrack import store
@@ -30,21 +27,6 @@ widths = [4, 2]
 epochs = 1
 batch_size = 4
 """
-
-
-@pytest.fixture
-def views(tmp_path) -> pd.DataFrame:
-    """Eight prepared views, four to train on and four to validate, every other one positive."""
-    generator = np.random.default_rng(0)
-    rows = []
-    for number in range(8):
-        path = tmp_path / f"{number}.png"
-        Image.fromarray(generator.integers(0, 65536, (64, 32), dtype=np.uint16)).save(path)
-        label, fold = number % 2, "training" if number < 4 else "validation"
-        row = {"view_id": f"v{number}", "woman": f"w{number}", "exam": "e", "side": "L", "view": "CC", "fold": fold}
-        labels = {"bac_view": label, "bac_breast": label, "bac_woman": label}
-        rows.append({**row, **labels, "file": path, "label": float(label)})
-    return pd.DataFrame(rows)
 
 
 def test_the_origin_of_imported_weights_stands_in_the_run_and_in_the_report(monkeypatch, tmp_path, views):

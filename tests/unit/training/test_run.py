@@ -1,0 +1,111 @@
+"""A whole run: what it leaves as it was, and what its kept activations depend on."""
+
+from __future__ import annotations
+
+import pytest
+import safetensors.torch
+import torch
+
+from tramtrack.errors import UsageError
+from tramtrack.protocol import Protocol
+from tramtrack.training import run as room
+from tramtrack.training.record import PRETRAINED, RunKey, variant_name
+from tramtrack.training.run import Fold, keeps_activations, make_classifier, run_identity, train_run
+
+CPU = torch.device("cpu")
+HASHES = {"folds": "f", "prepared": "p"}
+TEXT = """
+[prepare]
+height = 64
+width = 32
+[transfer]
+widths = [32, 16]
+{transfer}
+[training]
+epochs = 2
+batch_size = 4
+dtype = "{dtype}"
+[augmentation]
+variants = {variants}
+rotation = {rotation}
+"""
+
+
+def protocol(transfer="", dtype="float32", variants=0, rotation=5.0):
+    return Protocol.from_toml(TEXT.format(transfer=transfer, dtype=dtype, variants=variants, rotation=rotation), "tiny")
+
+
+@pytest.mark.parametrize("dtype", ("float32", "bfloat16"))
+@pytest.mark.parametrize(("transfer", "keep"), [("", "auto"), ('policy = "last-block"', "off")])
+def test_what_is_frozen_is_in_the_weights_file_as_it_was(transfer, keep, dtype, views, tmp_path):
+    settings = protocol(transfer, dtype, variants=1)
+    key = RunKey("mobilenetv2", variant_name(settings.transfer, PRETRAINED), 3)
+    begun = make_classifier(key, None, settings)
+    run = train_run(key, None, Fold(views), settings, HASHES, tmp_path / "runs", tmp_path / "cache", keep)
+    kept = safetensors.torch.load_file(run.folder / "weights.safetensors")
+    trained = {name for name, _ in begun.trained()}
+    assert run.identity["dtype"] == dtype and set(kept) == set(begun.state_dict())
+    for name, tensor in begun.state_dict().items():
+        assert torch.equal(kept[name], tensor) == (name not in trained), name
+    assert run.information["parameters"]["base_trained"] < run.information["parameters"]["base"]
+
+
+def depends_on(settings, views, monkeypatch, tmp_path, network="mobilenetv2", prepared="p", shift=0.0):
+    """What the kept activations of a run are known by."""
+    seen = {}
+
+    def note(model, files, folder, identity, **more):
+        seen.update(identity, files=len(files))
+        raise StopIteration
+
+    monkeypatch.setattr(room, "compute_activations", note)
+    key = RunKey(network, "v", 0)
+    model = make_classifier(key, None, settings)
+    for norm in model.batchnorms():
+        norm.running_mean += shift
+    identity = run_identity(key, None, settings, {**HASHES, "prepared": prepared}, True, torch.float32)
+    with pytest.raises(StopIteration):
+        room._states(model, Fold(views), identity, settings, tmp_path, keeps=True, dtype=torch.float32, device=CPU)
+    return seen
+
+
+def test_kept_activations_are_known_by_all_that_they_depend_on(views, monkeypatch, tmp_path):
+    def known(settings=None, table=views, **more):
+        return depends_on(settings or protocol(), table, monkeypatch, tmp_path, **more)
+
+    fewer = views.assign(fold=["validation", *views["fold"][1:]])
+    others = [
+        known(network="vgg16"),
+        known(prepared="q"),
+        known(shift=0.5),
+        known(protocol('policy = "last-block"')),
+        known(protocol("stride = 16")),
+        known(protocol('batchnorm = "adapt"')),
+        known(protocol(variants=1)),
+        known(protocol(variants=1, rotation=4.0)),
+        known(protocol(variants=1), table=fewer),
+        known(table=views.iloc[::-1].reset_index(drop=True)),
+    ]
+    first = known()
+    assert first == known() == known(protocol(rotation=4.0))
+    assert known(protocol('policy = "equal-slice"')) == first, "the same trunk serves both policies"
+    everything = [first, *others]
+    assert all(one != other for place, one in enumerate(everything) for other in everything[:place])
+    assert (first["files"], others[6]["files"]) == (8, 12)
+
+
+def test_a_run_that_is_finished_is_not_built_again(views, tmp_path, monkeypatch):
+    settings = protocol()
+    key = RunKey("mobilenetv2", "last-conv", 0)
+    first = train_run(key, None, Fold(views), settings, HASHES, tmp_path / "runs", tmp_path / "cache")
+    monkeypatch.setattr(room, "make_classifier", None)
+    again = train_run(key, None, Fold(views), settings, HASHES, tmp_path / "runs", tmp_path / "cache")
+    assert again.information == first.information
+
+
+def test_what_cannot_be_kept_is_told_without_weights():
+    full = protocol('policy = "full"').transfer
+    assert not keeps_activations("resnet152v2", full, "auto") and keeps_activations("resnet152v2", protocol().transfer, "auto")
+    assert not keeps_activations("vgg16", protocol().transfer, "off")
+    with pytest.raises(UsageError, match="--cache on: activations cannot be kept, because policy full"):
+        keeps_activations("vgg16", full, "on")
