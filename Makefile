@@ -43,7 +43,7 @@ demo: .venv/installed
 test: check
 	$(BIN)/python tests/debian_packages.py
 	-$(BIN)/python tests/samples.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not peers" -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not peers" -n 2 --dist worksteal
 
 check: .venv/test-tools
 	$(BIN)/ruff check .
