@@ -404,7 +404,8 @@ def _show_results(found: Any, as_json: bool) -> None:
     alike = [
         name for name in ("variant", "seed", "weights") if table[name].nunique() == 1 and "random" not in table[name].iloc[0]
     ]
-    _table(table.drop(columns=alike).to_dict("records"), f"By woman, {fold} fold, with intervals")
+    further = [name for name in table if name in ("partial_auc", "average_precision", "ppv", "npv", "brier")]  # in the report
+    _table(table.drop(columns=[*alike, *further]).to_dict("records"), f"By woman, {fold} fold, with intervals")
     _say(found.verdict)
 
 

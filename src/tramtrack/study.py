@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from tramtrack import results, sealing, store
+from tramtrack import results, store
 from tramtrack.cohort.cohort import Cohort, analysed_views, load_cohort, make_cohort, require_same_intake
-from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, require_no_copies, require_no_leak, split_women
+from tramtrack.cohort.split import FOLDS, require_no_copies, require_no_leak, split_women
 from tramtrack.cohort.warnings import look_alikes, warning_table
 from tramtrack.engine import Engine, Failure, Job, WorkerDied
 from tramtrack.engine.local import Local
@@ -24,6 +24,7 @@ from tramtrack.imaging.gallery import load_geometry, prepare_views
 from tramtrack.network.registry import file_stem, place, title
 from tramtrack.protocol import Protocol
 from tramtrack.results import Results
+from tramtrack.status import stages
 from tramtrack.training.record import (
     PRETRAINED,
     RANDOM_WEIGHTS,
@@ -397,45 +398,12 @@ class Study:
 
     def status(self) -> list[dict[str, str]]:
         """How far each stage is: stage, state, detail."""
-        rows = []
         folder = self.folder
         if not folder.is_dir():
             raise TramtrackError(f"{folder}: expected a study's folder, found none; `tramtrack ingest` makes one")
-        if (folder / "cohort" / "views.csv").exists():
-            rows.append({"stage": "ingest", "state": "done", "detail": repr(self.cohort)})
-        else:
-            rows.append({"stage": "ingest", "state": "to do", "detail": f"tramtrack ingest FOLDER --study {folder}"})
-        if (folder / "cohort" / "split.json").exists():
-            counts = self.folds()["fold"].value_counts()
-            detail = ", ".join(f"{counts.get(fold, 0)} {fold}" for fold in (*FOLDS, DROPPED, UNLABELLED) if counts.get(fold, 0))
-            rows.append({"stage": "split", "state": "done", "detail": f"women: {detail}"})
-        else:
-            rows.append({"stage": "split", "state": "to do", "detail": ""})
-        rows.append(self._prepare_status())
-        for path in sorted((folder / "runs").glob("*/*/seed-*")):
-            name = " ".join(path.relative_to(folder / "runs").parts)
-            rows.append({"stage": "train", "state": "done" if (path / "run.json").exists() else "unfinished", "detail": name})
-        for network, reason in self._left_out().items():
-            rows.append({"stage": "train", "state": "left out", "detail": f"{network}: {reason}"})
-        looks = sealing.looks(folder / "results" / "unsealed.jsonl")
-        state = f"unsealed, {len(looks)} look{'s' if len(looks) > 1 else ''}" if looks else "sealed"
-        evaluated = (folder / "results" / "summary.json").exists()
-        rows.append({"stage": "evaluate", "state": "done" if evaluated else "to do", "detail": f"test fold: {state}"})
-        shown = len(list(folder.glob("heatmaps/*/*/*/*.npz")))
-        rows.append(
-            {"stage": "explain", "state": "done" if shown else "to do", "detail": f"{shown} heat maps" if shown else ""}
-        )
-        page = folder / "report" / "index.html"
-        rows.append(
-            {"stage": "report", "state": "done" if page.exists() else "to do", "detail": str(page) if page.exists() else ""}
-        )
-        return rows
-
-    def _prepare_status(self) -> dict[str, str]:
-        prepared = self.folder / "prepared"
-        count = len(list(prepared.glob("*.png")))
-        state = "done" if (prepared / "geometry.csv").exists() else "unfinished" if count else "to do"
-        return {"stage": "prepare", "state": state, "detail": f"{count} views" if count else ""}
+        cohort = repr(self.cohort) if (folder / "cohort" / "views.csv").exists() else None
+        folds = self.folds() if (folder / "cohort" / "split.json").exists() else None
+        return stages(folder, cohort, folds, self._left_out())
 
     def _left_out(self) -> dict[str, str]:
         """Networks that could not take part, with the reason; one that has a finished run by now is no longer left out."""
