@@ -183,12 +183,8 @@ def train_run(
     whole = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
     weights_file = store.write_bytes(folder / "weights.safetensors", safetensors.torch.save(whole))
     training_views = len(fold.examples("training"))
-    information: dict[str, Any] = {
+    measured = {
         "weights_file_sha256": store.file_sha256(weights_file),
-        "weights_licence": weights.licence if weights else "",
-        "weights_trained_on": weights.trained_on if weights else RANDOM_WEIGHTS,
-        "parameters": counts,
-        "multiply_adds": multiply_adds(key.network, size, protocol.transfer.stride),
         "best_epoch": best_epoch(history),
         "epochs": len(history),
         "training_views": training_views,
@@ -199,11 +195,8 @@ def train_run(
         "milliseconds_a_view": 1000 * forward,
         "peak_memory_mb": peak.bytes / 2**20,
         "machine": describe(on),
-        "versions": {name: version(name) for name in ("tramtrack", "torch", "numpy")},
     }
-    if is_challenger(key.network):
-        information["challenger"] = asdict(model.backbone.facts)
-        information["versions"]["timm"] = version("timm")
+    information = {**_described(key, weights, model, protocol), **measured}
     store.write_manifest(folder / "run.json", identity, information)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     (folder / "started.json").unlink(missing_ok=True)
@@ -212,6 +205,22 @@ def train_run(
 
 def _initialisation(network: str) -> str:
     return "timm's initialisation" if is_challenger(network) else "Glorot initialisation"
+
+
+def _described(key: RunKey, weights: WeightSet | None, model: Classifier, protocol: Protocol) -> dict[str, Any]:
+    """What run.json says of a run's weights, network and versions, whatever was measured."""
+    size = (protocol.prepare.height, protocol.prepare.width)
+    described: dict[str, Any] = {
+        "weights_licence": weights.licence if weights else "",
+        "weights_trained_on": weights.trained_on if weights else RANDOM_WEIGHTS,
+        "parameters": model.counts(),
+        "multiply_adds": multiply_adds(key.network, size, protocol.transfer.stride),
+        "versions": {name: version(name) for name in ("tramtrack", "torch", "numpy")},
+    }
+    if is_challenger(key.network):
+        described["challenger"] = asdict(model.backbone.facts)
+        described["versions"]["timm"] = version("timm")
+    return described
 
 
 def make_classifier(key: RunKey, weights: WeightSet | None, protocol: Protocol) -> Classifier:
