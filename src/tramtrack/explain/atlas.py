@@ -19,7 +19,7 @@ from tramtrack.training.hardware import choose_device
 from tramtrack.training.loader import batches
 from tramtrack.training.record import Run
 from tramtrack.training.run import rebuild
-from tramtrack.training.transfer import Classifier
+from tramtrack.training.transfer import Classifier, Trunk
 
 SCALE_PERCENTILE = 99.5
 SCALE_VIEWS = 12
@@ -51,27 +51,28 @@ def make_heatmaps(
         return float(store.read_json(manifest)["information"]["scale"])
     device = choose_device(wanted)
     model = rebuild(run, protocol, device)
+    trunk = model.fast_trunk(device, torch.float32)
     layer = model.backbone.facts.cam_layer
     if known:
         scale = float(store.read_json(manifest)["information"]["scale"])
     else:
-        scale = _display_scale(model, validation, device, run.key.network)
+        scale = _display_scale(model, trunk, validation, device, run.key.network)
         store.write_manifest(manifest, identity, {"scale": scale, "layer": layer})
     names = list(todo)
     passes = track(batches(list(todo.values()), BATCH, device), f"{run.key.network}: heat maps", -(-len(todo) // BATCH))
     for number, grey in enumerate(passes):
-        maps, logits = grad_cam_plus_plus(model, grey)
+        maps, logits = grad_cam_plus_plus(model, grey, trunk)
         for offset, (values, logit) in enumerate(zip(maps.cpu(), logits.cpu(), strict=True)):
             view_id = names[number * BATCH + offset]
             _write(folder / f"{view_id}.npz", values, float(logit), scale, geometry[view_id], layer)
     return scale
 
 
-def _display_scale(model: Classifier, validation: Sequence[Path], device: torch.device, network: str) -> float:
+def _display_scale(model: Classifier, trunk: Trunk, validation: Sequence[Path], device: torch.device, network: str) -> float:
     """The 99.5th percentile of the maps on evenly spaced validation views."""
     chosen = [validation[index] for index in np.unique(np.linspace(0, len(validation) - 1, SCALE_VIEWS).round().astype(int))]
     passes = track(batches(chosen, BATCH, device), f"{network}: scale of heat maps", -(-len(chosen) // BATCH))
-    maps = [grad_cam_plus_plus(model, grey)[0].cpu().numpy() for grey in passes]
+    maps = [grad_cam_plus_plus(model, grey, trunk)[0].cpu().numpy() for grey in passes]
     return float(np.percentile(np.concatenate(maps), SCALE_PERCENTILE))
 
 

@@ -11,17 +11,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tramtrack.training.transfer import Classifier
+from tramtrack.training.transfer import Classifier, Trunk
 
 
-def grad_cam_plus_plus(model: Classifier, grey: Tensor) -> tuple[Tensor, Tensor]:
+def grad_cam_plus_plus(model: Classifier, grey: Tensor, trunk: Trunk | None = None) -> tuple[Tensor, Tensor]:
     """Maps (N, h, w) >= 0 on the network's class activation layer, and logits (N,), for grey views (N, 1, H, W).
 
-    Computed in float32 whatever dtype the run was trained in. The parameters get no gradients.
+    Computed in float32 whatever dtype the run was trained in. The parameters get no gradients. ``trunk`` is the model's
+    `Classifier.fast_trunk` in float32, for many views; else its plain trunk runs.
     """
     model.eval()
     with torch.no_grad():
-        features = model.cam_map(model.trunk(grey))
+        features = model.cam_map((trunk or model.trunk)(grey))
     features = features.float().requires_grad_(True)
     logits = model.score(features)
     (gradients,) = torch.autograd.grad(logits.sum(), features)

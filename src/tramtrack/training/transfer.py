@@ -11,12 +11,15 @@ from tramtrack.network.backbone import Backbone
 from tramtrack.network.folding import fold_batchnorm
 from tramtrack.network.layers import AnyBatchNorm
 from tramtrack.network.stride import refine
-from tramtrack.network.winograd import use_winograd
+from tramtrack.network.winograd import train_by_winograd, use_winograd
 from tramtrack.protocol import Transfer
 from tramtrack.training.policies import open_base
 
 State = tuple[Tensor, ...]
 """The tensors that cross from the frozen trunk into the trained tail, each (N, C, h, w)."""
+
+Trunk = Callable[[Tensor], State]
+"""16-bit grey values (N, 1, H, W) to what crosses into the tail."""
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """What a BatchNorm in training mode moves; ours count no batches, a challenger's do."""
@@ -70,6 +73,7 @@ class Classifier(nn.Module):
         )
         self.backbone = refine(backbone) if settings.stride == 16 else backbone
         self.boundary, self.adapter = open_base(self.backbone, settings.policy, generator)
+        train_by_winograd(self.backbone, self.boundary)
         self.head = Head(backbone.facts.feature_channels, settings, generator)
         if settings.batchnorm == "train":
             for norm in self.batchnorms():
@@ -108,7 +112,7 @@ class Classifier(nn.Module):
         """16-bit grey values (N, 1, H, W) to the tensors that cross into the tail."""
         return self.backbone.trunk(self.backbone.prepare_input(grey), self.boundary)
 
-    def fast_trunk(self, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], State]:
+    def fast_trunk(self, device: torch.device, dtype: torch.dtype) -> Trunk:
         """The trunk for many views on ``device`` in ``dtype``, without gradients; equal to `trunk` to rounding.
 
         Frozen BatchNorms are folded into their convolutions; in float32 on a CPU, wide 3x3 convolutions are Winograd's.

@@ -9,7 +9,7 @@ from torch import nn
 from tramtrack.network import winograd
 from tramtrack.network.build import build
 from tramtrack.network.layers import Conv
-from tramtrack.network.winograd import POINTS, WinogradConv, transforms, use_winograd
+from tramtrack.network.winograd import POINTS, TrainedConv, Winograd, WinogradConv, train_by_winograd, transforms, use_winograd
 
 
 def convolution(inputs=5, outputs=7, bias=True, dtype=torch.float64):
@@ -77,3 +77,68 @@ def test_only_wide_convolutions_of_the_trunk_change():
     assert isinstance(vgg.keras_modules()["block5_conv3"], nn.Conv2d)
     mobile = use_winograd(build("mobilenetv2"))
     assert not any(isinstance(module, WinogradConv) for module in mobile.modules())
+
+
+@pytest.mark.parametrize("size", [(8, 12), (9, 7), (3, 2), (1, 1)])
+def test_the_gradients_are_those_of_the_direct_convolution(size):
+    layer, x, dy = convolution(bias=False), image(3, 5, *size).requires_grad_(True), image(3, 7, *size)
+    wanted = torch.autograd.grad(layer(x), (x, layer.weight), dy)
+    found = torch.autograd.grad(Winograd.apply(x, layer.weight), (x, layer.weight), dy)
+    for direct, quick in zip(wanted, found, strict=True):
+        assert torch.allclose(direct, quick, rtol=0, atol=1e-11)
+
+
+def test_a_gradient_that_is_zero_stays_zero():
+    """One lit pixel of the input under one of the output: of a kernel's nine weights one moves, whatever is rounded."""
+    weight = torch.zeros(256, 256, 3, 3, requires_grad=True)
+    x, dy = torch.zeros(1, 256, 8, 8), torch.zeros(1, 256, 8, 8)
+    x[0, :, 3, 4], dy[0, :, 3, 4] = image(256, dtype=torch.float32), image(256, dtype=torch.float32)
+    (gradient,) = torch.autograd.grad(Winograd.apply(x, weight), weight, dy)
+    assert (gradient != 0).sum() == 256 * 256 and (gradient[:, :, 1, 1] != 0).all()
+
+
+def test_what_needs_no_gradient_gets_none():
+    layer, x = convolution(), image(1, 5, 8, 8)
+    y = Winograd.apply(x, layer.weight)
+    assert torch.autograd.grad(y.sum(), layer.weight)[0].shape == layer.weight.shape
+    frozen = layer.weight.detach()
+    x.requires_grad_(True)
+    assert torch.autograd.grad(Winograd.apply(x, frozen).sum(), x)[0].shape == x.shape
+
+
+def test_a_trained_convolution_keeps_its_parameters_and_rounds_like_a_direct_one():
+    layer, x = convolution(256, 256, dtype=torch.float32), image(2, 256, 16, 8, dtype=torch.float32)
+    trained = TrainedConv(layer)
+    assert dict(trained.named_parameters()).keys() == {"weight", "bias"} and trained.weight is layer.weight
+    trained(x).square().sum().backward()
+    found = {name: parameter.grad.clone() for name, parameter in layer.named_parameters()}
+    layer.zero_grad()
+    layer.double()
+    exact = layer(x.double())
+    exact.square().sum().backward()
+    with torch.no_grad():
+        assert float((trained.float()(x) - exact).abs().max()) < 1e-5 * float(exact.abs().max())
+    for name, parameter in layer.named_parameters():
+        assert float((found[name] - parameter.grad).abs().max()) < 1e-5 * float(parameter.grad.abs().max())
+
+
+def test_where_it_is_no_gain_torch_convolves(monkeypatch):
+    def refuse(*given):
+        raise AssertionError("Winograd was used")
+
+    monkeypatch.setattr(winograd.Winograd, "apply", refuse)
+    trained, x = TrainedConv(convolution(dtype=torch.float32)), image(1, 5, 8, 8, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert trained(x).dtype == torch.bfloat16
+    trained.double()(x.double())
+    with pytest.raises(AssertionError, match="Winograd was used"):
+        trained.float()(x)
+
+
+def test_only_wide_convolutions_behind_the_boundary_are_trained_by_winograd():
+    def changed(name, boundary):
+        network = train_by_winograd(build(name), boundary)
+        return [layer for layer, module in network.keras_modules().items() if isinstance(module, TrainedConv)]
+
+    assert changed("vgg16", "block5_conv2") == ["block5_conv2", "block5_conv3"]
+    assert changed("densenet121", build("densenet121").boundary) == []

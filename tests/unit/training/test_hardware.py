@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,6 +109,25 @@ def test_products_are_summed_in_a_fixed_order():
     )
     (product,) = [line for line in done.stdout.splitlines() if "SGEMM(" in line]
     assert "CNR:AUTO" in product and "Dyn:0" in product
+
+
+A_LARGE_TENSOR = """
+import tramtrack.training.hardware
+import torch
+large = torch.ones(1 << 24)
+print(open("/proc/self/smaps_rollup").read())
+"""
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[never]" in HUGE_PAGES.read_text(), reason="this system grants no transparent huge pages"
+)
+def test_a_large_tensor_lies_on_huge_pages():
+    unset = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    done = subprocess.run([sys.executable, "-c", A_LARGE_TENSOR], env=unset, capture_output=True, text=True, check=True)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("AnonHugePages:")]
+    assert int(line.split()[1]) > 32_000, line  # kB, of a tensor of 65,536
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
