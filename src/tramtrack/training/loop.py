@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,6 @@ def train(
     dtype: torch.dtype,
     device: torch.device,
     checkpoint: Path,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> list[Epoch]:
     """Train the tail of ``model`` in place and return its history; goes on from ``checkpoint`` where there is one.
 
@@ -93,7 +91,6 @@ def train(
         if settings.keep == "last" or best_epoch(history) == epoch:
             best = {name: tensor.clone() for name, tensor in model.changing().items()}
         save_checkpoint(checkpoint, model, optimiser, best, history)
-        on_epoch(history[-1])
     with torch.no_grad():
         for name, tensor in model.changing().items():
             tensor.copy_(best[name])
@@ -174,13 +171,20 @@ def save_checkpoint(
     store.write_bytes(path, safetensors.torch.save(contiguous, metadata))
 
 
+def read_history(path: Path) -> list[Epoch]:
+    """The epochs that a checkpoint has behind it; none where there is no checkpoint."""
+    if not path.exists():
+        return []
+    with safetensors.safe_open(path, "pt") as opened:
+        return [Epoch(**row) for row in json.loads(opened.metadata()["history"])]
+
+
 def load_checkpoint(path: Path, model: Classifier, optimiser: torch.optim.Optimizer) -> tuple[list[Epoch], dict[str, Tensor]]:
     """Put a checkpoint back into model and optimiser; returns its history and best weights, empty where there is none."""
-    if not path.exists():
+    history = read_history(path)
+    if not history:
         return [], {}
     tensors = safetensors.torch.load_file(path)
-    with safetensors.safe_open(path, "pt") as opened:
-        history = [Epoch(**row) for row in json.loads(opened.metadata()["history"])]
     with torch.no_grad():
         for name, tensor in model.changing().items():
             tensor.copy_(tensors[f"now.{name}"])

@@ -28,10 +28,10 @@ from tramtrack.training.adapt import adapt_batchnorms
 from tramtrack.training.augment import Draw, draw
 from tramtrack.training.hardware import choose_device, describe, dtype_name, resolve_dtype
 from tramtrack.training.loader import batches
-from tramtrack.training.loop import Examples, best_epoch, class_weights, predict, train
+from tramtrack.training.loop import Examples, best_epoch, class_weights, predict, read_history, train
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Epoch, Keep, Run, RunKey, load_run, write_predictions
 from tramtrack.training.resources import multiply_adds, seconds_a_view_uncached, watch_memory
-from tramtrack.training.states import Kept, Recomputed, States
+from tramtrack.training.states import Counted, Kept, Recomputed, States, parts_an_epoch
 from tramtrack.training.transfer import Classifier
 
 
@@ -340,19 +340,22 @@ def _train(
     dtype: torch.dtype,
     device: torch.device,
 ) -> list[Epoch]:
-    """The loop with its progress bar: an epoch a step."""
-    with progress_bar(f"{key.network}: seed {key.seed}, epochs", protocol.training.epochs) as advance:
+    """The loop with its progress bar, which moves within an epoch and knows of the epochs that an earlier run finished."""
+    training, validation, settings = fold.examples("training"), fold.examples("validation"), protocol.training
+    checkpoint = folder / "checkpoint.safetensors"
+    parts = parts_an_epoch(len(training), len(validation), settings.batch_size, states.at_once)
+    what, done = f"{key.network}: seed {key.seed}, {settings.epochs} epochs", len(read_history(checkpoint))
+    with progress_bar(what, settings.epochs * parts, done * parts) as advance:
         return train(
             model,
-            states,
-            fold.examples("training"),
-            fold.examples("validation"),
-            protocol.training,
+            Counted(states, advance),
+            training,
+            validation,
+            settings,
             seed=key.seed,
             dtype=dtype,
             device=device,
-            checkpoint=folder / "checkpoint.safetensors",
-            on_epoch=lambda epoch: advance(),
+            checkpoint=checkpoint,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -103,3 +103,23 @@ class Recomputed:
         if epoch is None or not self._augmentation.variants:
             return None
         return draw(self._augmentation, (self._seed, epoch, 3, place), self._positions[place])
+
+
+class Counted:
+    """Other states, with ``advance`` called with each part that is handed out: for a bar that moves within an epoch."""
+
+    def __init__(self, states: States, advance: Callable[[], None]) -> None:
+        self._states, self._advance = states, advance
+        self.at_once = states.at_once
+
+    def stream(self, parts: Sequence[Tensor], epoch: int | None) -> Iterator[State]:
+        """See `States.stream`."""
+        for state in self._states.stream(parts, epoch):
+            self._advance()
+            yield state
+
+
+def parts_an_epoch(training: int, validation: int, batch: int, at_once: int) -> int:
+    """How many parts the loop asks for in an epoch: those of each step of ``batch`` training views, then of validation."""
+    steps, rest = divmod(training, batch)
+    return steps * -(-batch // at_once) - (-rest // at_once) - (-validation // at_once)

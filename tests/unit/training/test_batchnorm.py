@@ -55,7 +55,7 @@ def test_a_network_without_batchnorm_has_nothing_to_adapt(make_classifier, files
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_trained_batchnorms_move_and_come_back_from_a_checkpoint(make_classifier, grey, examples, tmp_path):
+def test_trained_batchnorms_move_and_come_back_from_a_checkpoint(make_classifier, grey, examples, tmp_path, dies_after):
     class Direct:
         at_once = 4
 
@@ -84,14 +84,8 @@ def test_trained_batchnorms_move_and_come_back_from_a_checkpoint(make_classifier
     frozen = "backbone.steps.block_3.body.block_3_expand.weight"
     assert torch.equal(whole[frozen], before[frozen])
 
-    class Killed(Exception):
-        pass
-
-    def kill(epoch):
-        raise Killed
-
-    with pytest.raises(Killed):
-        run(make_classifier("mobilenetv2", batchnorm="train"), tmp_path / "cut", on_epoch=kill)
+    with dies_after(1):
+        run(make_classifier("mobilenetv2", batchnorm="train"), tmp_path / "cut")
     resumed = run(make_classifier("mobilenetv2", batchnorm="train"), tmp_path / "cut")
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items() if "num_batches" not in name)
 

@@ -12,7 +12,6 @@ from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Training
 from tramtrack.training import loop
 from tramtrack.training.loop import Diverged, Examples, best_epoch, class_weights, predict, train, weighted_loss
-from tramtrack.training.record import Epoch
 
 CPU = torch.device("cpu")
 SETTINGS = Training(epochs=4, batch_size=3, patience=0, learning_rate=1e-2, convolution_learning_rate=1e-3)
@@ -77,23 +76,19 @@ def test_global_seeds_are_left_alone(make_classifier, states_of, examples, tmp_p
 
 @pytest.mark.parametrize("optimiser", ("adam", "sgd"))
 @pytest.mark.parametrize("killed_after", (1, 2, 3))
-def test_a_killed_run_ends_in_the_same_weights(optimiser, killed_after, make_classifier, states_of, examples, tmp_path):
+def test_a_killed_run_ends_in_the_same_weights(
+    optimiser, killed_after, make_classifier, states_of, examples, tmp_path, dies_after
+):
     settings = SETTINGS.model_copy(update={"optimiser": optimiser})
     whole = make_classifier()
     history = run(whole, states_of(whole), examples, tmp_path / "whole", settings)
 
-    class Killed(Exception):
-        pass
-
-    def kill(epoch: Epoch) -> None:
-        if epoch.epoch == killed_after:
-            raise Killed
-
     first = make_classifier()
-    with pytest.raises(Killed):
-        run(first, states_of(first), examples, tmp_path / "killed", settings, on_epoch=kill)
+    with dies_after(killed_after):
+        run(first, states_of(first), examples, tmp_path / "killed", settings)
     second = make_classifier(seed=99)  # everything that matters must come from the checkpoint
     second.backbone.load_state_dict(make_classifier().backbone.state_dict())
+    assert len(loop.read_history(tmp_path / "killed")) == killed_after
     resumed = run(second, states_of(second), examples, tmp_path / "killed", settings)
     assert same(weights(whole), weights(second))
     assert [replace(epoch, seconds=0) for epoch in resumed] == [replace(epoch, seconds=0) for epoch in history]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from tramtrack.training.activations import compute_activations
 from tramtrack.training.augment import draw, vary
 from tramtrack.training.loader import batches
 from tramtrack.training.loop import Examples
-from tramtrack.training.states import Kept, Recomputed
+from tramtrack.training.states import Counted, Kept, Recomputed, parts_an_epoch
 
 CPU = torch.device("cpu")
 SIZE = (64, 32)
@@ -153,3 +155,14 @@ def test_fresh_variants_differ_between_epochs_and_repeat_for_a_seed(make_classif
     assert not torch.equal(epochs[0], epochs[1])
     assert torch.equal(epochs[0], epochs[2])
     assert torch.equal(epochs[3], next(recomputed(model, files, torch.float32).stream([torch.arange(4)], 1))[0])
+
+
+@pytest.mark.parametrize(("batch", "views"), [(4, 4), (4, 1), (3, 2)])
+def test_a_bar_that_counts_parts_comes_to_its_end(batch, views, make_classifier, files, tmp_path):
+    """Two epochs: kept activations a batch at a time, a trained trunk so many views at a time."""
+    settings = Training(epochs=2, batch_size=batch, patience=0, keep="last")
+    for policy in ("last-conv", "full"):
+        model, bar = make_classifier("mobilenetv2", policy=policy), itertools.count()
+        states = Counted(recomputed(model, files, torch.float32, batch=batch, views=views), bar.__next__)
+        loop.train(model, states, *examples(), settings, seed=2, dtype=torch.float32, device=CPU, checkpoint=tmp_path / policy)
+        assert next(bar) == 2 * parts_an_epoch(6, 4, batch, states.at_once)
