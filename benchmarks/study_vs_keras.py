@@ -206,9 +206,8 @@ def main() -> None:
         equal &= ranks >= RANKS and difference <= AUC_DIFFERENCE
         ratio = found[way].best / ours.best
         turns = len(found[way].seconds)
-        print(
-            f"{name}, {turns} seeds: {found[way].best:.1f} s, {ratio:.2f} times; rank correlation {ranks:.4f}, AUC within {difference:.4f}"
-        )
+        same = f"rank correlation {ranks:.4f}, AUC within {difference:.4f}"
+        print(f"{name}, {turns} seeds: {found[way].best:.1f} s, {ratio:.2f} times; {same}")
     figure, limit = found["model.fit"].best / ours.best, found["model.fit"].best / ideal
     print(f"the multiplications alone at {rate:.0f} GFLOP/s ({dtype}): {ideal:.1f} s; the limit is {limit:.1f} times model.fit")
     complete = chosen.epochs == 20 and fits == 5
