@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from tramtrack.cli import main
 from tramtrack.phantom.cohort import write_cohort
 from tramtrack.phantom.settings import PhantomSettings
 
@@ -71,14 +76,40 @@ def ingested(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return study
 
 
-def command(*arguments: object, timeout: float = 300, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``tramtrack`` as a user would; its exit code, output and errors."""
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """What ``tramtrack`` does with these words, in this process, where everything is imported: exit code, output and errors."""
+    words = ["tramtrack", *map(str, arguments)]
+    output, errors, on_interrupt = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGINT)
+    with (
+        patch.object(sys, "argv", words),
+        patch.dict(os.environ, {"COLUMNS": "160"}),
+        redirect_stdout(output),
+        redirect_stderr(errors),
+    ):
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            signal.signal(signal.SIGINT, on_interrupt)
+    return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())
+
+
+def command_apart(*arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own, on two threads: where bytes are compared."""
     words = [sys.executable, "-m", "tramtrack.cli", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "160", **TWO_THREADS}
-    return subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=environment, cwd=cwd, check=False)
+    return subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
 
 
 @pytest.fixture(scope="session", name="command")
 def command_fixture() -> Callable[..., subprocess.CompletedProcess[str]]:
     """The command line as a function."""
     return command
+
+
+@pytest.fixture(scope="session", name="command_apart")
+def command_apart_fixture() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command line as a function that starts a process."""
+    return command_apart

@@ -23,6 +23,7 @@ from tramtrack.study import Study
 
 ON_TWO_THREADS = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
 RUN = ("--networks", "vgg16", "--weights", "random")
+QUICK = ("--networks", "mobilenetv2", "--weights", "random")
 SAME_BYTES = (
     "runs/vgg16/last-conv+random-weights/seed-0/predictions.csv",
     "runs/vgg16/last-conv+random-weights/seed-0/weights.safetensors",
@@ -33,11 +34,11 @@ SAME_BYTES = (
 
 
 @pytest.fixture(scope="module")
-def finished(ingested, tiny_protocol, command, tmp_path_factory):
+def finished(ingested, tiny_protocol, command_apart, tmp_path_factory):
     """A study run to its end without interruption."""
     study = tmp_path_factory.mktemp("finished") / "study"
     shutil.copytree(ingested, study)
-    done = command("run", study, "--protocol", tiny_protocol, *RUN)
+    done = command_apart("run", study, "--protocol", tiny_protocol, *RUN)
     assert done.returncode == 0, done.stderr
     return study, done
 
@@ -93,7 +94,7 @@ def test_a_second_run_does_nothing_again(finished, command):
         "results/test/*/*/*/predictions.csv",
     ],
 )
-def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(moment, finished, ingested, tiny_protocol, command, tmp_path):
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(moment, finished, ingested, tiny_protocol, command_apart, tmp_path):
     whole, _ = finished
     study = tmp_path / "study"
     shutil.copytree(ingested, study)
@@ -109,7 +110,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(moment, finished, ing
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (study / "report" / "index.html").exists()
-    done = command("run", study, "--protocol", tiny_protocol, *RUN)
+    done = command_apart("run", study, "--protocol", tiny_protocol, *RUN)
     assert done.returncode == 0, done.stderr
     for name in SAME_BYTES:
         assert (study / name).read_bytes() == (whole / name).read_bytes(), name
@@ -118,7 +119,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(moment, finished, ing
 def test_ctrl_c_is_one_line_and_loses_nothing(ingested, tiny_protocol, command, tmp_path):
     study = tmp_path / "study"
     shutil.copytree(ingested, study)
-    words = [sys.executable, "-m", "tramtrack.cli", "run", str(study), "--protocol", str(tiny_protocol), *RUN]
+    words = [sys.executable, "-m", "tramtrack.cli", "run", str(study), "--protocol", str(tiny_protocol), *QUICK]
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=ON_TWO_THREADS
     )
@@ -132,7 +133,7 @@ def test_ctrl_c_is_one_line_and_loses_nothing(ingested, tiny_protocol, command, 
         "tramtrack: interrupted; what is finished is kept, and the same command goes on from there"
     ]
     kept = len(list(study.glob("prepared/*.png")))
-    assert kept and command("run", study, "--protocol", tiny_protocol, *RUN).returncode == 0
+    assert kept and command("run", study, "--protocol", tiny_protocol, *QUICK).returncode == 0
 
 
 def test_the_test_fold_stays_sealed_until_it_is_opened(finished, ingested, tiny_protocol, tmp_path):
@@ -230,7 +231,7 @@ def test_a_diverging_network_is_left_out_with_its_epoch(ingested, tiny_protocol,
     hot = tmp_path / "hot.toml"
     text = tiny_protocol.read_text().replace("[training]", '[training]\noptimiser = "sgd"\nlearning_rate = 1e30')
     hot.write_text(text)
-    done = command("run", study, "--protocol", hot, *RUN)
+    done = command("run", study, "--protocol", hot, *QUICK)
     assert done.returncode == 1
     assert "no network could be trained" in done.stderr and "in epoch 1" in done.stderr
 
@@ -299,7 +300,7 @@ def test_labels_coarser_than_views_go_all_the_way_to_heat_maps(level, tiny_cohor
     coarse.to_csv(tmp_path / "labels.csv", index=False)
     study = tmp_path / "study"
     assert command("ingest", tiny_cohort / "dicom", "--labels", tmp_path / "labels.csv", "--study", study).returncode == 0
-    done = command("run", study, "--protocol", tiny_protocol, *RUN)
+    done = command("run", study, "--protocol", tiny_protocol, *QUICK)
     assert done.returncode == 0, done.stderr
     shown = pd.read_csv(study / "heatmaps" / "views.csv")
     assert len(shown) and set(shown["unit"]) == {"woman" if level == ("woman",) else "breast"}
@@ -310,7 +311,7 @@ def test_a_later_run_with_another_network_is_another_look(finished, tiny_protoco
     whole, _ = finished
     study = tmp_path / "study"
     shutil.copytree(whole, study)
-    done = command("run", study, "--networks", "mobilenetv2", "--weights", "random")
+    done = command("run", study, *QUICK)
     assert done.returncode == 0, done.stderr
     assert set(pd.read_csv(study / "results" / "scores.csv")["network"]) == {"mobilenetv2"}
     assert set(pd.read_csv(study / "heatmaps" / "views.csv")["network"]) == {"mobilenetv2"}
@@ -332,7 +333,7 @@ def test_the_test_fold_is_not_opened_before_every_seed_is_done(ingested, tiny_pr
     study, two = tmp_path / "study", tmp_path / "two.toml"
     shutil.copytree(ingested, study)
     two.write_text(tiny_protocol.read_text().replace("[training]", "[training]\nseeds = [0, 1]"))
-    assert command("train", study, "--protocol", two, "--networks", "mobilenetv2", "--weights", "random").returncode == 0
+    assert command("train", study, "--protocol", two, *QUICK).returncode == 0
     shutil.rmtree(study / "runs/mobilenetv2/last-conv+random-weights/seed-1")
     done = command("evaluate", study, "--networks", "mobilenetv2", "--unseal")
     assert done.returncode == 1
@@ -399,7 +400,7 @@ def test_other_policies_go_all_the_way_to_the_report(
     transfer, training = settings.split("[augmentation]")
     text = tiny_protocol.read_text().replace("[transfer]\n", f"[transfer]\n{transfer}")
     mine.write_text(text.replace("[training]\n", f"[augmentation]{training}\n[training]\n"))
-    done = command("run", study, "--protocol", mine, "--networks", "mobilenetv2", "--weights", "random")
+    done = command("run", study, "--protocol", mine, *QUICK)
     assert done.returncode == 0, done.stderr
     assert says in done.stderr
     (run,) = Study(study).runs()
