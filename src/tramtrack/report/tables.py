@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import store
-from tramtrack.contest import COSTS
+from tramtrack.judgement.contest import COSTS
+from tramtrack.judgement.scoring import RUN_COLUMNS
 from tramtrack.network.registry import IMAGENET
 from tramtrack.protocol import Protocol
 from tramtrack.report.reading import Material, known, title
-from tramtrack.scoring import RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Run, RunKey
 
 METRICS = {"auc_roc": "AUC-ROC", "f1": "F1", "sensitivity": "Sensitivity", "specificity": "Specificity"}

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tramtrack import sealing
-from tramtrack.claiming import answer_claim, read_contenders
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.judgement.claiming import answer_claim, read_contenders
 
 
 @pytest.fixture(scope="module")
