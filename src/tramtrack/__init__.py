@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tramtrack.cohort.exam import Exam, Exclusion, Position, Side, View
     from tramtrack.errors import TramtrackError, UsageError
     from tramtrack.imaging.geometry import Geometry
+    from tramtrack.judgement.results import Results
     from tramtrack.protocol import Protocol
-    from tramtrack.results import Results
     from tramtrack.study import Study
 
 _HOMES = {
@@ -29,7 +29,7 @@ _HOMES = {
     "Geometry": "tramtrack.imaging.geometry",
     "Position": "tramtrack.cohort.exam",
     "Protocol": "tramtrack.protocol",
-    "Results": "tramtrack.results",
+    "Results": "tramtrack.judgement.results",
     "Side": "tramtrack.cohort.exam",
     "Study": "tramtrack.study",
     "TramtrackError": "tramtrack.errors",

@@ -204,7 +204,7 @@ def plan(
     """How many women a study needs to tell two networks apart, by simulation."""
     from dataclasses import asdict
 
-    from tramtrack.planner import make_plan
+    from tramtrack.judgement.planner import make_plan
 
     given = {"prevalence": prevalence, "auc": auc, "difference": difference, "unit": unit, "views": views}
     found = make_plan({**given, "power": power, "alpha": alpha, "pairs": pairs}, within, between, study, replicates, seed)

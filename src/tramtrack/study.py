@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tramtrack import results, store
+from tramtrack import store
 from tramtrack.cohort.cohort import Cohort, analysed_views, load_cohort, make_cohort, require_same_intake
 from tramtrack.cohort.split import FOLDS, require_no_copies, require_no_leak, split_women
 from tramtrack.cohort.warnings import look_alikes, warning_table
@@ -21,9 +21,10 @@ from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.claims import Claim
 from tramtrack.imaging.gallery import load_geometry, prepare_views
+from tramtrack.judgement import results
+from tramtrack.judgement.results import Results
 from tramtrack.network.registry import file_stem, place, title
 from tramtrack.protocol import Protocol
-from tramtrack.results import Results
 from tramtrack.status import stages
 from tramtrack.training.record import (
     PRETRAINED,
@@ -313,7 +314,7 @@ class Study:
 
         The sealed test fold stays sealed: a claim on it is refused. Raises TramtrackError, UsageError.
         """
-        from tramtrack.claiming import answer_claim
+        from tramtrack.judgement.claiming import answer_claim
 
         return answer_claim(sentence, self.protocol, self._results().folder)
 

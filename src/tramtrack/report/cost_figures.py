@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from tramtrack.contest import COSTS
+from tramtrack.judgement.contest import COSTS
 from tramtrack.report.figures import COLOURS, GREY, MARKERS, STYLE, axes_of, names_beside, svg_text
 from tramtrack.report.reading import Material, title
 

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tramtrack import store
-from tramtrack.report import tables
+from tramtrack.report import cells, claim_tables, provenance_tables, score_tables
 from tramtrack.report.cohort_table import cohort_table
 from tramtrack.report.figures import STYLE
 from tramtrack.report.flow import count_flow
@@ -54,8 +54,8 @@ def named_tables(material: Material) -> Iterator[tuple[str, tuple[str, pd.DataFr
     several = len(material.protocol.training.seeds) > 1
     table1 = cohort_table(material)
     found = {"table-1": ("Women and views of each fold.", pd.DataFrame(table1.rows, columns=["", *table1.folds]))}
-    for unit in tables.UNITS:
-        scores = tables.score_table(material, material.fold, unit)
+    for unit in score_tables.UNITS:
+        scores = score_tables.score_table(material, material.fold, unit)
         if scores:
             rows = [_score_row(row, several) for row in (*scores.rows, *scores.controls)]
             caption = f"{material.fold.capitalize()} fold by {unit}: {scores.positives} of {scores.n} {scores.plural} with BAC."
@@ -68,10 +68,10 @@ def named_tables(material: Material) -> Iterator[tuple[str, tuple[str, pd.DataFr
             "Interval": row["interval"],
             "p": row["p"],
         }
-        for row in tables.claim_rows(material)
+        for row in claim_tables.claim_rows(material)
     ]
     found["claims"] = ("AUC-ROC by woman; intervals hold for all pairs at once, p after Holm.", pd.DataFrame(rows))
-    columns, groups = tables.subgroup_rows(material)
+    columns, groups = score_tables.subgroup_rows(material)
     rows = [
         {
             "Subgroup": f"{row['factor']}: {row['group']}" if row["factor"] else row["group"],
@@ -81,7 +81,7 @@ def named_tables(material: Material) -> Iterator[tuple[str, tuple[str, pd.DataFr
         for row in groups
     ]
     found["subgroups"] = ("AUC-ROC in subgroups; described, not tested.", pd.DataFrame(rows))
-    found["resources"] = ("What each network cost.", pd.DataFrame(tables.resource_rows(material)))
+    found["resources"] = ("What each network cost.", pd.DataFrame(provenance_tables.resource_rows(material)))
     flow = [{"Step": step, "Count": count} for step, count in _flow(material)]
     found["flow"] = ("From files to folds.", pd.DataFrame(flow))
     for name, (caption, table) in found.items():
@@ -135,13 +135,13 @@ def drawn(figure: Figure, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def _score_row(row: tables.ScoreRow, several: bool) -> dict[str, str]:
+def _score_row(row: score_tables.ScoreRow, several: bool) -> dict[str, str]:
     name = row.title + (f", seed {row.seed}" if several else "") + (f" ({row.control})" if row.control else "")
-    metrics = {**tables.METRICS, **tables.MORE_METRICS}
+    metrics = {**score_tables.METRICS, **score_tables.MORE_METRICS}
     return {"Network": name, **{title: _cell(row.cells.get(metric)) for metric, title in metrics.items()}}
 
 
-def _cell(cell: tables.Cell | None) -> str:
+def _cell(cell: cells.Cell | None) -> str:
     if cell is None:
         return ""
     return f"{cell.text} ({cell.low} to {cell.high})" if cell.numbers else f"Undefined: {cell.reason}"

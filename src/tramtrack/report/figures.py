@@ -15,8 +15,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from tramtrack.judgement.scoring import RUN_COLUMNS
 from tramtrack.report.reading import Material, run_title
-from tramtrack.scoring import RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED, Run
 
 INK, GREY, ACCENT = "#1c1b1a", "#6b6762", "#9a2a2a"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tramtrack.network.registry import IMAGENET
+from tramtrack.report.cells import percent
+from tramtrack.report.claim_tables import not_separated
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, Flow
 from tramtrack.report.reading import Material, known, title
-from tramtrack.report.tables import not_separated, percent
 from tramtrack.training.record import PRETRAINED
 
 

@@ -17,7 +17,7 @@ from tramtrack import store
 from tramtrack.cohort.cohort import Cohort
 from tramtrack.cohort.split import FOLDS
 from tramtrack.protocol import Protocol
-from tramtrack.report import cost_figures, figures, probability_figures, tables
+from tramtrack.report import cells, claim_tables, cost_figures, figures, probability_figures, provenance_tables, score_tables
 from tramtrack.report.cohort_table import cohort_table
 from tramtrack.report.export import export
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
@@ -55,7 +55,7 @@ def render(material: Material) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(percent=tables.percent, bar=lambda numbers: Markup(figures.interval_bar(numbers)))
+    environment.filters.update(percent=cells.percent, bar=lambda numbers: Markup(figures.interval_bar(numbers)))
     return environment.get_template("page.html").render(
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
@@ -65,61 +65,61 @@ def render(material: Material) -> str:
 
 def _contents(material: Material) -> dict[str, Any]:
     flow = count_flow(material)
-    settings = tables.protocol_rows(material.protocol)
+    settings = provenance_tables.protocol_rows(material.protocol)
     return {
         "study": material,
         "flow": flow,
         "table1": cohort_table(material),
-        "label_table": tables.label_table(material),
+        "label_table": provenance_tables.label_table(material),
         "evaluated": flow.fold(material.fold),
         "published": PUBLISHED_PREVALENCE,
         "confidence": f"{100 * material.protocol.evaluation.confidence:g}\u00a0%",
         "several_seeds": len(material.protocol.training.seeds) > 1,
-        "metrics": tables.METRICS,
-        "more_metrics": tables.MORE_METRICS,
-        "more": [table for unit in tables.UNITS if (table := tables.score_table(material, material.fold, unit))],
-        "rule": tables.rule_text(material.protocol),
-        "rules": tables.rule_rows(material),
-        "aggregations": tables.aggregation_rows(material),
-        "calibration": tables.calibration_rows(material),
+        "metrics": score_tables.METRICS,
+        "more_metrics": score_tables.MORE_METRICS,
+        "more": [table for unit in score_tables.UNITS if (table := score_tables.score_table(material, material.fold, unit))],
+        "rule": score_tables.rule_text(material.protocol),
+        "rules": score_tables.rule_rows(material),
+        "aggregations": score_tables.aggregation_rows(material),
+        "calibration": score_tables.calibration_rows(material),
         "calibration_figures": [Markup(figure) for figure in probability_figures.calibration_figures(material)],
         "score_figures": [Markup(figure) for figure in probability_figures.score_figures(material)],
         "decisions": [_markup(probability_figures.decision_figure(material, stated)) for stated in (False, True)],
-        "predictive": tables.predictive_rows(material),
-        "main": tables.score_table(material, material.fold, "woman"),
+        "predictive": score_tables.predictive_rows(material),
+        "main": score_tables.score_table(material, material.fold, "woman"),
         "score_folds": _score_folds(material),
-        "methods": tables.interval_methods(material),
-        "thresholds": tables.operating_rows(material),
-        "groups": tables.not_separated(material),
-        "claims": tables.claim_rows(material),
-        "left_out": tables.left_out(material),
-        "readers": tables.reader_rows(material),
+        "methods": score_tables.interval_methods(material),
+        "thresholds": score_tables.operating_rows(material),
+        "groups": claim_tables.not_separated(material),
+        "claims": claim_tables.claim_rows(material),
+        "left_out": claim_tables.left_out(material),
+        "readers": claim_tables.reader_rows(material),
         "roc": {unit: _markup(figures.roc_figure(material, unit)) for unit in ("woman", "view")},
         "training": [Markup(figure) for figure in figures.training_figures(material)],
         "pareto": [Markup(figure) for figure in cost_figures.pareto_figures(material)],
-        "standings": tables.standing_rows(material),
-        "cost_correlations": tables.cost_rows(material),
-        "subgroups": tables.subgroup_rows(material),
-        "mcnemar": tables.mcnemar_rows(material),
+        "standings": claim_tables.standing_rows(material),
+        "cost_correlations": claim_tables.cost_rows(material),
+        "subgroups": score_tables.subgroup_rows(material),
+        "mcnemar": claim_tables.mcnemar_rows(material),
         "heatmaps": heatmap_groups(material),
         "strides": strides(material),
-        "resources": tables.resource_rows(material),
+        "resources": provenance_tables.resource_rows(material),
         "settings": settings,
-        "origins": tables.origin_counts(settings),
-        "weights": tables.weight_rows(material),
-        "machines": tables.machine_rows(material),
-        "looks": tables.look_rows(material),
+        "origins": provenance_tables.origin_counts(settings),
+        "weights": provenance_tables.weight_rows(material),
+        "machines": provenance_tables.machine_rows(material),
+        "looks": provenance_tables.look_rows(material),
         "limits": limits(material, flow),
     }
 
 
-def _score_folds(material: Material) -> list[tuple[str, list[tables.ScoreTable]]]:
+def _score_folds(material: Material) -> list[tuple[str, list[score_tables.ScoreTable]]]:
     """All tables but the main one: the evaluated fold's breasts and views first, then the other folds."""
     order = [material.fold, *[fold for fold in FOLDS[::-1] if fold != material.fold]]
     found = []
     for fold in order:
-        units = [unit for unit in tables.UNITS if (fold, unit) != (material.fold, "woman")]
-        made = [table for unit in units if (table := tables.score_table(material, fold, unit))]
+        units = [unit for unit in score_tables.UNITS if (fold, unit) != (material.fold, "woman")]
+        made = [table for unit in units if (table := score_tables.score_table(material, fold, unit))]
         if made:
             found.append((fold, made))
     return found

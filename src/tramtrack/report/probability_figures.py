@@ -8,9 +8,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from tramtrack.judgement.scoring import RUN_COLUMNS
 from tramtrack.report.figures import COLOURS, GREY, INK, LINES, STYLE, axes_of, line_style, names_beside, svg_text
 from tramtrack.report.reading import Material, run_title
-from tramtrack.scoring import RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED
 
 TICKS = ([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from tramtrack import sealing, store
 from tramtrack.cohort.cohort import Cohort
-from tramtrack.contest import readable
 from tramtrack.errors import TramtrackError
+from tramtrack.judgement.contest import readable
+from tramtrack.judgement.results import Results, load_results
+from tramtrack.judgement.scoring import COLUMNS, RUN_COLUMNS
 from tramtrack.protocol import Protocol
-from tramtrack.results import Results, load_results
-from tramtrack.scoring import COLUMNS, RUN_COLUMNS
 from tramtrack.training.record import PRETRAINED, Run, RunKey, load_run
 
 CONTEST_TABLES = ("aggregation", "standings", "mcnemar", "cost_correlations", "cost_front", "subgroups")

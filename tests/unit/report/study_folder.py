@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from tramtrack import results, store
+from tramtrack import store
 from tramtrack.cohort.cohort import Cohort, load_cohort
 from tramtrack.cohort.exam import STANDARD_VIEWS, View
 from tramtrack.explain.choice import call, choose_views
 from tramtrack.imaging.geometry import fit
+from tramtrack.judgement import results
 from tramtrack.network.registry import IMAGENET, NETWORKS
 from tramtrack.protocol import Evaluation, Protocol, Split, Training
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Run, RunKey, load_run, read_predictions, write_predictions

@@ -13,7 +13,7 @@ from tramtrack.network import places
 from tramtrack.network.shelf import import_file
 from tramtrack.network.weights import obtain
 from tramtrack.protocol import Protocol
-from tramtrack.report.tables import unusual_weights, weight_rows
+from tramtrack.report.provenance_tables import unusual_weights, weight_rows
 from tramtrack.training.record import RunKey
 from tramtrack.training.run import Fold, train_run
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from tramtrack import store
-from tramtrack.contest import Contender, contestants, put_question, readable
 from tramtrack.errors import TramtrackError
 from tramtrack.evaluation.aggregate import UNITS, Unit
 from tramtrack.evaluation.claims import Claim
 from tramtrack.evaluation.comparisons import compare_answers
 from tramtrack.evaluation.sentences import answer, contestant, parse
+from tramtrack.judgement.contest import Contender, contestants, put_question, readable
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import PRETRAINED, read_predictions
 

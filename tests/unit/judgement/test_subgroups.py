@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from tramtrack.evaluation.resampling import estimate
+from tramtrack.judgement.subgroups import age_band, subgroup_table
 from tramtrack.protocol import Evaluation
-from tramtrack.subgroups import age_band, subgroup_table
 from tramtrack.training.record import PRETRAINED, Run
 
 SETTINGS = Evaluation(resamples=200)

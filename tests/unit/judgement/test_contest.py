@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tramtrack.contest import Contender, aligned_units, hold_contest, put_question
 from tramtrack.evaluation.scores import COUNT_METRICS
+from tramtrack.judgement.contest import Contender, aligned_units, hold_contest, put_question
 from tramtrack.protocol import Evaluation
 
 SETTINGS = Evaluation(resamples=200)

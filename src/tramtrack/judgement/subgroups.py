@@ -19,8 +19,8 @@ from tramtrack.evaluation.aggregate import Aggregation, Units
 from tramtrack.evaluation.intervals import score_resampled
 from tramtrack.evaluation.resampling import resample_women
 from tramtrack.evaluation.scores import Score, Undefined
+from tramtrack.judgement.scoring import named, predictions_of, score_row
 from tramtrack.protocol import Evaluation
-from tramtrack.scoring import named, predictions_of, score_row
 from tramtrack.training.record import Run
 
 AGE_BANDS = ((0, 50, "under 50"), (50, 60, "50 to 59"), (60, 70, "60 to 69"), (70, 200, "70 and over"))

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from tramtrack import sealing
-from tramtrack.claiming import answer_claim, read_contenders
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.judgement.claiming import answer_claim, read_contenders
 
 
 @pytest.fixture(scope="module")
 def fabricated(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("study_for_claims", Path(__file__).parent / "report" / "study_folder.py")
+    spec = importlib.util.spec_from_file_location("study_for_claims", Path(__file__).parents[1] / "report" / "study_folder.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tramtrack.contest import contestants, readable
 from tramtrack.evaluation.resampling import estimate
+from tramtrack.judgement.contest import contestants, readable
+from tramtrack.judgement.results import best_on_validation
+from tramtrack.judgement.scoring import COLUMNS, choose_all, resolve_aggregation, score_runs, units_of
 from tramtrack.protocol import Evaluation
-from tramtrack.results import best_on_validation
-from tramtrack.scoring import COLUMNS, choose_all, resolve_aggregation, score_runs, units_of
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Run, write_predictions
 
 VIEWS = [(side, view) for side in "LR" for view in ("CC", "MLO")]

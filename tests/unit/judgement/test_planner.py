@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tramtrack.errors import TramtrackError
-from tramtrack.planner import make_plan, study_correlations
+from tramtrack.judgement.planner import make_plan, study_correlations
 
 GIVEN = {
     "prevalence": 0.3,

@@ -11,12 +11,11 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import sealing, store
-from tramtrack.contest import Contender, contestants, hold_contest
 from tramtrack.evaluation.aggregate import UNITS
 from tramtrack.evaluation.resampling import estimate
 from tramtrack.evaluation.scores import Undefined, undefined_reason
-from tramtrack.protocol import Evaluation, Protocol
-from tramtrack.scoring import (
+from tramtrack.judgement.contest import Contender, contestants, hold_contest
+from tramtrack.judgement.scoring import (
     COLUMNS,
     RUN_COLUMNS,
     Chosen,
@@ -26,8 +25,9 @@ from tramtrack.scoring import (
     score_runs,
     units_of,
 )
-from tramtrack.subgroups import COLUMNS as SUBGROUP_COLUMNS
-from tramtrack.subgroups import subgroup_table
+from tramtrack.judgement.subgroups import COLUMNS as SUBGROUP_COLUMNS
+from tramtrack.judgement.subgroups import subgroup_table
+from tramtrack.protocol import Evaluation, Protocol
 from tramtrack.training.record import PRETRAINED, Run
 
 SEALED_FOLDS = ("training", "validation")
