@@ -91,11 +91,14 @@ class Study:
 
         ``key`` names a file outside the study's folder, made where there is none: with it women, exams, instances and
         institutions are known by keyed hashes alone. ``adjudication`` is cohort/disagreements.csv, its last column filled in.
+        Where the study's protocol is stated by now, views are prepared by it in the same pass over the files.
         """
         table = Path(labels) if labels else None
         secret, settled = (Path(path) if path else None for path in (key, adjudication))
         protocol, folder = self.protocol, self.folder / "cohort"
-        return make_cohort(Path(source), folder, table, processes, protocol.intake, secret, protocol.labels, settled)
+        stated = self._wanted is not None or (self.folder / "protocol.toml").exists()
+        prepare = protocol.prepare if stated else None
+        return make_cohort(Path(source), folder, table, processes, protocol.intake, secret, protocol.labels, settled, prepare)
 
     @property
     def cohort(self) -> Cohort:

@@ -15,7 +15,8 @@ from tramtrack.cohort.privacy import read_key
 from tramtrack.cohort.readers import agreement, disagreements
 from tramtrack.cohort.split import require_unsplit
 from tramtrack.errors import TramtrackError
-from tramtrack.protocol import Intake, Labels
+from tramtrack.imaging.gallery import AHEAD, PREPARED
+from tramtrack.protocol import Intake, Labels, Prepare
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,18 @@ def make_cohort(
     key_file: Path | None = None,
     labelling: Labels | None = None,
     adjudication: Path | None = None,
+    prepare: Prepare | None = None,
 ) -> Cohort:
     """Ingest ``source``, bring the label table to it, and write both into ``folder``; with a key, under pseudonyms.
 
     ``labelling`` is a protocol's section labels. Where the table has several readers, ``readers.csv`` says how they agree and
-    ``disagreements.csv`` what is to be settled; given back as ``adjudication``, the latter settles it.
+    ``disagreements.csv`` what is to be settled; given back as ``adjudication``, the latter settles it. ``prepare``, its
+    section prepare, has views prepared in the same pass over the files.
     """
     settings = settings or Intake()
     key = read_key(key_file, folder.parent) if key_file else b""
-    intake = ingest(source, folder, settings, skip=folder.parent, processes=processes, key=key)
+    to = folder.parent / PREPARED / AHEAD
+    intake = ingest(source, folder, settings, skip=folder.parent, processes=processes, key=key, prepare=prepare, ahead=to)
     if labels is not None:
         views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
         labelling = labelling or Labels()

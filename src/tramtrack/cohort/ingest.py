@@ -26,6 +26,7 @@ from tramtrack.cohort.table import read_table
 from tramtrack.errors import TramtrackError
 from tramtrack.progress import track
 from tramtrack.protocol import Intake as Settings
+from tramtrack.protocol import Prepare
 from tramtrack.workers import Failure, run_each
 
 TABLE_COLUMNS = ("woman", "exam", "side", "view", "file")
@@ -33,7 +34,7 @@ OPTIONAL_TABLE_COLUMNS = ("spacing_mm", "age_years", "absent_breast")
 SECONDS_A_FILE = 60.0
 BYTES_A_WORKER = 2 << 30
 FAILURES = {"time": Reason.TIME_LIMIT, "memory": Reason.MEMORY_LIMIT, "died": Reason.WORKER_DIED, "error": Reason.UNREADABLE}
-INSPECTION = 2
+INSPECTION = 3
 """Raised whenever the same file would be seen with other eyes: what was learnt before is then read anew."""
 MACHINE_REASONS = (
     Reason.NO_DECODER,
@@ -89,11 +90,14 @@ def ingest(
     skip: Path | None = None,
     processes: int = 2,
     key: bytes = b"",
+    prepare: Prepare | None = None,
+    ahead: Path | None = None,
 ) -> Intake:
     """Look at every file of ``source`` (a folder, or a CSV with woman, exam, side, view, file) and write the cohort.
 
     Writes ``seen.jsonl``, ``views.csv``, ``exams.csv``, ``exclusions.csv`` and ``manifest.json`` into ``folder``; ``settings``
-    (a protocol's section intake) says which images take part, ``key`` makes pseudonyms. Files are named by
+    (a protocol's section intake) says which images take part, ``key`` makes pseudonyms. With ``prepare`` (its section
+    prepare) views are prepared into the folder ``ahead`` in the same pass, for `prepare_views` to take over. Files are named by
     their absolute paths, so that a study can go on from any working directory. Below ``source``, ``folder`` and ``skip``
     (the study's folder) are not looked into. Raises TramtrackError where the source is empty or the table is not one.
     """
@@ -101,7 +105,11 @@ def ingest(
     is_table = source.is_file() and source.suffix.lower() == ".csv"
     found = _from_table(source) if is_table else _from_folder(source, [folder, *([skip] if skip else [])])
     raw, computed = settings.for_processing, settings.synthesised
-    candidates = [replace(candidate, for_processing=raw, synthesised=computed, key=key) for candidate in found]
+    kept = str(ahead.absolute()) if ahead else ""
+    candidates = [
+        replace(candidate, for_processing=raw, synthesised=computed, key=key, prepare=prepare, ahead=kept)
+        for candidate in found
+    ]
     journal = store.Journal(folder / "seen.jsonl")
     known = {entry["candidate"]: entry for entry in journal.entries()}
     stamps = {candidate.file: _stamp(candidate.file) for candidate in candidates}
@@ -379,8 +387,12 @@ def analysed_exams(exams: pd.DataFrame, which: str) -> dict[str, str]:
 
 
 def _key(candidate: Candidate) -> str:
-    """What a file was looked at as; the key's name stands for the key, which is written nowhere."""
-    told = {**asdict(candidate), "key": fingerprint(candidate.key) if candidate.key else ""}
+    """What a file was looked at as; the key's name stands for the key, which is written nowhere.
+
+    How it is prepared is no part of it: under another protocol, what was learnt still holds.
+    """
+    told = asdict(replace(candidate, prepare=None, ahead="", key=b""))
+    told["key"] = fingerprint(candidate.key) if candidate.key else ""
     return json.dumps([INSPECTION, *told.values()])
 
 

@@ -6,16 +6,16 @@ range; nothing outside the breast takes part in that, markers and film borders l
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from imagecodecs import PNG, png_encode
 from PIL import Image
 
-from tramtrack.imaging.breast import find_breast
+from tramtrack.imaging.breast import Breast, find_breast
 from tramtrack.imaging.geometry import Geometry, fit
-from tramtrack.imaging.pixels import read_picture
+from tramtrack.imaging.pixels import Picture, read_picture
 from tramtrack.protocol import Prepare
 
 
@@ -31,17 +31,28 @@ class Prepared:
 def prepare_file(path: Path, settings: Prepare, spacing_mm: float | None = None) -> Prepared:
     """Prepare one image file. Raises PixelError or NoBreast."""
     picture = read_picture(path)
-    prepared = prepare_picture(picture.values, settings, spacing_mm)
+    return prepare_breast(picture, find_breast(picture.values), settings, spacing_mm)
+
+
+def prepare_breast(picture: Picture, breast: Breast, settings: Prepare, spacing_mm: float | None = None) -> Prepared:
+    """Prepare a picture in which the breast is found already; its own steps come first."""
+    prepared = _prepare(picture.values, breast, settings, spacing_mm)
     return Prepared(prepared.pixels, prepared.geometry, picture.steps + prepared.steps)
 
 
 def prepare_picture(values: np.ndarray, settings: Prepare, spacing_mm: float | None = None) -> Prepared:
     """Prepare a picture (rows, columns), float32 in [0, 1], dense bright. Raises NoBreast."""
-    breast = find_breast(values)
+    return _prepare(values, find_breast(values), settings, spacing_mm)
+
+
+def _prepare(values: np.ndarray, breast: Breast, settings: Prepare, spacing_mm: float | None) -> Prepared:
     top, left, bottom, right = breast.crop
-    crop, mask = values[top:bottom, left:right], breast.mask[top:bottom, left:right]
+    crop, mask = values[top:bottom, left:right], breast.mask_of_crop
     low, high = np.percentile(crop[mask], (settings.darkest_percentile, settings.brightest_percentile))
-    stretched = np.clip((crop - low) / max(float(high - low), 1e-6), 0, 1) * mask
+    stretched = np.subtract(crop, low, dtype=np.float32)
+    stretched /= np.float32(max(float(high - low), 1e-6))
+    np.clip(stretched, 0, 1, out=stretched)
+    stretched *= mask
     geometry = fit(
         (values.shape[0], values.shape[1]),
         breast.crop,
@@ -64,7 +75,7 @@ def place(values: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 
 def _place_crop(crop: np.ndarray, geometry: Geometry) -> np.ndarray:
-    crop = crop.astype(np.float32)
+    crop = crop.astype(np.float32, copy=False)
     if geometry.flipped:
         crop = crop[:, ::-1]
     shrinks = geometry.placed_rows <= crop.shape[0]
@@ -86,9 +97,7 @@ def place_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 def png_bytes(pixels: np.ndarray) -> bytes:
     """A uint16 or uint8 (rows, columns) array as a grey PNG of 16 or 8 bits."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG", compress_level=1)
-    return stream.getvalue()
+    return bytes(png_encode(pixels, level=1, strategy=PNG.STRATEGY.RLE, filter=PNG.FILTER.UP))
 
 
 def read_prepared(path: Path) -> np.ndarray:

@@ -26,7 +26,7 @@ SAME_TEXTURE = 0.3
 def thumbnail(values: np.ndarray, breast: Breast) -> np.ndarray:
     """The breast of a picture (rows, columns), float32: cropped, hung from the left, 256 x 128, ranks in [0, 1], else 0."""
     top, left, bottom, right = breast.crop
-    crop = np.where(breast.mask, values, 0)[top:bottom, left:right]
+    crop = np.where(breast.mask_of_crop, values[top:bottom, left:right], 0)
     if breast.chest_wall == "right":
         crop = crop[:, ::-1]
     small = Image.fromarray(np.ascontiguousarray(crop, dtype=np.float32)).resize(THUMBNAIL[::-1], Image.Resampling.BOX)
@@ -34,8 +34,10 @@ def thumbnail(values: np.ndarray, breast: Breast) -> np.ndarray:
     inside = grey > 0
     ranks = np.zeros(grey.shape, dtype=np.float32)
     if inside.any():  # ranks are the same whatever the window
-        order = np.argsort(np.argsort(grey[inside], kind="stable"), kind="stable")
-        ranks[inside] = (order + 1) / inside.sum()
+        order = np.argsort(grey[inside], kind="stable")
+        rank = np.empty(len(order), dtype=np.float32)
+        rank[order] = np.arange(1, len(order) + 1) / len(order)
+        ranks[inside] = rank
     return ranks
 
 

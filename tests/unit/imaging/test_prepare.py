@@ -58,6 +58,16 @@ def test_greys_do_not_depend_on_the_scale_of_the_picture() -> None:
     assert np.abs(first.pixels.astype(int) - second.pixels.astype(int)).max() <= 2
 
 
+@pytest.mark.parametrize("chest_wall", ["left", "right"])
+def test_greys_in_single_precision_are_those_of_double_within_one_of_65536_steps(chest_wall: str) -> None:
+    picture = breast_picture(1280, 960, chest_wall=chest_wall)
+    prepared, breast = prepare_picture(picture, CANVAS), find_breast(picture)
+    low, high = np.percentile(picture[breast.mask], (CANVAS.darkest_percentile, CANVAS.brightest_percentile))
+    stretched = np.clip((picture.astype(np.float64) - low) / (high - low), 0, 1) * breast.mask
+    wanted = np.rint(place(stretched, prepared.geometry) * 65535)
+    assert np.abs(prepared.pixels - wanted).max() <= 1 and (prepared.pixels != wanted).mean() < 0.005
+
+
 def test_the_percentiles_are_the_protocols() -> None:
     picture = breast_picture(640, 480)
     wide = prepare_picture(picture, Prepare(height=256, width=128, darkest_percentile=0, brightest_percentile=100))
