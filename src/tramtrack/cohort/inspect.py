@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydicom.errors import InvalidDicomError
 from tramtrack.cohort import privacy
 from tramtrack.cohort.exam import Exclusion, Position, Reason, Side, View
 from tramtrack.cohort.header import Header, absent_breast, age_years, kind_of, not_a_view, number, read_header, spacing_mm
+from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.projection import Refusal
 from tramtrack.imaging import ahead
 from tramtrack.imaging.breast import Breast, NoBreast, find_breast
@@ -55,8 +56,8 @@ HEADER_ERRORS = (
 class Candidate:
     """A file to look at; where a table names woman, exam, side and view, the table is believed and not the header.
 
-    ``for_processing`` and ``synthesised`` say whether such images are taken. ``key`` makes pseudonyms of
-    woman, exam, instance and institution; without one they stay as they are, and no institution is kept. With ``prepare``
+    ``for_processing`` and ``synthesised`` say whether such images are taken. ``secret`` makes pseudonyms of
+    woman, exam, instance and institution; without a key they stay as they are, and no institution is kept. With ``prepare``
     (a protocol's section) a view is also prepared, into the folder ``ahead``, while its pixels are at hand.
     """
 
@@ -70,7 +71,7 @@ class Candidate:
     absent_breast: str = ""
     for_processing: bool = False
     synthesised: bool = False
-    key: bytes = field(default=b"", repr=False)
+    secret: Secret = NO_SECRET
     prepare: Prepare | None = None
     ahead: str = ""
 
@@ -155,7 +156,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         absent_breast=candidate.absent_breast or str(absent_breast(dataset) or ""),
         doubts="; ".join(breast.doubts),
         burned_in=_burned_in(dataset, picture.values, breast),
-        site=str(dataset.get("InstitutionName", "") or "").strip() if candidate.key else "",
+        site=str(dataset.get("InstitutionName", "") or "").strip() if candidate.secret.key else "",
         model=str(dataset.get("ManufacturerModelName", "") or ""),
         density=_density(dataset),
         thickness_mm=number(dataset, "BodyPartThickness"),
@@ -164,7 +165,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )
     _prepare_ahead(candidate, view, picture, breast)
-    return _pseudonymous(view if facts is None else _as_the_header_says(view, facts), candidate.key)
+    return _pseudonymous(view if facts is None else _as_the_header_says(view, facts), candidate.secret)
 
 
 def _prepare_ahead(candidate: Candidate, view: View, picture: Picture, breast: Breast) -> None:
@@ -173,9 +174,10 @@ def _prepare_ahead(candidate: Candidate, view: View, picture: Picture, breast: B
         ahead.keep(Path(candidate.ahead), view.sha256, candidate.prepare, view.spacing_mm, prepared)
 
 
-def _pseudonymous(view: View, key: bytes) -> View:
+def _pseudonymous(view: View, secret: Secret) -> View:
     """A view whose woman, exam, instance and site are named by keyed hashes; without a key, the view as it is."""
-    if not key:
+    key = secret.key
+    if not key or (view.synthetic and secret.spares_synthetic):
         return view
     return replace(
         view,
@@ -246,7 +248,7 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
         perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )
     _prepare_ahead(candidate, view, picture, breast)
-    return _pseudonymous(view, candidate.key)
+    return _pseudonymous(view, candidate.secret)
 
 
 def pixels_sha256(stored: np.ndarray) -> str:
