@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage, sparse
+from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 
 from tramtrack.errors import TramtrackError
+from tramtrack.imaging.reduce import reduced
 
 WORKING_ROWS = 400
 """Rows of the reduced image in which the breast is looked for."""
@@ -68,7 +68,7 @@ def find_breast(picture: np.ndarray) -> Breast:
     rows, columns = picture.shape
     factor = min(1.0, WORKING_ROWS / max(rows, columns))
     size = (max(8, round(columns * factor)), max(8, round(rows * factor)))
-    small = _reduced(np.asarray(picture, dtype=np.float32), size[1], size[0])
+    small = reduced(np.asarray(picture, dtype=np.float32), size[1], size[0])
     darkest, brightest = float(small.min()), float(small.max())
     if brightest - darkest < LEAST_RANGE:
         raise NoBreast("expected a breast, found a picture of one grey")
@@ -88,28 +88,6 @@ def find_breast(picture: np.ndarray) -> Breast:
     )
     wall, clear = _chest_wall(region)
     return Breast((rows, columns), crop, wall, doubts if clear else (*doubts, "chest wall unclear"), region=region)
-
-
-def _reduced(picture: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """``picture``, float32, as means over its parts: what Pillow's box filter gives, without copying the picture for it."""
-    narrow = _means(picture.shape[1], columns) @ np.ascontiguousarray((_means(picture.shape[0], rows) @ picture).T)
-    return np.ascontiguousarray(narrow.T)
-
-
-@functools.lru_cache(maxsize=32)
-def _means(large: int, small: int) -> sparse.csr_array:
-    """The float32 matrix (small, large) that replaces a line by the means of its parts, the parts as Pillow cuts them."""
-    scale = large / small
-    width = max(scale, 1.0)
-    parts = []
-    for centre in (np.arange(small) + 0.5) * scale:
-        near = np.arange(max(0, int(centre - width / 2 + 0.5)), min(large, int(centre + width / 2 + 0.5)))
-        distance = (near - centre + 0.5) * (1 / width)
-        parts.append(near[(distance > -0.5) & (distance <= 0.5)])
-    sizes = np.array([len(part) for part in parts])
-    starts = np.concatenate(([0], np.cumsum(sizes)))
-    shares = np.repeat(1 / sizes, sizes).astype(np.float32)
-    return sparse.csr_array((shares, np.concatenate(parts), starts), shape=(small, large))
 
 
 def _nearest(small: int, large: int) -> np.ndarray:

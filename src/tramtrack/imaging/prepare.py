@@ -48,9 +48,10 @@ def prepare_picture(values: np.ndarray, settings: Prepare, spacing_mm: float | N
 def _prepare(values: np.ndarray, breast: Breast, settings: Prepare, spacing_mm: float | None) -> Prepared:
     top, left, bottom, right = breast.crop
     crop, mask = values[top:bottom, left:right], breast.mask_of_crop
-    low, high = np.percentile(crop[mask], (settings.darkest_percentile, settings.brightest_percentile))
+    tissue = crop[mask]
+    low, high = (_percentile(tissue, percent) for percent in (settings.darkest_percentile, settings.brightest_percentile))
     stretched = np.subtract(crop, low, dtype=np.float32)
-    stretched /= np.float32(max(float(high - low), 1e-6))
+    stretched /= np.float32(max(high - low, 1e-6))
     np.clip(stretched, 0, 1, out=stretched)
     stretched *= mask
     geometry = fit(
@@ -67,6 +68,15 @@ def _prepare(values: np.ndarray, breast: Breast, settings: Prepare, spacing_mm: 
         "no spacing" if spacing_mm is None else f"spacing {spacing_mm:.4f} mm",
     )
     return Prepared(pixels, geometry, steps)
+
+
+def _percentile(values: np.ndarray, percent: float) -> float:
+    """A percentile, between two values in proportion as numpy's; one at a time, which numpy does several times as fast."""
+    place = (len(values) - 1) * percent / 100
+    below = int(place)
+    parted = np.partition(values, below)
+    low = float(parted[below])
+    return low + (float(parted[below + 1 :].min(initial=np.inf)) - low) * (place - below) if place > below else low
 
 
 def place(values: np.ndarray, geometry: Geometry) -> np.ndarray:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.fft
-from PIL import Image
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
 from tramtrack.imaging.breast import Breast
+from tramtrack.imaging.reduce import reduced
 
 HASH_SIDE = 16
 """The hash has a bit for each of 16 x 16 low frequencies."""
@@ -29,8 +29,7 @@ def thumbnail(values: np.ndarray, breast: Breast) -> np.ndarray:
     crop = np.where(breast.mask_of_crop, values[top:bottom, left:right], 0)
     if breast.chest_wall == "right":
         crop = crop[:, ::-1]
-    small = Image.fromarray(np.ascontiguousarray(crop, dtype=np.float32)).resize(THUMBNAIL[::-1], Image.Resampling.BOX)
-    grey = np.asarray(small)
+    grey = np.round(reduced(np.ascontiguousarray(crop, dtype=np.float32), *THUMBNAIL), 6)  # what was one grey stays one
     inside = grey > 0
     ranks = np.zeros(grey.shape, dtype=np.float32)
     if inside.any():  # ranks are the same whatever the window

@@ -8,7 +8,8 @@ from PIL import Image
 from scipy import ndimage
 
 from mammogram import breast_picture
-from tramtrack.imaging.breast import NoBreast, _filled, _reduced, find_breast
+from tramtrack.imaging.breast import NoBreast, _filled, find_breast
+from tramtrack.imaging.reduce import reduced
 
 ROWS, COLUMNS = 640, 480
 
@@ -160,7 +161,7 @@ def test_reducing_and_enlarging_are_pillows(shape: tuple[int, int]) -> None:
     factor = min(1.0, 400 / max(shape))
     size = (max(8, round(shape[1] * factor)), max(8, round(shape[0] * factor)))
     theirs = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
-    np.testing.assert_allclose(_reduced(picture, size[1], size[0]), theirs, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(reduced(picture, size[1], size[0]), theirs, rtol=0, atol=1e-6)
     found = find_breast(breast_picture(*shape))
     large = np.asarray(Image.fromarray(found.region).resize(shape[::-1], Image.Resampling.NEAREST))
     assert np.array_equal(found.mask, large)
