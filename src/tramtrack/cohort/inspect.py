@@ -179,10 +179,11 @@ def _pseudonymous(view: View, secret: Secret) -> View:
     key = secret.key
     if not key or (view.synthetic and secret.spares_synthetic):
         return view
+    woman = privacy.pseudonym(key, "W", view.woman)
     return replace(
         view,
-        woman=privacy.pseudonym(key, "W", view.woman),
-        exam=privacy.pseudonym(key, "E", view.exam),
+        woman=woman,
+        exam=privacy.exam_pseudonym(key, woman, view.exam),
         sop_instance_uid=privacy.pseudonym(key, "U", view.sop_instance_uid) if view.sop_instance_uid else "",
         site=privacy.pseudonym(key, "S", view.site) if view.site else "",
     )

@@ -19,7 +19,7 @@ import pandas as pd
 
 from tramtrack.cohort.exam import STANDARD_VIEWS, Position, Side
 from tramtrack.cohort.field_tables import as_own_rows, is_field_table
-from tramtrack.cohort.privacy import pseudonym
+from tramtrack.cohort.privacy import exam_pseudonym, pseudonym
 from tramtrack.cohort.readers import ADJUDICATOR, Key, Reading, consensus, gather
 from tramtrack.cohort.table import Row, read_table
 from tramtrack.errors import TramtrackError
@@ -182,7 +182,7 @@ def _pseudonymous(key: Key, secret: bytes, known: frozenset[str]) -> Key:
     if woman in known:
         return key
     woman = woman if PSEUDONYM.fullmatch(woman) else pseudonym(secret, "W", woman)
-    exam = exam if not exam or PSEUDONYM.fullmatch(exam) else pseudonym(secret, "E", exam)
+    exam = exam if not exam or PSEUDONYM.fullmatch(exam) else exam_pseudonym(secret, woman, exam)
     return woman, exam, side, view
 
 

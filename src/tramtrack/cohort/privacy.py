@@ -18,6 +18,7 @@ from tramtrack.errors import TramtrackError, UsageError
 
 KEY_BYTES = 32
 CONFIG = "TRAMTRACK_CONFIG"
+UID = re.compile(r"[0-2](?:\.\d+){5,}")
 PLAIN = "none"
 """Given in place of a key file: women keep the names that their files give them."""
 
@@ -134,6 +135,12 @@ def pseudonym(key: bytes, kind: str, text: str) -> str:
     The same text gives the same name under one key, and nobody without the key can tell whose it is.
     """
     return f"{kind}-{hmac.new(key, f'{kind}|{text}'.encode(), hashlib.sha256).hexdigest()[:12]}"
+
+
+def exam_pseudonym(key: bytes, woman: str, exam: str) -> str:
+    """An exam's pseudonym; ``woman`` is hers. A UID's is the same whosever exam it is, so that a leak is still seen; any
+    other name ("exam", a date) may be alike for two women, and becomes a name of this woman's."""
+    return pseudonym(key, "E", exam if UID.fullmatch(exam) else f"{woman}|{exam}")
 
 
 def identifying(dataset: Dataset, file: str) -> list[str]:

@@ -140,6 +140,17 @@ def test_a_table_gives_no_name_away_either(tmp_path: Path, source: Path, own: Pa
     assert cohort.women == 1 and "BIANCHI" not in text and "visit77" not in text
 
 
+def test_exams_of_one_name_are_one_only_where_the_name_is_a_uid(tmp_path: Path, own: Path) -> None:
+    uid = "1.2.840.113619.2.55.3"
+    for number, (woman, exam) in enumerate((("A", "exam"), ("B", "exam"), ("C", uid), ("D", uid))):
+        write(mammogram(breast_stored(seed=300 + number), woman=woman, exam=exam), tmp_path / "in" / f"{number}.dcm")
+    (tmp_path / "labels.csv").write_text(f"woman,exam,side,view,bac\nA,exam,L,CC,1\nB,exam,L,CC,0\nC,{uid},L,CC,0\n")
+    views = Study(tmp_path / "study").ingest(tmp_path / "in", tmp_path / "labels.csv").views.set_index("file")
+    exams = [views.loc[str(tmp_path / "in" / f"{number}.dcm"), "exam"] for number in range(4)]
+    assert exams[0] != exams[1] and exams[2] == exams[3]
+    assert sorted(views["bac_view"].dropna()) == [0, 0, 1]
+
+
 def test_synthetic_women_keep_their_names_and_real_ones_beside_them_do_not(tmp_path: Path, source: Path, own: Path) -> None:
     write(mammogram(breast_stored(seed=90), woman="S0001", exam="8.8", SyntheticData="YES"), source / "s.dcm")
     (tmp_path / "labels.csv").write_text("woman,exam,bac\nS0001,8.8,1\nPID1234,9.9.0,0\n")
