@@ -20,11 +20,13 @@ from scipy import ndimage
 from measuring import finish
 from tramtrack.imaging.breast import NoBreast, find_breast
 from tramtrack.phantom.settings import PhantomSettings
-from tramtrack.phantom.woman import SyntheticWoman
+from tramtrack.phantom.woman import SyntheticView, SyntheticWoman
 from tramtrack.progress import track
 
 LOST = 0.02
 GOAL = 0.001
+FILM = "drawn as film"
+"""Synthetic films have borders, marks and grain of their own; only mirroring and cutting are added to them."""
 Disturbed = tuple[np.ndarray, np.ndarray]
 """A picture, float32 in [0, 1], and where the breast can still be seen in it, bool."""
 
@@ -145,6 +147,16 @@ def cut_at_the_edge(rng: np.random.Generator, picture: np.ndarray, truth: np.nda
     return picture[kept], truth[kept]
 
 
+def breast_of(view: SyntheticView) -> np.ndarray:
+    """Where the breast is in a synthetic view, bool: as the view says, or where a digital view without that is not black."""
+    if hasattr(view, "breast"):
+        return np.asarray(view.breast)
+    shown = np.asarray(ndimage.binary_fill_holes(view.pixels > 0))
+    if shown.mean() > 0.9:
+        raise SystemExit("a synthetic view that is bright all over and does not say where its breast is: truth is missing")
+    return shown
+
+
 def crops_of(task: tuple[int, int]) -> list[dict[str, object]]:
     """Every crop of one woman: what was done, the share of the breast lost, the area added, and the doubts."""
     seed, number = task
@@ -154,8 +166,9 @@ def crops_of(task: tuple[int, int]) -> list[dict[str, object]]:
     rows = []
     for view in woman.views():
         whole = view.pixels.astype(np.float32) / 4095
-        outline = ndimage.binary_fill_holes(whole > 0.0)
-        for name, disturb in DISTURBANCES.items():
+        outline = breast_of(view)
+        is_film = bool(whole[~outline].mean() > 0.01)
+        for name, disturb in {FILM: clean}.items() if is_film else DISTURBANCES.items():
             for variant in ("as stored", "mirrored", "cut"):
                 picture, truth = whole, np.asarray(outline)
                 if variant == "mirrored":
@@ -192,8 +205,10 @@ def main() -> None:
         rows = [row for found in track(pool.map(crops_of, tasks), "women", len(tasks)) for row in found]
     failed = [row for row in rows if row["lost"] > LOST]
     print(f"{'disturbance':16} {'crops':>6} {'lost > 2 %':>10} {'median added':>13} {'wrong wall':>10} {'doubted':>8}")
-    for name in DISTURBANCES:
+    for name in (*DISTURBANCES, FILM):
         of = [row for row in rows if row["disturbance"] == name]
+        if not of:
+            continue
         lost, doubted = sum(row["lost"] > LOST for row in of), sum(bool(row["doubts"]) for row in of)
         added, wall = float(np.median([row["added"] for row in of])), sum(not row["wall"] for row in of)
         print(f"{name:16} {len(of):6} {lost:10} {added:13.3f} {wall:10} {doubted:8}")

@@ -23,7 +23,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cohort, study = Path(folder) / "cohort", Path(folder) / "study"
         making = watch(tramtrack("phantom", "cohort", cohort, "--women", WOMEN, "--seed", SEED))
-        ingesting = watch(tramtrack("ingest", cohort / "dicom", "--labels", cohort / "labels.csv", "--study", study))
+        labels = cohort / "labels.csv"
+        ingesting = watch(tramtrack("ingest", cohort / "dicom", "--labels", labels, "--study", study, "--protocol", "demo"))
         running = watch(tramtrack("run", study, "--protocol", "demo", "--networks", NETWORKS))
     seconds = ingesting.seconds + running.seconds
     peak = max(ingesting.peak_mib, running.peak_mib)

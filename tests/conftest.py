@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # the helpers beside this file; worker processes inherit the path
+
+os.environ["TRAMTRACK_CONFIG"] = tempfile.mkdtemp(prefix="tramtrack-config-")  # no test writes into the user's own
 
 import samples  # noqa: E402
 

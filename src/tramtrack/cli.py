@@ -73,7 +73,10 @@ def ingest(
         Path | None, typer.Option("--labels", help="A CSV: woman, bac and, where known, exam, side, view.")
     ] = None,
     key: Annotated[
-        Path | None, typer.Option("--key", help="A key file outside the study, made if missing: women become keyed hashes.")
+        str | None,
+        typer.Option(
+            "--key", help="The file with the key of the pseudonyms, or none to keep PatientIDs. [default: your own key]"
+        ),
     ] = None,
     adjudication: Annotated[
         Path | None, typer.Option("--adjudication", help="cohort/disagreements.csv with bac_adjudicated filled in.")
@@ -90,12 +93,24 @@ def ingest(
         _print_json({**counts, "exclusions": cohort.exclusions.by_reason(), "unmatched": unmatched})
         return
     _say(repr(cohort))
+    _say(_named_by(key, cohort))
     _table(
         [{"excluded because": reason, "files": str(count)} for reason, count in cohort.exclusions.by_reason().items()],
         f"Excluded files, each with its reason in {study / 'cohort' / 'exclusions.csv'}",
     )
     for kind, group in cohort.unmatched.groupby("kind"):
         _say(f"{len(group)} {kind}: {', '.join(group['what'].head(3))}{' ...' if len(group) > 3 else ''}")
+
+
+def _named_by(key: str | None, cohort: Any) -> str:
+    """Whose names stand in the study's files."""
+    from tramtrack.cohort.privacy import PLAIN, own_key_file
+
+    if key is None and cohort.synthetic and (cohort.views["synthetic"] == "yes").all():
+        return "synthetic women keep their names"
+    if not cohort.views["woman"].str.fullmatch(r"W-[0-9a-f]{12}").any():
+        return f"women keep the names of their files (--key {PLAIN}): handle this folder like patients' records"
+    return f"women go by keyed hashes; whoever has the key can tell whose they are: {key or own_key_file()}"
 
 
 @app.command()

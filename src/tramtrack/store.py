@@ -80,9 +80,14 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def bytes_sha256(content: bytes) -> str:
+    """SHA-256 of some bytes, as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def text_sha256(text: str) -> str:
     """SHA-256 of a text's UTF-8 bytes, as 64 hex digits."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return bytes_sha256(text.encode("utf-8"))
 
 
 class Journal:

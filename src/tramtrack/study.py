@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from tramtrack import store
-from tramtrack.cohort.cohort import Cohort, analysed_views, load_cohort, make_cohort, require_same_intake
+from tramtrack.cohort.cohort import Cohort, analysed_views, known_as, load_cohort, make_cohort, require_same_intake
+from tramtrack.cohort.privacy import choose
 from tramtrack.cohort.split import FOLDS, require_no_copies, require_no_leak, split_women
 from tramtrack.cohort.warnings import look_alikes, warning_table
 from tramtrack.engine import Engine, Failure, Job, WorkerDied
@@ -90,13 +91,18 @@ class Study:
     ) -> Cohort:
         """Find the views in ``source`` (a folder, or a CSV that names woman, exam, side, view, file) and their labels.
 
-        ``key`` names a file outside the study's folder, made where there is none: with it women, exams, instances and
-        institutions are known by keyed hashes alone. ``adjudication`` is cohort/disagreements.csv, its last column filled in.
+        Women, exams, instances and institutions are known by keyed hashes alone, synthetic ones aside; the key is the user's
+        own, or that in the file ``key`` outside the study's folder, made where there is none; "none" keeps the names that the
+        files give. ``adjudication`` is cohort/disagreements.csv, its last column filled in.
+        Where the study's protocol is stated by now, views are prepared by it in the same pass over the files.
         """
         table = Path(labels) if labels else None
-        secret, settled = (Path(path) if path else None for path in (key, adjudication))
+        settled = Path(adjudication) if adjudication else None
         protocol, folder = self.protocol, self.folder / "cohort"
-        return make_cohort(Path(source), folder, table, processes, protocol.intake, secret, protocol.labels, settled)
+        stated = self._wanted is not None or (self.folder / "protocol.toml").exists()
+        prepare = protocol.prepare if stated else None
+        secret = choose(key, self.folder, known_as(folder))
+        return make_cohort(Path(source), folder, table, processes, protocol.intake, secret, protocol.labels, settled, prepare)
 
     @property
     def cohort(self) -> Cohort:

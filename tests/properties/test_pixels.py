@@ -69,6 +69,9 @@ def test_the_middle_of_a_window_is_half_bright(centre: float, width: float, func
 @given(arrays(np.uint16, (4, 6)), st.integers(0, 23))
 def test_the_hash_of_pixels_is_of_values_and_shape_alone(stored: np.ndarray, place: int) -> None:
     assert pixels_sha256(stored) == pixels_sha256(stored.astype(">u2")) == pixels_sha256(np.asfortranarray(stored))
+    small, signed = stored % 256, stored.astype(np.int32) - 40_000
+    assert pixels_sha256(small) == pixels_sha256(small.astype(np.uint8)) == pixels_sha256(small.astype(np.int16))
+    assert pixels_sha256(signed) != pixels_sha256(stored)
     assert pixels_sha256(stored) != pixels_sha256(stored.reshape(6, 4))
     changed = stored.copy()
     changed.ravel()[place] ^= 1

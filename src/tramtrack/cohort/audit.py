@@ -39,6 +39,7 @@ def audit(folder: Path) -> dict[str, Any]:
     return {
         "synthetic": cohort.synthetic,
         "pseudonyms": bool(identity.get("key")),
+        "key": identity.get("key", ""),
         "steps": steps,
         "problems": problems,
         "exclusions": cohort.exclusions.by_reason(),

@@ -11,11 +11,12 @@ from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
 from tramtrack.cohort.ingest import Exclusions, analysed_exams, ingest
 from tramtrack.cohort.labels import LabelTable, apply_labels, read_labels, reader_tables
-from tramtrack.cohort.privacy import read_key
+from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.readers import agreement, disagreements
 from tramtrack.cohort.split import require_unsplit
 from tramtrack.errors import TramtrackError
-from tramtrack.protocol import Intake, Labels
+from tramtrack.imaging.gallery import AHEAD, PREPARED
+from tramtrack.protocol import Intake, Labels, Prepare
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,24 @@ def make_cohort(
     labels: Path | None = None,
     processes: int = 2,
     settings: Intake | None = None,
-    key_file: Path | None = None,
+    secret: Secret | None = None,
     labelling: Labels | None = None,
     adjudication: Path | None = None,
+    prepare: Prepare | None = None,
 ) -> Cohort:
-    """Ingest ``source``, bring the label table to it, and write both into ``folder``; with a key, under pseudonyms.
+    """Ingest ``source``, bring the label table to it, and write both into ``folder``; with a ``secret``, under pseudonyms.
 
     ``labelling`` is a protocol's section labels. Where the table has several readers, ``readers.csv`` says how they agree and
-    ``disagreements.csv`` what is to be settled; given back as ``adjudication``, the latter settles it.
+    ``disagreements.csv`` what is to be settled; given back as ``adjudication``, the latter settles it. ``prepare``, its
+    section prepare, has views prepared in the same pass over the files.
     """
-    settings = settings or Intake()
-    key = read_key(key_file, folder.parent) if key_file else b""
-    intake = ingest(source, folder, settings, skip=folder.parent, processes=processes, key=key)
+    settings, secret = settings or Intake(), secret or NO_SECRET
+    to = folder.parent / PREPARED / AHEAD
+    intake = ingest(source, folder, settings, skip=folder.parent, processes=processes, secret=secret, prepare=prepare, ahead=to)
     if labels is not None:
         views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
         labelling = labelling or Labels()
-        table = read_labels(labels.absolute(), labelling, adjudication, key)
+        table = read_labels(labels.absolute(), labelling, adjudication, secret.key, frozenset(views["woman"]))
         labelled = apply_labels(views, labels.absolute(), table=table)
         known = _of_the_analysed_exam(views, labelled.views, labels.absolute(), settings, table)
         require_unsplit(folder, "labels.csv", known)
@@ -94,6 +97,12 @@ def make_cohort(
         store.write_csv(folder / "unmatched.csv", pd.DataFrame(unmatched, columns=["kind", "what"]))
     assert intake.views
     return load_cohort(folder)
+
+
+def known_as(folder: Path) -> str | None:
+    """The fingerprint of the key under which the women of the cohort in ``folder`` are named, "" for none; None without one."""
+    identity = store.read_identity(folder / "manifest.json")
+    return None if identity is None else str(identity.get("key", ""))
 
 
 def analysed_views(views: pd.DataFrame, settings: Intake) -> pd.DataFrame:

@@ -20,12 +20,13 @@ import pandas as pd
 from tramtrack import store
 from tramtrack.cohort.exam import Exam, Exclusion, Position, Reason, Side, View
 from tramtrack.cohort.inspect import Candidate, as_exclusion, exclusion_from, inspect_file, view_from
-from tramtrack.cohort.privacy import fingerprint
+from tramtrack.cohort.privacy import NO_SECRET, Secret, pseudonym
 from tramtrack.cohort.split import require_unsplit
 from tramtrack.cohort.table import read_table
 from tramtrack.errors import TramtrackError
 from tramtrack.progress import track
 from tramtrack.protocol import Intake as Settings
+from tramtrack.protocol import Prepare
 from tramtrack.workers import Failure, run_each
 
 TABLE_COLUMNS = ("woman", "exam", "side", "view", "file")
@@ -33,7 +34,7 @@ OPTIONAL_TABLE_COLUMNS = ("spacing_mm", "age_years", "absent_breast")
 SECONDS_A_FILE = 60.0
 BYTES_A_WORKER = 2 << 30
 FAILURES = {"time": Reason.TIME_LIMIT, "memory": Reason.MEMORY_LIMIT, "died": Reason.WORKER_DIED, "error": Reason.UNREADABLE}
-INSPECTION = 2
+INSPECTION = 3
 """Raised whenever the same file would be seen with other eyes: what was learnt before is then read anew."""
 MACHINE_REASONS = (
     Reason.NO_DECODER,
@@ -88,20 +89,27 @@ def ingest(
     *,
     skip: Path | None = None,
     processes: int = 2,
-    key: bytes = b"",
+    secret: Secret | None = None,
+    prepare: Prepare | None = None,
+    ahead: Path | None = None,
 ) -> Intake:
     """Look at every file of ``source`` (a folder, or a CSV with woman, exam, side, view, file) and write the cohort.
 
     Writes ``seen.jsonl``, ``views.csv``, ``exams.csv``, ``exclusions.csv`` and ``manifest.json`` into ``folder``; ``settings``
-    (a protocol's section intake) says which images take part, ``key`` makes pseudonyms. Files are named by
+    (a protocol's section intake) says which images take part, ``secret`` makes pseudonyms. With ``prepare`` (its section
+    prepare) views are prepared into the folder ``ahead`` in the same pass, for `prepare_views` to take over. Files are named by
     their absolute paths, so that a study can go on from any working directory. Below ``source``, ``folder`` and ``skip``
     (the study's folder) are not looked into. Raises TramtrackError where the source is empty or the table is not one.
     """
-    source, settings = source.absolute(), settings or Settings()
+    source, settings, secret = source.absolute(), settings or Settings(), secret or NO_SECRET
     is_table = source.is_file() and source.suffix.lower() == ".csv"
     found = _from_table(source) if is_table else _from_folder(source, [folder, *([skip] if skip else [])])
     raw, computed = settings.for_processing, settings.synthesised
-    candidates = [replace(candidate, for_processing=raw, synthesised=computed, key=key) for candidate in found]
+    kept = str(ahead.absolute()) if ahead else ""
+    candidates = [
+        replace(candidate, for_processing=raw, synthesised=computed, secret=secret, prepare=prepare, ahead=kept)
+        for candidate in found
+    ]
     journal = store.Journal(folder / "seen.jsonl")
     known = {entry["candidate"]: entry for entry in journal.entries()}
     stamps = {candidate.file: _stamp(candidate.file) for candidate in candidates}
@@ -124,7 +132,7 @@ def ingest(
             outcomes[candidate.file] = result
             append({"candidate": _key(candidate), "stamp": stamps[candidate.file], "outcome": result})
     intake = settle(outcomes.values(), settings, str(source))
-    _write(intake, folder, settings, files=len(candidates), key=key)
+    _write(intake, folder, settings, files=len(candidates), key=secret.name)
     named = {file: outcome.get("identifying", []) for file, outcome in outcomes.items()}
     rows = [{"file": file, "attributes": "; ".join(words)} for file, words in sorted(named.items()) if words]
     store.write_csv(folder / "identifying.csv", pd.DataFrame(rows, columns=["file", "attributes"]))
@@ -312,7 +320,7 @@ def _distinct_names(views: Iterable[View]) -> tuple[View, ...]:
     return tuple(replace(view) for view in named.values())
 
 
-def _write(intake: Intake, folder: Path, settings: Settings, files: int, key: bytes) -> None:
+def _write(intake: Intake, folder: Path, settings: Settings, files: int, key: str) -> None:
     """Write the cohort; a study that is already split, or a source without views, leaves what is there untouched."""
     columns = ["view_id", *View.__dataclass_fields__]
     rows = [{"view_id": view.view_id, **asdict(view)} for view in intake.views]
@@ -333,7 +341,7 @@ def _write(intake: Intake, folder: Path, settings: Settings, files: int, key: by
     store.write_csv(folder / "exams.csv", exam_table(intake.exams(), settings.analysed_exam))
     store.write_manifest(
         folder / "manifest.json",
-        {"stage": "ingest", "intake": settings.model_dump(mode="json"), "key": fingerprint(key) if key else ""},
+        {"stage": "ingest", "intake": settings.model_dump(mode="json"), "key": key},
         {
             "source": intake.source,
             "files": files,
@@ -379,8 +387,15 @@ def analysed_exams(exams: pd.DataFrame, which: str) -> dict[str, str]:
 
 
 def _key(candidate: Candidate) -> str:
-    """What a file was looked at as; the key's name stands for the key, which is written nowhere."""
-    told = {**asdict(candidate), "key": fingerprint(candidate.key) if candidate.key else ""}
+    """What a file was looked at as; the key's name stands for the key, and pseudonyms for the names that a table gives.
+
+    How it is prepared is no part of it: under another protocol, what was learnt still holds.
+    """
+    told = asdict(replace(candidate, prepare=None, ahead="", secret=NO_SECRET))
+    told["secret"] = [candidate.secret.name, candidate.secret.spares_synthetic]
+    if candidate.secret.key and candidate.from_table:
+        told["woman"] = pseudonym(candidate.secret.key, "W", candidate.woman)
+        told["exam"] = pseudonym(candidate.secret.key, "E", candidate.exam)
     return json.dumps([INSPECTION, *told.values()])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,25 @@ from pydicom.errors import InvalidDicomError
 from tramtrack.cohort import privacy
 from tramtrack.cohort.exam import Exclusion, Position, Reason, Side, View
 from tramtrack.cohort.header import Header, absent_breast, age_years, kind_of, not_a_view, number, read_header, spacing_mm
+from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.projection import Refusal
+from tramtrack.imaging import ahead
 from tramtrack.imaging.breast import Breast, NoBreast, find_breast
 from tramtrack.imaging.burned_in import has_text
-from tramtrack.imaging.pixels import PICTURE_SUFFIXES, PixelError, decode, picture_of, present, read_dicom, read_stored
+from tramtrack.imaging.pixels import (
+    PICTURE_SUFFIXES,
+    Picture,
+    PixelError,
+    decode,
+    picture_of,
+    present,
+    read_dicom,
+    read_stored,
+)
+from tramtrack.imaging.prepare import prepare_breast
 from tramtrack.imaging.similarity import perceptual_hash, thumbnail
-from tramtrack.store import file_sha256
+from tramtrack.protocol import Prepare
+from tramtrack.store import bytes_sha256, file_sha256
 
 PIXEL_REASONS = {
     "no-pixels": Reason.NO_PIXELS,
@@ -43,8 +56,9 @@ HEADER_ERRORS = (
 class Candidate:
     """A file to look at; where a table names woman, exam, side and view, the table is believed and not the header.
 
-    ``for_processing`` and ``synthesised`` say whether such images are taken. ``key`` makes pseudonyms of
-    woman, exam, instance and institution; without one they stay as they are, and no institution is kept.
+    ``for_processing`` and ``synthesised`` say whether such images are taken. ``secret`` makes pseudonyms of
+    woman, exam, instance and institution; without a key they stay as they are, and no institution is kept. With ``prepare``
+    (a protocol's section) a view is also prepared, into the folder ``ahead``, while its pixels are at hand.
     """
 
     file: str
@@ -57,7 +71,9 @@ class Candidate:
     absent_breast: str = ""
     for_processing: bool = False
     synthesised: bool = False
-    key: bytes = field(default=b"", repr=False)
+    secret: Secret = NO_SECRET
+    prepare: Prepare | None = None
+    ahead: str = ""
 
     @property
     def from_table(self) -> bool:
@@ -108,7 +124,8 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({_one_line(error)})")
     if isinstance(facts, Refusal):
         return Exclusion(candidate.file, facts.reason, facts.detail)
-    dataset = read_dicom(path)
+    content = path.read_bytes()
+    dataset = read_dicom(path, content)
     stored = decode(dataset, path)
     picture = present(stored, dataset)
     breast = find_breast(picture.values)
@@ -118,7 +135,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         side=Side(candidate.side or Side.L),
         view=Position(candidate.view or Position.CC),
         file=candidate.file,
-        sha256=file_sha256(path),
+        sha256=bytes_sha256(content),
         pixels_sha256=pixels_sha256(stored),
         rows=stored.shape[0],
         columns=stored.shape[1],
@@ -139,7 +156,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         absent_breast=candidate.absent_breast or str(absent_breast(dataset) or ""),
         doubts="; ".join(breast.doubts),
         burned_in=_burned_in(dataset, picture.values, breast),
-        site=str(dataset.get("InstitutionName", "") or "").strip() if candidate.key else "",
+        site=str(dataset.get("InstitutionName", "") or "").strip() if candidate.secret.key else "",
         model=str(dataset.get("ManufacturerModelName", "") or ""),
         density=_density(dataset),
         thickness_mm=number(dataset, "BodyPartThickness"),
@@ -147,17 +164,26 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         kvp=number(dataset, "KVP"),
         perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )
-    return _pseudonymous(view if facts is None else _as_the_header_says(view, facts), candidate.key)
+    _prepare_ahead(candidate, view, picture, breast)
+    return _pseudonymous(view if facts is None else _as_the_header_says(view, facts), candidate.secret)
 
 
-def _pseudonymous(view: View, key: bytes) -> View:
+def _prepare_ahead(candidate: Candidate, view: View, picture: Picture, breast: Breast) -> None:
+    if candidate.prepare:
+        prepared = prepare_breast(picture, breast, candidate.prepare, view.spacing_mm)
+        ahead.keep(Path(candidate.ahead), view.sha256, candidate.prepare, view.spacing_mm, prepared)
+
+
+def _pseudonymous(view: View, secret: Secret) -> View:
     """A view whose woman, exam, instance and site are named by keyed hashes; without a key, the view as it is."""
-    if not key:
+    key = secret.key
+    if not key or (view.synthetic and secret.spares_synthetic):
         return view
+    woman = privacy.pseudonym(key, "W", view.woman)
     return replace(
         view,
-        woman=privacy.pseudonym(key, "W", view.woman),
-        exam=privacy.pseudonym(key, "E", view.exam),
+        woman=woman,
+        exam=privacy.exam_pseudonym(key, woman, view.exam),
         sop_instance_uid=privacy.pseudonym(key, "U", view.sop_instance_uid) if view.sop_instance_uid else "",
         site=privacy.pseudonym(key, "S", view.site) if view.site else "",
     )
@@ -222,13 +248,18 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
         burned_in="seen" if has_text(picture.values, breast.mask) else "",
         perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )
-    return _pseudonymous(view, candidate.key)
+    _prepare_ahead(candidate, view, picture, breast)
+    return _pseudonymous(view, candidate.secret)
 
 
 def pixels_sha256(stored: np.ndarray) -> str:
-    """A hash of the pixel values and their arrangement, the same whatever file format or byte order carried them."""
-    head = f"{stored.shape[0]}x{stored.shape[1]}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(stored.astype("<i4")).tobytes()).hexdigest()
+    """A hash of the pixel values and their arrangement, the same whatever file format or byte order carried them.
+
+    Of the values as 16 bits without sign, or as 32 where one of them is negative.
+    """
+    hashed = hashlib.sha256(f"{stored.shape[0]}x{stored.shape[1]}".encode())
+    hashed.update(np.ascontiguousarray(stored, dtype="<i4" if stored.min() < 0 else "<u2").data)
+    return hashed.hexdigest()
 
 
 def as_exclusion(file: str, reason: Reason, detail: str) -> dict[str, Any]:

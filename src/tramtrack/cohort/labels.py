@@ -19,7 +19,7 @@ import pandas as pd
 
 from tramtrack.cohort.exam import STANDARD_VIEWS, Position, Side
 from tramtrack.cohort.field_tables import as_own_rows, is_field_table
-from tramtrack.cohort.privacy import pseudonym
+from tramtrack.cohort.privacy import exam_pseudonym, pseudonym
 from tramtrack.cohort.readers import ADJUDICATOR, Key, Reading, consensus, gather
 from tramtrack.cohort.table import Row, read_table
 from tramtrack.errors import TramtrackError
@@ -91,14 +91,19 @@ class Labelled:
 
 
 def read_labels(
-    path: Path, settings: Labels | None = None, adjudication: Path | None = None, secret: bytes = b""
+    path: Path,
+    settings: Labels | None = None,
+    adjudication: Path | None = None,
+    secret: bytes = b"",
+    known: frozenset[str] = frozenset(),
 ) -> LabelTable:
     """A label table: woman and bac, and as far as a row is about less than a woman, exam, side and view; mask is a path.
 
     Several readers stand in columns (bac_<reader>) or in rows (a column reader); ``settings`` (a protocol's section labels)
     names the rule of consensus, and ``adjudication`` is a table of disagreements with the column bac_adjudicated filled in.
     Case descriptions of CBIS-DDSM and EMBED's clinical table are understood. With the ``secret`` of the pseudonyms women and
-    exams get theirs, where the table does not name them so already. Raises TramtrackError for a missing column, a
+    exams get theirs, where the table does not name them so already and the cohort does not know them (``known``) by that name.
+    Raises TramtrackError for a missing column, a
     duplicate key or a value that is no label, naming the line.
     """
     settings = settings or Labels()
@@ -115,7 +120,7 @@ def read_labels(
             raise TramtrackError(f"{adjudication}: expected the column bac_adjudicated, found {', '.join(found)}")
         readings += _readings([*KEYS, "bac_adjudicated"], settled, adjudication)
     if secret:
-        readings = [replace(reading, key=_pseudonymous(reading.key, secret)) for reading in readings]
+        readings = [replace(reading, key=_pseudonymous(reading.key, secret, known)) for reading in readings]
     rows = []
     for key, by_reader in gather(readings).items():
         label = consensus({reader: reading.label for reader, reading in by_reader.items()}, settings.consensus)
@@ -172,10 +177,12 @@ def apply_labels(views: pd.DataFrame, path: Path, secret: bytes = b"", table: La
     return Labelled(result, [str(row) for row, chosen in about.items() if not chosen], missing, table.ignored)
 
 
-def _pseudonymous(key: Key, secret: bytes) -> Key:
+def _pseudonymous(key: Key, secret: bytes, known: frozenset[str]) -> Key:
     woman, exam, side, view = key
+    if woman in known:
+        return key
     woman = woman if PSEUDONYM.fullmatch(woman) else pseudonym(secret, "W", woman)
-    exam = exam if not exam or PSEUDONYM.fullmatch(exam) else pseudonym(secret, "E", exam)
+    exam = exam if not exam or PSEUDONYM.fullmatch(exam) else exam_pseudonym(secret, woman, exam)
     return woman, exam, side, view
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import os
 import re
 import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import platformdirs
 from pydicom.dataset import Dataset
 
 from tramtrack.errors import TramtrackError, UsageError
 
 KEY_BYTES = 32
+CONFIG = "TRAMTRACK_CONFIG"
+UID = re.compile(r"[0-2](?:\.\d+){5,}")
+PLAIN = "none"
+"""Given in place of a key file: women keep the names that their files give them."""
 
 IDENTIFYING = (
     "PatientBirthDate",
@@ -41,6 +49,53 @@ IDENTIFYING = (
 """Attributes of PS3.15 Table E.1-1 that name or describe a person or a place; persons' names are found by their VR, PN."""
 
 
+@dataclass(frozen=True)
+class Secret:
+    """What makes pseudonyms: ``key``, empty for plain names. ``spares_synthetic``: who was never born keeps her name."""
+
+    key: bytes = field(default=b"", repr=False)
+    spares_synthetic: bool = False
+
+    @property
+    def name(self) -> str:
+        """The key's fingerprint, or empty without a key."""
+        return fingerprint(self.key) if self.key else ""
+
+
+NO_SECRET = Secret()
+
+
+def own_key_file() -> Path:
+    """Where this user's key is kept: ``key`` in TRAMTRACK_CONFIG, or in the platform's folder for settings."""
+    return Path(os.environ.get(CONFIG) or platformdirs.user_config_dir("tramtrack")) / "key"
+
+
+def choose(wanted: str | Path | None, study: Path, known_as: str | None) -> Secret:
+    """What makes the pseudonyms of a study: a key file that is named, none where "none" is asked for, else the user's own.
+
+    ``known_as`` is the fingerprint of the key under which the study's women are named by now ("" for plain names, None for a
+    new study): where nothing is asked for, they go on under it. Raises UsageError, and TramtrackError where that key is not
+    the user's own or no key can be written.
+    """
+    if str(wanted) == PLAIN or (wanted is None and known_as == ""):
+        return NO_SECRET
+    if wanted is not None:
+        return Secret(read_key(Path(wanted), study))
+    path = own_key_file()
+    try:
+        own = Secret(read_key(path, study), spares_synthetic=True)
+    except OSError as error:
+        raise TramtrackError(
+            f"{path}: the key of the pseudonyms cannot be kept here ({error.strerror}); name a file outside the study by "
+            "--key, or keep the patients' own numbers by --key none"
+        ) from error
+    if known_as not in (None, own.name):
+        raise TramtrackError(
+            f"{study}: its women are named under the key {known_as}, the one in {path} is {own.name}; give theirs by --key"
+        )
+    return own
+
+
 def read_key(path: Path, study: Path) -> bytes:
     """The key in ``path``, which is made where there is none (readable by its owner alone); it lies outside ``study``.
 
@@ -49,13 +104,24 @@ def read_key(path: Path, study: Path) -> bytes:
     if path.absolute().resolve().is_relative_to(study.absolute().resolve()):
         raise UsageError(f"{path}: the key undoes the pseudonyms, so it must lie outside the study's folder {study}")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(KEY_BYTES) + "\n")
+        _make_key(path)
     text = path.read_text(encoding="utf-8", errors="replace").strip()
     if not re.fullmatch(r"[0-9a-f]{64}", text):
         raise TramtrackError(f"{path}: expected a key of 64 hex digits; name a file that does not exist, and one is made")
     return bytes.fromhex(text)
+
+
+def _make_key(path: Path) -> None:
+    """Whole from the first moment, and only once: of two that make it at a time, one finds the other's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    part.touch(mode=0o600)
+    try:
+        part.write_text(secrets.token_hex(KEY_BYTES) + "\n")
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(part)
+    finally:
+        part.unlink()
 
 
 def fingerprint(key: bytes) -> str:
@@ -69,6 +135,12 @@ def pseudonym(key: bytes, kind: str, text: str) -> str:
     The same text gives the same name under one key, and nobody without the key can tell whose it is.
     """
     return f"{kind}-{hmac.new(key, f'{kind}|{text}'.encode(), hashlib.sha256).hexdigest()[:12]}"
+
+
+def exam_pseudonym(key: bytes, woman: str, exam: str) -> str:
+    """An exam's pseudonym; ``woman`` is hers. A UID's is the same whosever exam it is, so that a leak is still seen; any
+    other name ("exam", a date) may be alike for two women, and becomes a name of this woman's."""
+    return pseudonym(key, "E", exam if UID.fullmatch(exam) else f"{woman}|{exam}")
 
 
 def identifying(dataset: Dataset, file: str) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.cohort.privacy import UID
 from tramtrack.cohort.warnings import LookAlike
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Split
@@ -18,7 +19,7 @@ FOLDS = ("training", "validation", "test")
 DROPPED = "dropped"
 UNLABELLED = "unlabelled"
 LEAKING = {"sop_instance_uid": "SOP instance", "sha256": "file", "pixels_sha256": "image", "exam": "exam"}
-UNIQUE_EXAM = re.compile(r"[0-2](?:\.\d+){5,}|E-[0-9a-f]{12}")
+UNIQUE_EXAM = re.compile(rf"{UID.pattern}|E-[0-9a-f]{{12}}")
 
 
 class Leak(TramtrackError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
@@ -11,6 +11,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 
 from tramtrack.errors import TramtrackError
+from tramtrack.imaging.reduce import reduced
 
 WORKING_ROWS = 400
 """Rows of the reduced image in which the breast is looked for."""
@@ -28,17 +29,33 @@ class NoBreast(TramtrackError):
 
 @dataclass(frozen=True)
 class Breast:
-    """The breast found in an image.
+    """The breast found in an image of ``shape`` (rows, columns).
 
-    ``mask`` is boolean, of the image's shape; ``crop`` is (top, left, bottom, right) in its pixels, bottom and right
-    exclusive; ``chest_wall`` is the edge of the image that the breast hangs from, "left" or "right". ``doubts`` says in
-    words why a person should look at this crop; mostly it is empty.
+    ``crop`` is (top, left, bottom, right) in its pixels, bottom and right exclusive; ``chest_wall`` is the edge of the image
+    that the breast hangs from, "left" or "right". ``doubts`` says in words why a person should look at this crop; mostly it
+    is empty. ``region`` is the breast in the reduced image in which it was looked for, bool.
     """
 
-    mask: np.ndarray
+    shape: tuple[int, int]
     crop: tuple[int, int, int, int]
     chest_wall: str
     doubts: tuple[str, ...] = ()
+    region: np.ndarray = field(repr=False, kw_only=True)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Where the breast is, bool of the image's shape."""
+        return self._part((0, 0, *self.shape))
+
+    @property
+    def mask_of_crop(self) -> np.ndarray:
+        """Where the breast is within ``crop``, bool of the crop's shape."""
+        return self._part(self.crop)
+
+    def _part(self, part: tuple[int, int, int, int]) -> np.ndarray:
+        top, left, bottom, right = part
+        rows, columns = (_nearest(*sizes) for sizes in zip(self.region.shape, self.shape, strict=True))
+        return self.region.take(columns[left:right], axis=1).take(rows[top:bottom], axis=0)
 
 
 def find_breast(picture: np.ndarray) -> Breast:
@@ -51,7 +68,7 @@ def find_breast(picture: np.ndarray) -> Breast:
     rows, columns = picture.shape
     factor = min(1.0, WORKING_ROWS / max(rows, columns))
     size = (max(8, round(columns * factor)), max(8, round(rows * factor)))
-    small = np.asarray(Image.fromarray(np.asarray(picture, dtype=np.float32)).resize(size, Image.Resampling.BOX))
+    small = reduced(np.asarray(picture, dtype=np.float32), size[1], size[0])
     darkest, brightest = float(small.min()), float(small.max())
     if brightest - darkest < LEAST_RANGE:
         raise NoBreast("expected a breast, found a picture of one grey")
@@ -69,9 +86,14 @@ def find_breast(picture: np.ndarray) -> Breast:
         min(rows, int(np.ceil((tops.max() + 1) * back[0]))),
         min(columns, int(np.ceil((lefts.max() + 1) * back[1]))),
     )
-    mask = np.asarray(Image.fromarray(region).resize((columns, rows), Image.Resampling.NEAREST), dtype=bool)
     wall, clear = _chest_wall(region)
-    return Breast(mask, crop, wall, doubts if clear else (*doubts, "chest wall unclear"))
+    return Breast((rows, columns), crop, wall, doubts if clear else (*doubts, "chest wall unclear"), region=region)
+
+
+def _nearest(small: int, large: int) -> np.ndarray:
+    """For each of ``large`` pixels in a line the nearest of ``small`` ones, int32, by Pillow's rule."""
+    line = Image.fromarray(np.arange(small, dtype=np.int32)[None])
+    return np.asarray(line.resize((large, 1), Image.Resampling.NEAREST))[0]
 
 
 def _without_edge_strips(small: np.ndarray) -> np.ndarray:
@@ -126,7 +148,7 @@ def _region(small: np.ndarray, is_digital: bool) -> tuple[np.ndarray, tuple[str,
     largest = sorted(regionprops(regions), key=lambda found: found.area, reverse=True)
     if not largest or largest[0].area < 0.04 * small.size:
         return None
-    core = _without_film_edge(np.asarray(ndimage.binary_fill_holes(regions == largest[0].label)))
+    core = _without_film_edge(_filled(regions == largest[0].label))
     grown = core if is_digital else _grown(core, smooth)
     region = np.asarray(ndimage.binary_dilation(grown, iterations=1))
     rival = len(largest) > 1 and largest[1].area > 0.2 * largest[0].area
@@ -146,8 +168,13 @@ def _grown(core: np.ndarray, smooth: np.ndarray) -> np.ndarray:
     opened = ndimage.binary_opening(faint | core, iterations=3) | core
     joined = label(opened)
     inside = np.unique(joined[core])
-    grown = ndimage.binary_fill_holes(np.isin(joined, inside[inside > 0]))
-    return _without_film_edge(np.asarray(grown))
+    return _without_film_edge(_filled(np.isin(joined, inside[inside > 0])))
+
+
+def _filled(region: np.ndarray) -> np.ndarray:
+    """``region`` with its holes: what is not joined, side by side, to the image's edge."""
+    around = ndimage.label(~np.pad(region, 1))[0]
+    return np.asarray(around != around[0, 0])[1:-1, 1:-1]
 
 
 def _doubts(core: np.ndarray, region: np.ndarray, rival: bool) -> tuple[str, ...]:

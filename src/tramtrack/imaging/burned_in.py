@@ -18,10 +18,12 @@ def has_text(picture: np.ndarray, breast: np.ndarray) -> bool:
     rows of 1,600) or fainter than half of the picture's range.
     """
     step = max(1, -(-max(picture.shape) // LONGEST_SIDE))
-    values = picture[::step, ::step]
-    around = ~ndimage.binary_dilation(breast[::step, ::step], iterations=4)
+    values, inside = np.ascontiguousarray(picture[::step, ::step]), breast[::step, ::step]
     low, high = float(values.min()), float(values.max())
-    bright = (values > low + 0.5 * (high - low)) & around
+    bright = (values > low + 0.5 * (high - low)) & ~inside
+    if not bright.any():  # mostly so, and then nothing need be grown
+        return False
+    bright &= ~ndimage.binary_dilation(inside, iterations=4)
     if not bright.any() or bright.mean() > 0.2:
         return False
     boxes = [region.bbox for region in regionprops(label(bright))]

@@ -1,10 +1,11 @@
-"""All views of a cohort, prepared one after the other in worker processes; goes on where it stopped."""
+"""All views of a cohort, prepared in worker processes unless the intake has done so already; goes on where it stopped."""
 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tramtrack import store
 from tramtrack.engine import Engine, Job, Place, Task
 from tramtrack.engine import Failure as JobFailure
 from tramtrack.errors import TramtrackError
+from tramtrack.imaging import ahead
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.imaging.prepare import png_bytes, prepare_file
 from tramtrack.progress import track
@@ -22,6 +24,10 @@ from tramtrack.workers import Failure, run_each
 
 SECONDS = 120.0
 """How long one view may take."""
+PREPARED = "prepared"
+"""The folder of prepared views in a study's."""
+AHEAD = "ahead"
+"""The folder, among the prepared views, of what the intake has prepared already; it is gone once all views are prepared."""
 SHARD = 32
 """Views that a task of an engine prepares; what a kill loses at most."""
 
@@ -46,7 +52,8 @@ def prepare_views(
 ) -> pd.DataFrame:
     """Prepare ``views`` (each with view_id, file, sha256, spacing_mm) into ``folder`` as 16-bit PNG files.
 
-    They are prepared in ``processes`` of this machine, or in shards on an ``engine``. Returns geometry.csv: view_id, the
+    They are prepared in ``processes`` of this machine, or in shards on an ``engine``; what an intake under the same settings
+    left in ``folder``/ahead is taken over as it is. Returns geometry.csv: view_id, the
     fields of Geometry, sha256 of the prepared file, and the steps applied. Raises TramtrackError naming the files that could
     not be prepared, after all others are done.
     """
@@ -61,8 +68,7 @@ def prepare_views(
     todo = [_task(view, folder, settings) for view in views if view["view_id"] not in rows]
     failures = []
     with journal.appending() as append:
-        results = _on_engine(todo, engine) if engine else run_each(_prepare_one, todo, processes=processes, seconds=SECONDS)
-        for task, result in track(results, "Preparing views", len(views), len(rows)):
+        for task, result in track(_results(todo, processes, engine), "Preparing views", len(views), len(rows)):
             if isinstance(result, Failure):
                 failures.append(f"{task.file}: {result.detail}")
                 continue
@@ -76,6 +82,7 @@ def prepare_views(
     columns = ["view_id", *(field.name for field in fields(Geometry)), "sha256", "steps"]
     table = pd.DataFrame([rows[str(view["view_id"])] for view in views], columns=columns)
     store.write_csv(folder / "geometry.csv", table)
+    shutil.rmtree(folder / AHEAD, ignore_errors=True)
     return table
 
 
@@ -94,6 +101,19 @@ def load_geometry(folder: Path) -> dict[str, Geometry]:
 def _task(view: Mapping[str, Any], folder: Path, settings: Prepare) -> _Task:
     view_id, file, sha256 = str(view["view_id"]), str(view["file"]), str(view["sha256"])
     return _Task(view_id, file, sha256, _spacing(view["spacing_mm"]), str(folder.absolute()), settings)
+
+
+def _results(todo: Sequence[_Task], processes: int, engine: Engine | None) -> Iterator[tuple[_Task, dict[str, Any] | Failure]]:
+    """Each view with its row: first those that the intake has prepared, then the others, decoded for it."""
+    others = []
+    for task in todo:
+        folder = Path(task.folder)
+        row = ahead.take(folder / AHEAD, task.sha256, task.settings, task.spacing_mm, folder / f"{task.view_id}.png")
+        if row is None:
+            others.append(task)
+        else:
+            yield task, {"view_id": task.view_id, **row}
+    yield from _on_engine(others, engine) if engine else run_each(_prepare_one, others, processes=processes, seconds=SECONDS)
 
 
 def _on_engine(todo: Sequence[_Task], engine: Engine) -> Iterator[tuple[_Task, dict[str, Any] | Failure]]:
@@ -115,13 +135,9 @@ def _prepare_one(task: _Task) -> dict[str, Any]:
     if store.file_sha256(Path(task.file)) != task.sha256:
         raise TramtrackError("its content is no longer what was ingested; ingest again")
     prepared = prepare_file(Path(task.file), task.settings, task.spacing_mm)
-    target = store.write_bytes(Path(task.folder) / f"{task.view_id}.png", png_bytes(prepared.pixels))
-    return {
-        "view_id": task.view_id,
-        **asdict(prepared.geometry),
-        "sha256": store.file_sha256(target),
-        "steps": "; ".join(prepared.steps),
-    }
+    content = png_bytes(prepared.pixels)
+    store.write_bytes(Path(task.folder) / f"{task.view_id}.png", content)
+    return {"view_id": task.view_id, **ahead.row_of(prepared, content)}
 
 
 def _spacing(value: Any) -> float | None:

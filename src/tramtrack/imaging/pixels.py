@@ -54,8 +54,13 @@ class _Clipped(io.BufferedReader):
         return super().read(left if size is None or size < 0 else min(size, left))
 
 
-def read_dicom(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
-    """A DICOM file as a dataset, its pixels only where they are wanted. Raises what pydicom raises."""
+def read_dicom(path: Path, content: bytes | None = None, *, stop_before_pixels: bool = False) -> Dataset:
+    """A DICOM file as a dataset, from its ``content`` where that is read already; pixels only where they are wanted.
+
+    Raises what pydicom raises.
+    """
+    if content is not None:
+        return pydicom.dcmread(io.BytesIO(content), stop_before_pixels=stop_before_pixels)
     with _Clipped(path) as stream:
         return pydicom.dcmread(stream, stop_before_pixels=stop_before_pixels)
 

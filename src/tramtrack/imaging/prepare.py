@@ -6,16 +6,16 @@ range; nothing outside the breast takes part in that, markers and film borders l
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from imagecodecs import PNG, png_encode
 from PIL import Image
 
-from tramtrack.imaging.breast import find_breast
+from tramtrack.imaging.breast import Breast, find_breast
 from tramtrack.imaging.geometry import Geometry, fit
-from tramtrack.imaging.pixels import read_picture
+from tramtrack.imaging.pixels import Picture, read_picture
 from tramtrack.protocol import Prepare
 
 
@@ -31,17 +31,29 @@ class Prepared:
 def prepare_file(path: Path, settings: Prepare, spacing_mm: float | None = None) -> Prepared:
     """Prepare one image file. Raises PixelError or NoBreast."""
     picture = read_picture(path)
-    prepared = prepare_picture(picture.values, settings, spacing_mm)
+    return prepare_breast(picture, find_breast(picture.values), settings, spacing_mm)
+
+
+def prepare_breast(picture: Picture, breast: Breast, settings: Prepare, spacing_mm: float | None = None) -> Prepared:
+    """Prepare a picture in which the breast is found already; its own steps come first."""
+    prepared = _prepare(picture.values, breast, settings, spacing_mm)
     return Prepared(prepared.pixels, prepared.geometry, picture.steps + prepared.steps)
 
 
 def prepare_picture(values: np.ndarray, settings: Prepare, spacing_mm: float | None = None) -> Prepared:
     """Prepare a picture (rows, columns), float32 in [0, 1], dense bright. Raises NoBreast."""
-    breast = find_breast(values)
+    return _prepare(values, find_breast(values), settings, spacing_mm)
+
+
+def _prepare(values: np.ndarray, breast: Breast, settings: Prepare, spacing_mm: float | None) -> Prepared:
     top, left, bottom, right = breast.crop
-    crop, mask = values[top:bottom, left:right], breast.mask[top:bottom, left:right]
-    low, high = np.percentile(crop[mask], (settings.darkest_percentile, settings.brightest_percentile))
-    stretched = np.clip((crop - low) / max(float(high - low), 1e-6), 0, 1) * mask
+    crop, mask = values[top:bottom, left:right], breast.mask_of_crop
+    tissue = crop[mask]
+    low, high = (_percentile(tissue, percent) for percent in (settings.darkest_percentile, settings.brightest_percentile))
+    stretched = np.subtract(crop, low, dtype=np.float32)
+    stretched /= np.float32(max(high - low, 1e-6))
+    np.clip(stretched, 0, 1, out=stretched)
+    stretched *= mask
     geometry = fit(
         (values.shape[0], values.shape[1]),
         breast.crop,
@@ -58,13 +70,22 @@ def prepare_picture(values: np.ndarray, settings: Prepare, spacing_mm: float | N
     return Prepared(pixels, geometry, steps)
 
 
+def _percentile(values: np.ndarray, percent: float) -> float:
+    """A percentile, between two values in proportion as numpy's; one at a time, which numpy does several times as fast."""
+    place = (len(values) - 1) * percent / 100
+    below = int(place)
+    parted = np.partition(values, below)
+    low = float(parted[below])
+    return low + (float(parted[below + 1 :].min(initial=np.inf)) - low) * (place - below) if place > below else low
+
+
 def place(values: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Put an array on the original grid, float (rows, columns), into the prepared grid; averages areas when it shrinks."""
     return _place_crop(values[geometry.top : geometry.bottom, geometry.left : geometry.right], geometry)
 
 
 def _place_crop(crop: np.ndarray, geometry: Geometry) -> np.ndarray:
-    crop = crop.astype(np.float32)
+    crop = crop.astype(np.float32, copy=False)
     if geometry.flipped:
         crop = crop[:, ::-1]
     shrinks = geometry.placed_rows <= crop.shape[0]
@@ -86,9 +107,7 @@ def place_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 def png_bytes(pixels: np.ndarray) -> bytes:
     """A uint16 or uint8 (rows, columns) array as a grey PNG of 16 or 8 bits."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG", compress_level=1)
-    return stream.getvalue()
+    return bytes(png_encode(pixels, level=1, strategy=PNG.STRATEGY.RLE, filter=PNG.FILTER.UP))
 
 
 def read_prepared(path: Path) -> np.ndarray:

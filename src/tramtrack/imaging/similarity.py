@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.fft
-from PIL import Image
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
 from tramtrack.imaging.breast import Breast
+from tramtrack.imaging.reduce import reduced
 
 HASH_SIDE = 16
 """The hash has a bit for each of 16 x 16 low frequencies."""
@@ -26,16 +26,17 @@ SAME_TEXTURE = 0.3
 def thumbnail(values: np.ndarray, breast: Breast) -> np.ndarray:
     """The breast of a picture (rows, columns), float32: cropped, hung from the left, 256 x 128, ranks in [0, 1], else 0."""
     top, left, bottom, right = breast.crop
-    crop = np.where(breast.mask, values, 0)[top:bottom, left:right]
+    crop = np.where(breast.mask_of_crop, values[top:bottom, left:right], 0)
     if breast.chest_wall == "right":
         crop = crop[:, ::-1]
-    small = Image.fromarray(np.ascontiguousarray(crop, dtype=np.float32)).resize(THUMBNAIL[::-1], Image.Resampling.BOX)
-    grey = np.asarray(small)
+    grey = np.round(reduced(np.ascontiguousarray(crop, dtype=np.float32), *THUMBNAIL), 6)  # what was one grey stays one
     inside = grey > 0
     ranks = np.zeros(grey.shape, dtype=np.float32)
     if inside.any():  # ranks are the same whatever the window
-        order = np.argsort(np.argsort(grey[inside], kind="stable"), kind="stable")
-        ranks[inside] = (order + 1) / inside.sum()
+        order = np.argsort(grey[inside], kind="stable")
+        rank = np.empty(len(order), dtype=np.float32)
+        rank[order] = np.arange(1, len(order) + 1) / len(order)
+        ranks[inside] = rank
     return ranks
 
 

@@ -154,6 +154,6 @@ def _flow(material: Material) -> Iterator[tuple[str, int]]:
         yield f"Excluded: {reason}", count
     yield "Views", flow.views
     yield "Women", flow.women
-    yield "Views of later exams, left out", flow.later_views
+    yield "Views of other exams, left out", flow.later_views
     for fold in flow.folds:
         yield f"Women: {fold.name}", fold.women

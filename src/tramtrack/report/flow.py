@@ -77,7 +77,7 @@ class Flow:
 
 
 def count_flow(material: Material) -> Flow:
-    """Count a study's cohort. The analysed views are those of each woman's first exam."""
+    """Count a study's cohort. The analysed views are those of the one exam of each woman that the protocol names."""
     cohort, analysed = material.cohort, material.analysed
     views = cohort.views
     folds = [_fold_count(material, name) for name in (*FOLDS, DROPPED, UNLABELLED)]

@@ -39,7 +39,7 @@ def write_report(
 ) -> Path:
     """Write ``folder``/report/index.html atomically; returns its path.
 
-    ``analysed`` holds the views of each woman's first exam (the rows of ``cohort.views`` that the split saw) and ``folds``
+    ``analysed`` holds the views of each woman's analysed exam (the rows of ``cohort.views`` that the split saw) and ``folds``
     is folds.csv: woman, fold, bac_woman. With ``exported`` also report/tables/ and report/figures/. Raises TramtrackError
     where nothing is evaluated yet.
     """

@@ -26,7 +26,7 @@ CONTEST_TABLES = ("aggregation", "standings", "mcnemar", "cost_correlations", "c
 class Material:
     """One evaluated study, as its files tell it.
 
-    ``analysed`` holds the views of each woman's first exam with the column ``fold``; ``folds`` is folds.csv; ``fold`` is
+    ``analysed`` holds the views of each woman's analysed exam with the column ``fold``; ``folds`` is folds.csv; ``fold`` is
     the fold that the evaluation speaks of, test once it is unsealed and validation before. ``heatmaps`` is
     heatmaps/views.csv, empty where none were made; ``files_seen`` is what the intake counted; ``tables`` are
     the tables of results/ by their names;

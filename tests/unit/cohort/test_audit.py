@@ -78,7 +78,7 @@ def test_the_page_is_one_file_with_contact_sheets_and_without_names(study: Path)
     text = page.read_text()
     assert json.loads(page.with_suffix(".json").read_text())["identifying"]["PatientName"] == 16
     assert "Rossi" not in text and "http" not in text.replace("http-equiv", "")
-    assert "PatientName</td><td>16" in text and "their PatientID" in text
+    assert "PatientName</td><td>16" in text and "as --key none asked" in text
     assert "Doubtful crops" in text and "1 views; 1 are shown." in text  # the one cut at the lower edge
     assert "2 files; 1 are shown, 1 show no picture." in text
     for picture in re.findall(r"base64,([^\"]+)", text):

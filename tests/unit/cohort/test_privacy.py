@@ -10,9 +10,11 @@ import pytest
 
 from mammogram import breast_stored, mammogram, write
 from tramtrack.cohort import ingest as ingest_module
-from tramtrack.cohort.cohort import make_cohort
-from tramtrack.cohort.privacy import identifying, pseudonym, read_key
+from tramtrack.cohort.audit import audit
+from tramtrack.cohort.cohort import known_as, make_cohort
+from tramtrack.cohort.privacy import Secret, choose, fingerprint, identifying, own_key_file, pseudonym, read_key
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.study import Study
 
 PERSON = {
     "PatientName": "Rossi^Maria",
@@ -66,7 +68,7 @@ def test_with_a_key_no_number_is_in_any_output_either_and_labels_still_find_thei
     table = tmp_path / "labels.csv"
     key = read_key(tmp_path / "secret" / "key", tmp_path / "study")
     table.write_text(f"woman,bac\nPID1234,1\n{pseudonym(key, 'W', 'PID5678')},0\nPID0000,1\n")
-    cohort = make_cohort(source, tmp_path / "study" / "cohort", table, key_file=tmp_path / "secret" / "key")
+    cohort = make_cohort(source, tmp_path / "study" / "cohort", table, secret=Secret(key))
     text = everything_written(tmp_path / "study")
     for said in ("PID", "9.9.0", "1.2.0.1", "Ospedale", "Rossi", key.hex()):
         assert said not in text, said
@@ -74,9 +76,9 @@ def test_with_a_key_no_number_is_in_any_output_either_and_labels_still_find_thei
     assert women.to_dict() == {pseudonym(key, "W", "PID1234"): 1, pseudonym(key, "W", "PID5678"): 0}
     assert set(cohort.views["site"]) == {pseudonym(key, "S", "Ospedale Grande"), pseudonym(key, "S", "Klinik Nord")}
     assert set(cohort.views["age_years"]) == {71}
-    again = make_cohort(source, tmp_path / "other" / "cohort", key_file=tmp_path / "secret" / "key")
+    again = make_cohort(source, tmp_path / "other" / "cohort", secret=Secret(key))
     assert list(again.views["woman"]) == list(cohort.views["woman"])  # the same key gives the same names
-    other = make_cohort(source, tmp_path / "third" / "cohort", key_file=tmp_path / "another")
+    other = make_cohort(source, tmp_path / "third" / "cohort", secret=Secret(b"k" * 32))
     assert not set(other.views["woman"]) & set(cohort.views["woman"])
 
 
@@ -105,3 +107,87 @@ def test_what_still_identifies_is_named_and_what_was_removed_is_not() -> None:
     assert identifying(nested, "/data/pat77/x.dcm") == ["RequestingPhysician", "file path", "private attributes"]
     named = mammogram(woman="1", PatientName="Rossi^Maria", PatientIdentityRemoved="YES")
     assert identifying(named, "/archive/ROSSI_MARIA/1.dcm") == ["PatientName", "file path"]
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAMTRACK_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "config" / "key"
+
+
+def test_unless_asked_otherwise_no_number_is_in_any_output_and_labels_find_their_women(
+    tmp_path: Path, source: Path, own: Path
+) -> None:
+    (tmp_path / "labels.csv").write_text("woman,bac\nPID1234,1\nPID5678,0\nPID0000,1\n")
+    study = Study(tmp_path / "study")
+    cohort = study.ingest(source, tmp_path / "labels.csv")
+    assert own_key_file() == own and stat.S_IMODE(own.stat().st_mode) == 0o600 and list(own.parent.iterdir()) == [own]
+    key = read_key(own, study.folder)
+    text = everything_written(study.folder)
+    for said in ("PID", "9.9.0", "1.2.0.1", "Ospedale", "Rossi", key.hex()):
+        assert said not in text, said
+    women = cohort.views.groupby("woman")["bac_woman"].first()
+    assert women.to_dict() == {pseudonym(key, "W", "PID1234"): 1, pseudonym(key, "W", "PID5678"): 0}
+    found = audit(study.folder / "cohort")
+    assert (found["pseudonyms"], found["key"]) == (True, fingerprint(key))
+
+
+def test_a_table_gives_no_name_away_either(tmp_path: Path, source: Path, own: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("woman,exam,side,view,file\nBIANCHI,visit77,L,CC,in/00.dcm\nBIANCHI,visit77,L,MLO,in/01.dcm\n")
+    cohort = Study(tmp_path / "study").ingest(table)
+    text = everything_written(tmp_path / "study")
+    assert cohort.women == 1 and "BIANCHI" not in text and "visit77" not in text
+
+
+def test_exams_of_one_name_are_one_only_where_the_name_is_a_uid(tmp_path: Path, own: Path) -> None:
+    uid = "1.2.840.113619.2.55.3"
+    for number, (woman, exam) in enumerate((("A", "exam"), ("B", "exam"), ("C", uid), ("D", uid))):
+        write(mammogram(breast_stored(seed=300 + number), woman=woman, exam=exam), tmp_path / "in" / f"{number}.dcm")
+    (tmp_path / "labels.csv").write_text(f"woman,exam,side,view,bac\nA,exam,L,CC,1\nB,exam,L,CC,0\nC,{uid},L,CC,0\n")
+    views = Study(tmp_path / "study").ingest(tmp_path / "in", tmp_path / "labels.csv").views.set_index("file")
+    exams = [views.loc[str(tmp_path / "in" / f"{number}.dcm"), "exam"] for number in range(4)]
+    assert exams[0] != exams[1] and exams[2] == exams[3]
+    assert sorted(views["bac_view"].dropna()) == [0, 0, 1]
+
+
+def test_synthetic_women_keep_their_names_and_real_ones_beside_them_do_not(tmp_path: Path, source: Path, own: Path) -> None:
+    write(mammogram(breast_stored(seed=90), woman="S0001", exam="8.8", SyntheticData="YES"), source / "s.dcm")
+    (tmp_path / "labels.csv").write_text("woman,exam,bac\nS0001,8.8,1\nPID1234,9.9.0,0\n")
+    cohort = Study(tmp_path / "study").ingest(source, tmp_path / "labels.csv")
+    women = cohort.views.groupby("woman")["bac_woman"].first()
+    assert women["S0001"] == 1 and len(women) == 3 and sum(woman.startswith("W-") for woman in women.index) == 2
+    named = Study(tmp_path / "named").ingest(source, key=tmp_path / "k")
+    assert all(woman.startswith("W-") for woman in named.views["woman"])
+
+
+def test_a_study_goes_on_under_the_names_that_it_was_begun_with(tmp_path: Path, source: Path, own: Path) -> None:
+    plain, study = Study(tmp_path / "plain"), Study(tmp_path / "study")
+    first = plain.ingest(source, key="none")
+    assert set(first.views["woman"]) == {"PID1234", "PID5678"} and not own.exists()
+    assert set(plain.ingest(source).views["woman"]) == {"PID1234", "PID5678"} and known_as(plain.folder / "cohort") == ""
+    assert audit(plain.folder / "cohort")["pseudonyms"] is False
+    study.ingest(source, key=tmp_path / "k")
+    with pytest.raises(TramtrackError, match=r"its women are named under the key .* give theirs by --key"):
+        study.ingest(source)
+    study.ingest(source, key=tmp_path / "k")
+
+
+def test_where_no_key_can_be_kept_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TRAMTRACK_CONFIG", str(tmp_path / "file" / "deeper"))
+    with pytest.raises(TramtrackError, match=r"cannot be kept here .* --key none"):
+        choose(None, tmp_path / "study", None)
+
+
+def test_of_two_that_make_a_key_at_a_time_both_get_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "key"
+    link = Path.hardlink_to
+
+    def late(self: Path, target: Path) -> None:
+        link(self, target)
+        raise FileExistsError  # as if the other had been first
+
+    monkeypatch.setattr(Path, "hardlink_to", late)
+    assert read_key(path, tmp_path / "study") == read_key(path, tmp_path / "study")
+    assert list(tmp_path.iterdir()) == [path]

@@ -13,6 +13,7 @@ from mammogram import write_exam
 from tramtrack.cohort import ingest as ingest_module
 from tramtrack.cohort.cohort import make_cohort, require_same_intake
 from tramtrack.cohort.labels import read_labels
+from tramtrack.cohort.privacy import Secret, read_key
 from tramtrack.cohort.readers import agreement, consensus
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Intake, Labels
@@ -132,12 +133,13 @@ def test_disagreements_are_listed_filled_in_and_come_back(tmp_path: Path, source
 
 
 def test_disagreements_come_back_under_pseudonyms(tmp_path: Path, source: Path) -> None:
-    views_of(tmp_path, source, "study", key_file=tmp_path / "key")
+    secret = Secret(read_key(tmp_path / "key", tmp_path / "study"))
+    views_of(tmp_path, source, "study", secret=secret)
     path = tmp_path / "study" / "cohort" / "disagreements.csv"
     listed = pd.read_csv(path, dtype=str).assign(bac_adjudicated="1")
     assert listed["woman"].str.startswith("W-").all()
     listed.to_csv(tmp_path / "settled.csv", index=False)
-    labels = views_of(tmp_path, source, "study", key_file=tmp_path / "key", adjudication=tmp_path / "settled.csv")
+    labels = views_of(tmp_path, source, "study", secret=secret, adjudication=tmp_path / "settled.csv")
     assert (labels.dropna() == 1).sum() == 3 and pd.read_csv(path).empty
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from mammogram import breast_picture
-from tramtrack.imaging.breast import NoBreast, find_breast
+from tramtrack.imaging.breast import NoBreast, _filled, find_breast
+from tramtrack.imaging.reduce import reduced
 
 ROWS, COLUMNS = 640, 480
 
@@ -149,3 +151,25 @@ def test_the_picture_is_not_changed() -> None:
     before = clean.copy()
     find_breast(clean)
     assert np.array_equal(clean, before)
+
+
+@pytest.mark.parametrize("shape", [(640, 480), (405, 257), (2611, 1999), (3001, 900), (500, 700), (160, 120)])
+def test_reducing_and_enlarging_are_pillows(shape: tuple[int, int]) -> None:
+    """They are written anew because Pillow copies the whole picture first."""
+    rng = np.random.default_rng(shape)
+    picture = np.maximum(breast_picture(*shape), rng.uniform(0, 0.3, shape).astype(np.float32))
+    factor = min(1.0, 400 / max(shape))
+    size = (max(8, round(shape[1] * factor)), max(8, round(shape[0] * factor)))
+    theirs = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+    np.testing.assert_allclose(reduced(picture, size[1], size[0]), theirs, rtol=0, atol=1e-6)
+    found = find_breast(breast_picture(*shape))
+    large = np.asarray(Image.fromarray(found.region).resize(shape[::-1], Image.Resampling.NEAREST))
+    assert np.array_equal(found.mask, large)
+    top, left, bottom, right = found.crop
+    assert np.array_equal(found.mask_of_crop, large[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.6, 0.9])
+def test_holes_are_filled_as_scipy_fills_them(share: float) -> None:
+    region = ndimage.gaussian_filter(np.random.default_rng(4).random((90, 70)), 1) > np.sqrt(share) * 0.55
+    assert np.array_equal(_filled(region), ndimage.binary_fill_holes(region))

@@ -9,7 +9,7 @@ from PIL import Image
 from mammogram import breast_picture
 from tramtrack.imaging.breast import find_breast
 from tramtrack.imaging.geometry import fit
-from tramtrack.imaging.prepare import place, place_mask, png_bytes, prepare_picture, read_prepared
+from tramtrack.imaging.prepare import _percentile, place, place_mask, png_bytes, prepare_picture, read_prepared
 from tramtrack.protocol import Prepare
 
 CANVAS = Prepare(height=256, width=128)
@@ -56,6 +56,23 @@ def test_greys_do_not_depend_on_the_scale_of_the_picture() -> None:
     picture = breast_picture(640, 480)
     first, second = prepare_picture(picture, CANVAS), prepare_picture(picture * np.float32(1 / 16), CANVAS)
     assert np.abs(first.pixels.astype(int) - second.pixels.astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize("chest_wall", ["left", "right"])
+def test_greys_in_single_precision_are_those_of_double_within_one_of_65536_steps(chest_wall: str) -> None:
+    picture = breast_picture(1280, 960, chest_wall=chest_wall)
+    prepared, breast = prepare_picture(picture, CANVAS), find_breast(picture)
+    low, high = np.percentile(picture[breast.mask], (CANVAS.darkest_percentile, CANVAS.brightest_percentile))
+    stretched = np.clip((picture.astype(np.float64) - low) / (high - low), 0, 1) * breast.mask
+    wanted = np.rint(place(stretched, prepared.geometry) * 65535)
+    assert np.abs(prepared.pixels - wanted).max() <= 1 and (prepared.pixels != wanted).mean() < 0.005
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize("percent", [0, 1, 33.3, 50, 99.95, 100])
+def test_percentiles_are_numpys(size: int, percent: float) -> None:
+    values = np.random.default_rng(size).random(size, dtype=np.float32)
+    assert _percentile(values, percent) == pytest.approx(float(np.percentile(values, percent)), abs=1e-7)
 
 
 def test_the_percentiles_are_the_protocols() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tramtrack import store
 from tramtrack.errors import TramtrackError
+from tramtrack.protocol import Intake
 from tramtrack.report import pictures
 from tramtrack.report.flow import count_flow
 from tramtrack.report.limits import limits
@@ -157,6 +158,14 @@ def test_counts_add_up(tmp_path: Path, study_folder: ModuleType) -> None:
     assert {fold.name: fold.women for fold in flow.folds} == {
         "training": 8, "validation": 6, "test": 6, "dropped": 2, "unlabelled": 2,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_the_page_names_the_exam_that_is_analysed(tmp_path: Path, study_folder: ModuleType, which: str) -> None:
+    folder, protocol, *others = study_folder.fabricate(tmp_path).arguments()
+    chosen = protocol.model_copy(update={"intake": Intake(analysed_exam=which)})
+    text = write_report(folder, chosen, *others).read_text("utf-8")
+    assert f"of a woman with several, the {which} is analysed" in text
 
 
 def test_table_of_folds_adds_up(html: str) -> None:
