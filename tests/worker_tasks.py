@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -35,6 +36,15 @@ def act(what: str) -> Any:
     if name == "threads":
         return os.environ.get("OMP_NUM_THREADS")
     raise AssertionError(what)
+
+
+def pages_handed_out(mebibytes: int) -> int:
+    """Pages that a second block of the same size is handed anew, once a first one is given back."""
+    before = 0
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        len(b"x" * (mebibytes << 20))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def place_of(place: Any, shared: Any, name: str) -> Any:

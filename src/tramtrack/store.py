@@ -38,10 +38,17 @@ def write_bytes(path: Path, content: bytes) -> Path:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _naming(path, error) from error
         raise
     return path
+
+
+def _naming(path: Path, error: OSError) -> OSError:
+    """The error with the file's name, which the system does not give where a write fails (a full disk)."""
+    return error if error.errno is None else OSError(error.errno, error.strerror, str(path))
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -119,11 +126,15 @@ class Journal:
             whole = content[: content.rfind(b"\n") + 1]
             if whole != content:
                 write_bytes(self.path, whole)
-        with self.path.open("a", encoding="utf-8") as stream:
+        with self.path.open("ab", buffering=0) as stream:  # nothing is left in a buffer that could fail once more
 
             def append(entry: Mapping[str, Any]) -> None:
-                stream.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
-                stream.flush()
+                line = (json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n").encode()
+                try:
+                    while line:
+                        line = line[stream.write(line) :]
+                except OSError as error:
+                    raise _naming(self.path, error) from error
 
             yield append
 

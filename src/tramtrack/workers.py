@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -27,6 +27,11 @@ from tramtrack.errors import TramtrackError
 
 START_SECONDS = 120.0
 """A worker that has not imported its task after this long will never do so."""
+
+KEPT_BYTES = 1 << 30
+KEEPS_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(KEPT_BYTES))
+"""What tells glibc to keep what a unit frees for the next one. Given back and asked for anew, as large blocks otherwise are,
+each page of every image is handed out and cleared again: a good part of a decoder's time. Other C libraries ignore it."""
 
 Unit = TypeVar("Unit")
 
@@ -95,19 +100,27 @@ def run_each(
 
 def _start(task: Callable[[Unit], Any], memory_bytes: int) -> _Worker[Unit]:
     here, there = multiprocessing.get_context("spawn").Pipe()
-    process = start_process(_serve, (task, there, memory_bytes), threads=1)
+    process = start_process(_serve, (task, there, memory_bytes), threads=1, environment=KEEPS_MEMORY)
     there.close()
     return _Worker(process, here, time.monotonic() + START_SECONDS)
 
 
-def start_process(target: Callable[..., None], arguments: tuple[Any, ...], threads: int | None = None) -> Any:
+def start_process(
+    target: Callable[..., None],
+    arguments: tuple[Any, ...],
+    threads: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Any:
     """Start a spawned process that never runs the caller's main module and leaves Ctrl-C to its parent; returns it.
 
-    ``threads`` is what its numerical libraries are told to use; None leaves that as the environment has it.
+    ``threads`` is what its numerical libraries are told to use, ``environment`` what its variables are beside the caller's;
+    None leaves them as they are.
     """
     process = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)
-    told = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")} if threads else {}
-    os.environ.update(dict.fromkeys(told, str(threads)))
+    given = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)) if threads else {}
+    given |= environment or {}
+    told = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")  # what a spawned process would otherwise run again
     resource_tracker.ensure_running()  # which would unblock the signal again, were it not running yet

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -125,3 +127,27 @@ def test_a_manifest_of_another_schema_is_another_identity(tmp_path: Path, monkey
     monkeypatch.setattr(store, "SCHEMA_VERSION", store.SCHEMA_VERSION + 1)
     with pytest.raises(store.IdentityMismatch, match="schema"):
         store.require_same_identity(path, {"seed": 1}, "")
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond 40 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_on_a_full_disk_the_file_is_named_and_what_was_there_is_kept(tmp_path: Path, full_disk: None) -> None:
+    store.write_text(tmp_path / "table.csv", "old")
+    with pytest.raises(OSError, match=r"table\.csv"):
+        store.write_text(tmp_path / "table.csv", "new" * 100)
+    assert (tmp_path / "table.csv").read_text() == "old"
+    journal = store.Journal(tmp_path / "seen.jsonl")
+    with pytest.raises(OSError, match=r"seen\.jsonl"), journal.appending() as append:
+        append({"n": 1})
+        append({"n": 2, "text": "x" * 100})
+    assert journal.entries() == [{"n": 1}]
+    with journal.appending() as append:
+        append({"n": 3})
+    assert journal.entries() == [{"n": 1}, {"n": 3}]

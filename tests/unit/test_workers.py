@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import resource
 import subprocess
 import sys
 import time
@@ -13,8 +15,8 @@ import pytest
 
 from tramtrack import workers
 from tramtrack.errors import TramtrackError
-from tramtrack.workers import Failure, run_each
-from worker_tasks import act
+from tramtrack.workers import KEEPS_MEMORY, Failure, run_each
+from worker_tasks import act, pages_handed_out
 
 
 def children() -> set[int]:
@@ -84,6 +86,14 @@ def test_environment_and_main_module_are_as_before(monkeypatch: pytest.MonkeyPat
     assert list(run_each(act, ["threads"])) == [("threads", "1")]
     assert os.environ["OMP_NUM_THREADS"] == "3" and "OPENBLAS_NUM_THREADS" not in os.environ
     assert sys.modules["__main__"] is main
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is not told")
+def test_a_worker_keeps_the_memory_of_one_unit_for_the_next() -> None:
+    pages = (20 << 20) // resource.getpagesize()
+    ((_, handed_out),) = run_each(pages_handed_out, [20])
+    assert handed_out < pages / 10
+    assert not set(KEEPS_MEMORY) & set(os.environ)
 
 
 def test_a_plain_script_needs_no_main_guard(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from tramtrack.cohort import privacy
 from tramtrack.cohort.exam import Exclusion, Position, Reason, Side, View
@@ -47,9 +47,11 @@ PIXEL_REASONS = {
 DENSITY_CODES = ("129715009", "F-01710", "111031")
 """Breast composition: SNOMED CT and SRT, and the image's own in DCM."""
 HEADER_ERRORS = (
-    ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError, zlib.error
+    ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError, zlib.error,
+    BytesLengthException,
 )  # fmt: skip
-"""What pydicom and its callers raise over a header whose bytes are not what they should be."""
+"""What pydicom and its callers raise over a header whose bytes are not what they should be. Their messages are not repeated:
+they may quote a value, and so a name."""
 
 
 @dataclass(frozen=True)
@@ -114,18 +116,23 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     except InvalidDicomError:
         return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither DICOM nor a PNG or TIFF picture")
     except HEADER_ERRORS as error:
-        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header breaks off or is malformed ({_one_line(error)})")
+        return Exclusion(
+            candidate.file, Reason.UNREADABLE, f"the DICOM header breaks off or is malformed ({type(error).__name__})"
+        )
     taken = {"for_processing": candidate.for_processing, "synthesised": candidate.synthesised}
     facts: Header | Refusal | None
     try:
         named += privacy.identifying(header, candidate.file)
         facts = not_a_view(header, **taken) if candidate.from_table else read_header(header, **taken)
     except HEADER_ERRORS as error:
-        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({_one_line(error)})")
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({type(error).__name__})")
     if isinstance(facts, Refusal):
         return Exclusion(candidate.file, facts.reason, facts.detail)
     content = path.read_bytes()
-    dataset = read_dicom(path, content)
+    try:
+        dataset = read_dicom(path, content)
+    except HEADER_ERRORS as error:
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the pixel data's element is malformed ({type(error).__name__})")
     stored = decode(dataset, path)
     picture = present(stored, dataset)
     breast = find_breast(picture.values)
@@ -282,10 +289,6 @@ def _acquired(dataset: pydicom.Dataset) -> str:
     date = str(dataset.get("AcquisitionDate", "") or dataset.get("ContentDate", "") or dataset.get("StudyDate", "") or "")
     time = str(dataset.get("AcquisitionTime", "") or dataset.get("ContentTime", "") or "")
     return f"{date}{time}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _without_path(error: Exception, candidate: Candidate) -> str:

@@ -12,6 +12,8 @@ from mammogram import breast_stored, mammogram, write
 from tramtrack.cohort import ingest as ingest_module
 from tramtrack.cohort.audit import audit
 from tramtrack.cohort.cohort import known_as, make_cohort
+from tramtrack.cohort.exam import Reason
+from tramtrack.cohort.inspect import Candidate, inspect_file
 from tramtrack.cohort.privacy import Secret, choose, fingerprint, identifying, own_key_file, pseudonym, read_key
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.study import Study
@@ -191,3 +193,13 @@ def test_of_two_that_make_a_key_at_a_time_both_get_the_same(tmp_path: Path, monk
     monkeypatch.setattr(Path, "hardlink_to", late)
     assert read_key(path, tmp_path / "study") == read_key(path, tmp_path / "study")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_malformed_header_does_not_give_a_name_away_in_its_reason(tmp_path: Path) -> None:
+    path = write(mammogram(woman="PID1", PatientName="Rossi^Maria"), tmp_path / "in" / "a.dcm")
+    content = path.read_bytes()
+    at = content.index(b"PN\x0c\x00Rossi^Maria ")
+    path.write_bytes(content[:at] + b"US\x0b\x00Rossi^Maria" + content[at + 16 :])  # a number of eleven bytes
+    outcome = inspect_file(Candidate(str(path)))
+    assert outcome["exclusion"]["reason"] == Reason.UNREADABLE
+    assert "malformed (BytesLengthException)" in outcome["exclusion"]["detail"] and "Rossi" not in str(outcome)
