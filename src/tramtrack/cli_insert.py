@@ -1,4 +1,4 @@
-"""``tramtrack phantom insert``: a calcified artery, or its uncalcified control, into a real mammogram."""
+"""``tramtrack phantom insert`` and ``sheet``: an artery into a real mammogram; real and synthetic views side by side."""
 
 from __future__ import annotations
 
@@ -28,3 +28,16 @@ def phantom_insert(
 
     wanted = Insertion(seed, severity, diameter, diameter_px, control)
     say(str(insert_file(image, out, wanted, path)))
+
+
+def phantom_sheet(
+    real: Annotated[Path, typer.Argument(help="A folder with real mammograms: DICOM, PNG or TIFF.")],
+    synthetic: Annotated[Path, typer.Argument(help="A folder with synthetic ones, such as a cohort's dicom/.")],
+    out: Annotated[Path, typer.Option("--out", help="The sheet, a PNG; its key is written beside it.")],
+    seed: Annotated[int, typer.Option("--seed", help="Chooses and shuffles the views.")] = 1,
+    views: Annotated[int, typer.Option("--views", help="How many, half of each kind.")] = 24,
+) -> None:
+    """Draw real and synthetic views side by side, shuffled, with the key in a file of its own."""
+    from tramtrack.phantom.sheet import contact_sheet
+
+    say(str(contact_sheet(real, synthetic, out, seed, views)))
