@@ -57,7 +57,7 @@ class Section:
 
 
 def page_margin(picture: NDArray[np.floating]) -> tuple[slice, slice]:
-    """Rows and columns of a picture without the white page around it that a screenshot has: lines at its edges nearly all white."""
+    """Rows and columns of a picture without the white page around a screenshot: lines at its edges, nearly all white."""
     white = np.asarray(picture) >= 0.99 * float(np.max(picture))
     rows, columns = (np.nonzero(white.mean(axis=axis) < 0.95)[0] for axis in (1, 0))
     if not rows.size or not columns.size:
