@@ -21,9 +21,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import samples
 from measuring import finish
@@ -39,6 +38,7 @@ from tramtrack.phantom.vessel_paths import VesselPath, find_path, survey, trace_
 from tramtrack.progress import track
 from tramtrack.protocol import Prepare
 
+ROOT = Path(__file__).parents[1]
 SIZE = Prepare(height=1536, width=768)
 MEASURES = [field.name for field in fields(Likeness)]
 ARTERY = np.array([[503, 1203], [870, 1085], [1240, 1000]])
@@ -82,6 +82,9 @@ def real_files(folder: Path) -> dict[str, list[Path]]:
         files = sorted((data / name).glob("*.png"))
         if files:
             found[kind] = files
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            for file in files:  # the sheet is drawn from one folder
+                (folder / kind / file.name).symlink_to(file.absolute())
     for kind in ("film", "digital", "film with BAC"):
         if kind not in found:
             print(f"real {kind}: absent, left out (run `make samples`, set TRAMTRACK_SHARED)")
