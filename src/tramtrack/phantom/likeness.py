@@ -31,7 +31,8 @@ LEAST_CONTRAST = 3.0
 class Likeness:
     """``exponent`` of the power spectrum, 1/f^exponent over BAND (None where no tile fits into the breast); of the interior's
     greys (0..1) the ``median``, the ``range`` from the 5th to the 95th percentile and the ``skewness``; ``fine`` and ``coarse``
-    local contrast: standard deviation of what is finer than 2 and than 8 pixels, over the mean grey."""
+    local contrast: standard deviation of what is finer than 2 and than 8 pixels, over the mean grey; ``coherence``: how far
+    structures run in one direction within some 8 pixels, 0 (none) to 1, which a power spectrum does not see."""
 
     exponent: float | None
     median: float
@@ -39,6 +40,7 @@ class Likeness:
     skewness: float
     fine: float
     coarse: float
+    coherence: float
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,18 @@ def likeness(picture: NDArray[np.floating], interior: NDArray[np.bool_]) -> Like
     mean = float(inside.mean())
     low, middle, high = (float(level) for level in np.percentile(inside, (5, 50, 95)))
     finer = [float((values - gaussian_filter(values, sigma))[interior].std()) / mean for sigma in (2, 8)]
-    return Likeness(spectrum_exponent(values, interior), middle, high - low, float(skew(inside)), finer[0], finer[1])
+    exponent, along = spectrum_exponent(values, interior), float(coherence(values)[interior].mean())
+    return Likeness(exponent, middle, high - low, float(skew(inside)), finer[0], finer[1], along)
+
+
+def coherence(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Difference over sum of the structure tensor's eigenvalues, (rows, columns) in 0..1.
+
+    Gradients are taken at 2 pixels and averaged over 8 (standard deviations of Gaussians; Bigün and Granlund, ICCV 1987).
+    """
+    down, right = np.gradient(gaussian_filter(values, 2.0))
+    vertical, horizontal, mixed = (gaussian_filter(part, 8.0) for part in (down * down, right * right, down * right))
+    return np.sqrt((vertical - horizontal) ** 2 + 4 * mixed**2) / (vertical + horizontal + 1e-15)
 
 
 def spectrum_exponent(values: NDArray[np.float64], interior: NDArray[np.bool_]) -> float | None:

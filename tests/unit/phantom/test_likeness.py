@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from tramtrack.phantom.calcification import wall_path
-from tramtrack.phantom.likeness import likeness, middle_line, page_margin, sections, spectrum_exponent
+from tramtrack.phantom.likeness import coherence, likeness, middle_line, page_margin, sections, spectrum_exponent
 from tramtrack.phantom.vessel_paths import VesselPath
 
 EVERYWHERE = np.ones((512, 512), dtype=bool)
@@ -40,6 +40,14 @@ def test_local_contrast_falls_with_blur_and_greys_are_those_inside() -> None:
     sharp, soft = likeness(picture, inside), likeness(gaussian_filter(picture, 2), inside)
     assert sharp.median == pytest.approx(0.5, abs=0.01) and sharp.range == pytest.approx(0.329, abs=0.01)
     assert sharp.fine > 3 * soft.fine and abs(sharp.skewness) < 0.05
+
+
+def test_stripes_are_coherent_and_noise_is_not() -> None:
+    stripes = np.sin(np.arange(256)[:, None] / 4 + np.arange(256) / 7)
+    noise = np.random.default_rng(9154).normal(size=(256, 256))
+    inner = np.s_[40:-40, 40:-40]
+    assert coherence(stripes)[inner].min() > 0.99
+    assert coherence(noise)[inner].mean() < 0.35 < coherence(noise + 4 * stripes)[inner].mean()
 
 
 @pytest.mark.parametrize(("wall", "lines"), [(0.25, 2), (1.0, 1)])
