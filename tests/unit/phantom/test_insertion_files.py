@@ -106,6 +106,18 @@ def test_the_negative_gives_the_same_picture(tmp_path: Path) -> None:
     assert np.abs(open_image(plain.image).picture - open_image(made.image).picture).max() < 2 / 4095
 
 
+def test_signed_values_stay_signed(tmp_path: Path) -> None:
+    plain = insert_file(dicom(tmp_path / "a.dcm"), tmp_path / "a", WANTED, PATH)
+    signed = pydicom.dcmread(dicom(tmp_path / "b.dcm", PixelRepresentation=1, RescaleIntercept=2048, RescaleSlope=1))
+    shifted = (decode(signed, tmp_path / "b.dcm").astype(np.int32) % 4096 - 2048).astype("<i2")
+    signed.PixelData = shifted.tobytes()
+    signed.save_as(tmp_path / "b.dcm")
+    made = insert_file(tmp_path / "b.dcm", tmp_path / "b", WANTED, PATH)
+    new = pydicom.dcmread(made.image)
+    assert new.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian and new.PixelRepresentation == 1
+    assert np.array_equal(decode(new, made.image) + 2048, decode(pydicom.dcmread(plain.image), plain.image))
+
+
 def test_a_picture_of_8_bits_becomes_one_of_16(tmp_path: Path) -> None:
     grey = np.rint(mammogram() * 255).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "view.png")
