@@ -13,7 +13,9 @@ from tramtrack.evaluation.scores import METRIC_NAMES, Metric
 
 Verdict = Literal["supported", "contradicted", "equivalent within the margin", "unresolved", "cannot be tested"]
 TARGET = "these trained models"
-"""What one split can speak of; whether an architecture wins under the protocol needs several splits."""
+"""What one split can speak of."""
+ARCHITECTURES = "these architectures under this protocol"
+"""What only several splits can speak of: whether it would come out so again, trained anew on as many other women."""
 NAMED_AT_MOST = 6  # separated pairs that the verdict on all networks lists by name
 
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import pandas as pd
 
+from tramtrack.evaluation.claims import TARGET
 from tramtrack.judgement.contest import COSTS
 from tramtrack.report.cells import number, p_value, percent, signed, whole
 from tramtrack.report.reading import Material, known, title
 
 
-def claim_rows(material: Material) -> list[dict[str, str]]:
-    """claims.csv, readable: sentence, pair, difference, interval, p, verdict."""
+def claim_rows(material: Material, target: str = TARGET) -> list[dict[str, str]]:
+    """The claims about ``target`` in claims.csv, readable: sentence, pair, difference, interval, p, verdict."""
+    table = material.results.claims
     return [
         {
             "sentence": str(row["sentence"]),
@@ -22,7 +24,7 @@ def claim_rows(material: Material) -> list[dict[str, str]]:
             "p": p_value(row["p_holm"]),
             "verdict": str(row["verdict"]),
         }
-        for row in material.results.claims.to_dict("records")
+        for row in table[table["target"] == target].to_dict("records")
     ]
 
 
