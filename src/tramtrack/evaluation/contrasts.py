@@ -134,5 +134,7 @@ def share_left(
     if a <= 0:
         return Undefined("auc_roc", "the gap under the protocol's own settings is not told from 0", **counts)
     b = gap * rest - squared * covariance[0, 1]
+    if np.ptp(first @ values - second @ values) <= ROUNDING:
+        return Undefined("auc_roc", "the gap is the same with and without it in every resample", **counts)
     root = math.sqrt(max(0.0, b**2 - a * (rest**2 - squared * covariance[1, 1])))
     return Share(rest / gap, (b - root) / a, (b + root) / a, tests)

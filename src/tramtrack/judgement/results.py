@@ -15,7 +15,7 @@ from tramtrack.evaluation.aggregate import UNITS, Aggregation
 from tramtrack.evaluation.resampling import estimate
 from tramtrack.evaluation.scores import Undefined, undefined_reason
 from tramtrack.judgement.architectures import SplitResult, architecture_claims, women_of
-from tramtrack.judgement.contest import Contender, Contest, contestants, hold_contest, readable
+from tramtrack.judgement.contest import MOST_NETWORKS, Contender, Contest, contestants, hold_contest, readable
 from tramtrack.judgement.factors import as_variants, factor_table
 from tramtrack.judgement.scoring import (
     COLUMNS,
@@ -173,6 +173,8 @@ def _with_architectures(
     """claims.csv: the claims about the trained models, then those about the architectures."""
     names = [str(name) for name in contest.standings["contestant"]]
     mine = dict(zip(names, contest.standings["value"].astype(float), strict=True))
+    if not splits and len(names) > MOST_NETWORKS:
+        return contest.claims  # as many sentences again, all of which would say that one split cannot test them
     every = [SplitResult(mine, *women_of(folder.parent, fold)), *splits] if splits else []
     made = architecture_claims(names, every, settings, fold, {name: readable(name) for name in names})
     rows = [*contest.claims.to_dict("records"), *(asdict(claim) for claim in made)]
