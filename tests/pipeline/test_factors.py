@@ -82,6 +82,8 @@ def test_the_same_command_does_nothing_again_and_a_bare_one_keeps_the_factors(fi
     again = command(*words)
     assert again.returncode == 0 and again.stdout == first.stdout
     assert kept == {path: path.stat().st_mtime_ns for path in study.rglob("weights.safetensors")} and len(kept) == 4
+    rows = {row["stage"]: row for row in Study(study).status()}
+    assert (rows["repeat 1"]["state"], rows["repeat 1"]["detail"]) == ("done", "2 runs finished, evaluated")
     assert Study(study).protocol.split.repeats == 2 and Study(study).protocol.factors.size == ("48x32",)
     assert len(sealing.looks(study / "results" / "unsealed.jsonl")) == 1
 
