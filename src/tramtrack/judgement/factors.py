@@ -218,7 +218,7 @@ def _left(row: Mapping[str, Any], gap: Contrast, now: Contrast, moved: Contrast,
     if not isinstance(share, Share):
         found |= {"verdict": "the data cannot say", "reason": share.reason}
     else:
-        found |= {"share": share.estimate, "share_low": share.low, "share_high": share.high, "verdict": _verdict(share)}
+        found |= {"share": share.estimate, "share_low": share.low, "share_high": share.high, "verdict": verdict_of(share)}
     a, b = title(row["network_a"]), title(row["network_b"])
     start = f"{a} minus {b}: {gap.estimate:.3f} under the protocol's own settings; with {row['setting']} {_spoken(now)}"
     if isinstance(share, Share):
@@ -229,7 +229,7 @@ def _left(row: Mapping[str, Any], gap: Contrast, now: Contrast, moved: Contrast,
     return {**found, "sentence": f"{start}. {end[0].upper()}{end[1:]}."}
 
 
-def _verdict(share: Share) -> Outcome:
+def verdict_of(share: Share) -> Outcome:
     """What the interval of the share that is left says; 1 is all of the gap and 0 nothing."""
     if share.low > 1:
         return "it grows"

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tramtrack.evaluation.contrasts import Share
 from tramtrack.judgement.contest import Contender
-from tramtrack.judgement.factors import factor_table
+from tramtrack.judgement.factors import factor_table, verdict_of
 from tramtrack.network.registry import NETWORKS
 from tramtrack.protocol import Evaluation, Factors, Protocol
 
@@ -96,3 +97,18 @@ def test_a_variant_without_a_run_cannot_be_tested_and_the_reason_is_there():
 def test_nothing_is_crossed_nothing_is_said():
     plain = Protocol(evaluation=Evaluation(resamples=200))
     assert factor_table([contender("vgg16/last-conv", 1.0)], plain, TWO, "maximum", "test", {}).empty
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (1.1, 3.0, "it grows"),
+        (-2.0, -0.1, "it is reversed"),
+        (0.2, 0.8, "a part is left"),
+        (0.2, 1.5, "some is left, perhaps all"),
+        (-0.3, 0.7, "it shrinks, perhaps to nothing"),
+        (-0.3, 1.2, "the data cannot say"),
+    ],
+)
+def test_the_interval_of_the_share_decides_what_is_said(low, high, verdict):
+    assert verdict_of(Share((low + high) / 2, low, high, 1)) == verdict
