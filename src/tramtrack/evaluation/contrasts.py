@@ -23,7 +23,9 @@ Weights = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """A weighted sum of answers. ``simultaneous_low`` to ``simultaneous_high`` holds for all ``contrasts`` at once (max-T).
+    """A weighted sum of answers in [0, 1]; its bounds stay where such a sum can lie.
+
+    ``simultaneous_low`` to ``simultaneous_high`` holds for all ``contrasts`` at once (max-T).
 
     ``p`` is two-sided against 0, ``p_holm`` adjusted over all contrasts. ``separated``: p_holm is at most 1 - confidence and
     the simultaneous interval leaves out 0.
@@ -77,7 +79,8 @@ def contrast_all(wanted: Sequence[Weights], answers: Mapping[str, Answer], quest
         else:
             together = 1 - (1 - confidence) / len(wanted)
             bounds = (*_recovered(value, weights, answers, confidence), *_recovered(value, weights, answers, together))
-        low, high, wide_low, wide_high = (float(bound) for bound in bounds)
+        least, most = -sum(-w for w in weights.values() if w < 0), sum(w for w in weights.values() if w > 0)
+        low, high, wide_low, wide_high = (min(most, max(least, float(bound))) for bound in bounds)
         separated = bool(adjusted[k] <= 1 - confidence and not wide_low <= 0 <= wide_high)
         found.append(Contrast(value, low, high, wide_low, wide_high, float(p[k]), float(adjusted[k]), separated, len(wanted)))
     return found

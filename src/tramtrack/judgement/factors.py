@@ -38,7 +38,7 @@ class Crossing:
     """What was crossed, and by which name each network's variants are among the answers.
 
     ``names`` maps (network, setting) to the contestant that has these levels, or stands for it; ``reasons`` says why the
-    others have none.
+    others have none, and ``same`` why another setting's run stands for this one.
     """
 
     own: Levels
@@ -46,6 +46,7 @@ class Crossing:
     factors: dict[str, tuple[str, ...]]
     names: dict[tuple[str, str], str]
     reasons: dict[tuple[str, str], str]
+    same: dict[tuple[str, str], str]
 
 
 def cross(
@@ -61,17 +62,18 @@ def cross(
     by_levels = {tuple(variant.levels.items()): variant.name() for variant in listed}
     names: dict[tuple[str, str], str] = {}
     reasons: dict[tuple[str, str], str] = {}
+    same: dict[tuple[str, str], str] = {}
     for network, facts in networks.items():
         for setting, levels in settings.items():
-            variant = by_levels[tuple(followed(facts, levels, factors)[0].items())]
-            name = f"{network}/{variant}"
+            kept, same[network, setting] = followed(facts, levels, factors)
+            name = f"{network}/{by_levels[tuple(kept.items())]}"
             answer = answers.get(name)
             if isinstance(answer, Answer):
                 names[network, setting] = name
             else:
                 absent = left_out.get(name, "it has no finished run").partition(". ")[0]
                 reasons[network, setting] = f"{title(network)}, {setting}: {answer or absent}"
-    return Crossing(own.levels, settings, factors, names, reasons)
+    return Crossing(own.levels, settings, factors, names, reasons, same)
 
 
 def factor_table(
@@ -143,7 +145,7 @@ def _settings(crossing: Crossing, network: str) -> Iterator[tuple[dict[str, Any]
             continue
         base, name = crossing.names[network, reference], crossing.names[network, setting]
         row |= {"variant_a": _variant(name), "variant_b": _variant(base)}
-        yield row, {} if name == base else {name: 1.0, base: -1.0}, "it stands for this setting as it is"
+        yield row, {} if name == base else {name: 1.0, base: -1.0}, crossing.same[network, setting]
 
 
 def _main_effects(crossing: Crossing, network: str) -> Iterator[tuple[dict[str, Any], Weights, str]]:
@@ -185,7 +187,8 @@ def _between(
             if setting == reference:
                 row |= {"verdict": "", "reason": ""}
             elif before == after:
-                row |= {"verdict": "changes nothing", "reason": "both networks stand for this setting as they are"}
+                whys = [f"{title(name)}: {crossing.same[name, setting]}" for name in (a, b)]
+                row |= {"verdict": "changes nothing", "reason": "; ".join(whys)}
             else:
                 row |= {"before": before, "after": after, "changed": len(changes)}
                 changes.append(_difference(before, after))

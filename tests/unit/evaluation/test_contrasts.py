@@ -50,6 +50,12 @@ def test_identical_answers_differ_by_nothing_and_their_interval_has_a_width():
     assert contrast.low < 0 < contrast.high
 
 
+def test_bounds_stay_where_a_difference_of_shares_can_lie():
+    answers, question = made(0.39, 0.1, 0.4)
+    (gap,) = contrast_all([{"a": 1.0, "b": -1.0}], answers, question)
+    assert gap.high == 1.0 and gap.low > -1.0
+
+
 def made(gap: float, rest: float, spread: float) -> tuple[dict[str, Answer], Question]:
     """Four answers of which two pairs differ by ``gap`` and by ``rest`` with independent spreads."""
     question, answers = asked(a=1.0)

@@ -72,6 +72,7 @@ def test_a_gap_that_the_confound_did_not_make_stays(planted):
 def test_what_changes_nothing_is_said_and_not_tested(planted):
     same = row(planted, "within", "vgg16", "stride 16")
     assert same["verdict"] == "changes nothing" and np.isnan(same["difference"])
+    assert "it is at stride 16 as it is" in same["reason"]
     assert row(planted, "within", "mobilenetv2", "stride 16", 2)["averaged_over"] == 2
     assert planted.query("kind == 'within' and network_a == 'vgg16' and averaged_over > 1").empty
     assert set(planted["target"]) == {"these trained models"}
