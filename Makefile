@@ -37,7 +37,8 @@ export TRAMTRACK_SHARED ?= $(abspath ../shared)
 
 demo: .venv/installed
 	$(BIN)/tramtrack phantom cohort demo/cohort --women 144 --seed 2024
-	$(BIN)/tramtrack ingest demo/cohort/dicom --labels demo/cohort/labels.csv --study demo/study --protocol demo
+	$(BIN)/tramtrack ingest demo/cohort/dicom --labels demo/cohort/labels.csv --findings demo/cohort/truth.csv \
+	  --study demo/study --protocol demo
 	$(BIN)/tramtrack run demo/study --protocol demo --networks $(NETWORKS)
 
 test: check

@@ -65,6 +65,16 @@ GpusPerRun = Annotated[
     float | None,
     typer.Option("--gpus-per-run", min=0, help="With --engine ray: GPUs of each run; default: one where there are any."),
 ]
+FactorLevels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--factors",
+        help="Variants to cross beside the protocol's own: policy=, batchnorm=, stride= or size= with levels; once a factor.",
+    ),
+]
+Repeats = Annotated[
+    int | None, typer.Option("--repeats", min=1, max=100, help="Splits of the cohort, each with runs of its own; default: 1.")
+]
 Processes = Annotated[int, typer.Option("--processes", min=1, max=256, help="Worker processes.")]
 
 
@@ -84,12 +94,16 @@ def ingest(
     adjudication: Annotated[
         Path | None, typer.Option("--adjudication", help="cohort/disagreements.csv with bac_adjudicated filled in.")
     ] = None,
+    findings: Annotated[
+        Path | None,
+        typer.Option("--findings", help="A CSV of views with burden_mm2 or distractor_<kind>, for subgroups."),
+    ] = None,
     protocol: ProtocolName = None,
     processes: Processes = 2,
     as_json: AsJson = False,
 ) -> None:
     """Find the mammographic views; every other file becomes an exclusion with its reason. The input is never modified."""
-    cohort = _study(study, protocol).ingest(source, labels, processes, key, adjudication)
+    cohort = _study(study, protocol).ingest(source, labels, processes, key, adjudication, findings)
     if as_json:
         counts = {"views": len(cohort.views), "exams": cohort.exams, "women": cohort.women}
         unmatched = cohort.unmatched.to_dict("records")
@@ -134,9 +148,9 @@ def audit(study: StudyFolder, processes: Processes = 2, as_json: AsJson = False)
 
 
 @app.command()
-def split(study: StudyFolder, protocol: ProtocolName = None, as_json: AsJson = False) -> None:
+def split(study: StudyFolder, protocol: ProtocolName = None, repeats: Repeats = None, as_json: AsJson = False) -> None:
     """Deal the women to training, validation and test; fails where anything would leak."""
-    folds = _study(study, protocol).split()
+    folds = _study(study, protocol, repeats=repeats).split()
     counts = folds.groupby("fold")["bac_woman"].agg(["size", "sum"]).reset_index()
     rows = [{"fold": r["fold"], "women": str(r["size"]), "with BAC": str(r["sum"])} for r in counts.to_dict("records")]
     _print_json(rows) if as_json else _table(rows, "Women in each fold")
@@ -163,9 +177,10 @@ def train(
     engine: EngineName = "local",
     cpus_per_run: CpusPerRun = 2,
     gpus_per_run: GpusPerRun = None,
+    factors: FactorLevels = None,
 ) -> None:
-    """Train networks, once for each seed; goes on where it stopped. The test fold stays sealed."""
-    chosen = _spread_study(study, protocol, device, engine, cpus_per_run, gpus_per_run)
+    """Train networks, once for each seed and variant; goes on where it stopped. The test fold stays sealed."""
+    chosen = _spread_study(study, protocol, device, engine, cpus_per_run, gpus_per_run, factors)
     for name in _names(networks):
         for run in chosen.train(name, weights, weights_dir, cache):
             _say(f"{run.folder}: {run.information['epochs']} epochs, best {run.information['best_epoch']}")
@@ -265,10 +280,12 @@ def run(
     engine: EngineName = "local",
     cpus_per_run: CpusPerRun = 2,
     gpus_per_run: GpusPerRun = None,
+    factors: FactorLevels = None,
+    repeats: Repeats = None,
     as_json: AsJson = False,
 ) -> None:
     """Split, prepare, train, evaluate, explain and report; goes on where it stopped."""
-    chosen = _spread_study(study, protocol, device, engine, cpus_per_run, gpus_per_run)
+    chosen = _spread_study(study, protocol, device, engine, cpus_per_run, gpus_per_run, factors, repeats)
     found = chosen.run(_names(networks), weights=weights, weights_dir=weights_dir, cache=cache)
     _show_results(found, as_json)
     if not as_json:
@@ -373,22 +390,38 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _study(folder: Path, protocol: str | None = None, device: str = "auto", engine: Any = None) -> Any:
+def _study(
+    folder: Path,
+    protocol: str | None = None,
+    device: str = "auto",
+    engine: Any = None,
+    factors: list[str] | None = None,
+    repeats: int | None = None,
+) -> Any:
+    from tramtrack.protocol import Factors
     from tramtrack.study import Study
 
-    return Study(folder, protocol, device=device, engine=engine)
+    crossed = Factors.from_texts(factors) if factors else None
+    return Study(folder, protocol, device=device, engine=engine, factors=crossed, repeats=repeats)
 
 
 def _spread_study(
-    folder: Path, protocol: str | None, device: str, engine: str, cpus_per_run: int, gpus_per_run: float | None
+    folder: Path,
+    protocol: str | None,
+    device: str,
+    engine: str,
+    cpus_per_run: int,
+    gpus_per_run: float | None,
+    factors: list[str] | None,
+    repeats: int | None = None,
 ) -> Any:
     """A study on an engine. With Ray the device is the cluster's; this machine, which only evaluates, may have another."""
     if engine == "local":
-        return _study(folder, protocol, device)
+        return _study(folder, protocol, device, None, factors, repeats)
     from tramtrack.engine.ray import Ray
 
     cluster = Ray(device, cpus_per_run, gpus_per_run)
-    return _study(folder, protocol, "cpu" if device == "cpu" else "auto", cluster)
+    return _study(folder, protocol, "cpu" if device == "cpu" else "auto", cluster, factors, repeats)
 
 
 def _warnings(study: Path) -> None:

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,8 @@ from tramtrack.protocols import presets
 
 Origin = Literal["paper", "inferred", "unverified", "ours"]
 Policy = Literal["head", "last-conv", "last-block", "full", "equal-slice", "equal-adapter"]
+BatchNorm = Literal["frozen", "adapt", "train"]
+Stride = Literal[16, 32]
 
 
 def setting(default: Any, description: str, *, origin: Origin = "ours", unit: str = "", **limits: Any) -> Any:
@@ -57,6 +60,13 @@ class Split(Section):
     validation: float = setting(0.15, "share of the women in the validation fold", origin="inferred", gt=0, lt=1)
     test: float = setting(0.15, "share of the women in the test fold", origin="inferred", gt=0, lt=1)
     seed: int = setting(2024, "seed of the dealing", ge=0)
+    repeats: int = setting(
+        1,
+        "how many times the women are dealt anew, each time with runs of its own, so that architectures can be compared and "
+        "not only these trained models; the k-th repeat is dealt by seed + k",
+        ge=1,
+        le=100,
+    )
     training_prevalence: float = setting(
         0.33,
         "share of positives in the training fold once all-negative women are dropped at random; one negative woman always "
@@ -116,12 +126,12 @@ class Transfer(Section):
         "convolution (equal-slice), or a residual bottleneck on the last map (equal-adapter)",
         origin="paper",
     )
-    batchnorm: Literal["frozen", "adapt", "train"] = setting(
+    batchnorm: BatchNorm = setting(
         "frozen",
         "BatchNorms of the base: as ImageNet left them (frozen, our reading of the paper), with statistics estimated anew on "
         "the training fold and then frozen (adapt), or trained like the rest, by the statistics of each batch (train)",
     )
-    stride: Literal[16, 32] = setting(
+    stride: Stride = setting(
         32,
         "input pixels to a cell of the last map: 32 leaves every network as it is (VGG's has 16), 16 takes the last stride out "
         "of the others",
@@ -141,6 +151,44 @@ class Transfer(Section):
         (256, 64), "units of the two new fully connected layers; a single sigmoid unit follows", unit="units"
     )
     dropout: float = setting(0.3, "share of units dropped after each new layer in training", ge=0, lt=1)
+
+
+class Factors(Section):
+    """Which variants are run beside the protocol's own, crossed; they decide which runs there are, and the result of none."""
+
+    policy: tuple[Policy, ...] = setting((), "transfer policies to run beside the protocol's own")
+    batchnorm: tuple[BatchNorm, ...] = setting((), "BatchNorm policies to run beside the protocol's own")
+    stride: tuple[Stride, ...] = setting((), "strides to run beside the protocol's own", unit="pixels")
+    size: tuple[str, ...] = setting(
+        (), "sizes of a prepared view, as HEIGHTxWIDTH, to run beside the protocol's own", unit="pixels"
+    )
+
+    @field_validator("size")
+    @classmethod
+    def _sizes_can_be_read(cls, sizes: tuple[str, ...]) -> tuple[str, ...]:
+        for size in sizes:
+            numbers = size.split("x")
+            if len(numbers) != 2 or not all(text.isdecimal() and 32 <= int(text) <= 8192 for text in numbers):
+                raise ValueError("each size must be HEIGHTxWIDTH, both 32 to 8192, such as 1024x512")
+        return tuple(f"{int(height)}x{int(width)}" for height, width in (size.split("x") for size in sizes))
+
+    @classmethod
+    def from_texts(cls, texts: Sequence[str]) -> Factors:
+        """Factors as they stand on a command line, each such as "policy=last-conv,equal-slice". Raises UsageError."""
+        found: dict[str, list[str | int]] = {}
+        for text in texts:
+            name, sign, levels = text.partition("=")
+            listed = [level.strip() for level in levels.split(",") if level.strip()]
+            if name.strip() not in cls.model_fields or not sign or not listed:
+                raise UsageError(
+                    f"--factors {text}: expected FACTOR=LEVEL,LEVEL with a factor of {', '.join(cls.model_fields)}"
+                )
+            whole = [int(level) if name.strip() == "stride" and level.isdecimal() else level for level in listed]
+            found.setdefault(name.strip(), []).extend(whole)
+        try:
+            return cls.model_validate(found)
+        except ValidationError as error:
+            raise UsageError(f"--factors: {'; '.join(_explain(problem) for problem in error.errors())}") from error
 
 
 class Augmentation(Section):
@@ -248,6 +296,7 @@ class Protocol(Section):
     prepare: Prepare = Prepare()
     labels: Labels = Labels()
     transfer: Transfer = Transfer()
+    factors: Factors = Factors()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
@@ -255,9 +304,14 @@ class Protocol(Section):
 
     @property
     def sha256(self) -> str:
-        """Hash of every setting; name and description do not count, nor what older studies lack while it is at its default."""
-        left_out = {"name", "description"} | ({"intake"} if self.intake == Intake() else set())
+        """Hash of every setting that decides a run's result.
+
+        Name and description do not count, nor how many variants and repeated splits are run beside, nor what older studies
+        lack while it is at its default.
+        """
+        left_out = {"name", "description", "factors"} | ({"intake"} if self.intake == Intake() else set())
         settings = self.model_dump(mode="json", exclude=left_out)
+        del settings["split"]["repeats"]
         for key in ("consensus", "unmarked"):
             if settings["labels"][key] == Labels.model_fields[key].default:
                 del settings["labels"][key]
@@ -300,10 +354,10 @@ class Protocol(Section):
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         found = []
         for section in mine:
-            if section in ("name", "description"):
+            if section in ("name", "description", "factors"):
                 continue
             for key, value in mine[section].items():
-                if value != theirs[section][key]:
+                if (section, key) != ("split", "repeats") and value != theirs[section][key]:
                     found.append(f"{section}.{key}: {value} against {theirs[section][key]}")
         return found
 
@@ -336,7 +390,7 @@ def _sections() -> dict[str, list[str]]:
 
 
 def _plain(value: Any) -> str:
-    return ", ".join(str(item) for item in value) if isinstance(value, tuple) else str(value)
+    return (", ".join(str(item) for item in value) or "none") if isinstance(value, tuple) else str(value)
 
 
 def _explain(problem: Any) -> str:

@@ -28,6 +28,10 @@ def stages(folder: Path, cohort: str | None, folds: pd.DataFrame | None, left_ou
         name = " ".join(path.relative_to(folder / "runs").parts)
         rows.append({"stage": "train", "state": "done" if (path / "run.json").exists() else "unfinished", "detail": name})
     rows += [{"stage": "train", "state": "left out", "detail": f"{name}: {why}"} for name, why in left_out.items()]
+    for path in sorted((folder / "repeats").glob("*"), key=lambda path: int(path.name) if path.name.isdecimal() else 0):
+        finished = len(list(path.glob("runs/*/*/seed-*/run.json")))
+        evaluated = (path / "results" / "summary.json").exists()
+        rows.append(_row(f"repeat {path.name}", evaluated, f"{finished} runs finished{', evaluated' if evaluated else ''}"))
     looks = sealing.looks(folder / "results" / "unsealed.jsonl")
     sealed = f"unsealed, {len(looks)} look{'s' if len(looks) > 1 else ''}" if looks else "sealed"
     rows.append(_row("evaluate", (folder / "results" / "summary.json").exists(), f"test fold: {sealed}"))

@@ -5,9 +5,9 @@ Every stage reads files and writes files; this one only knows which. A stage who
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -15,28 +15,29 @@ import pandas as pd
 from tramtrack import store
 from tramtrack.cohort.cohort import Cohort, analysed_views, known_as, load_cohort, make_cohort, require_same_intake
 from tramtrack.cohort.privacy import choose
+from tramtrack.cohort.repeats import share_cohort, share_prepared
 from tramtrack.cohort.split import FOLDS, require_no_copies, require_no_leak, split_women
 from tramtrack.cohort.warnings import look_alikes, warning_table
-from tramtrack.engine import Engine, Failure, Job, WorkerDied
+from tramtrack.engine import Engine
 from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.claims import Claim
 from tramtrack.imaging.gallery import load_geometry, prepare_views
 from tramtrack.judgement import results
+from tramtrack.judgement.architectures import read_split
 from tramtrack.judgement.results import Results
-from tramtrack.network.registry import file_stem, place, title
-from tramtrack.protocol import Protocol
+from tramtrack.network.registry import title
+from tramtrack.protocol import Factors, Protocol
 from tramtrack.status import stages
+from tramtrack.training import ledger
 from tramtrack.training.record import (
-    PRETRAINED,
-    RANDOM_WEIGHTS,
     Keep,
     Run,
     load_run,
     read_predictions,
-    variant_name,
     write_predictions,
 )
+from tramtrack.training.variants import Variant, variants, without_weights
 
 SCORED = ("training", "validation")
 SHARED_STORAGE_SECONDS = 120.0
@@ -48,6 +49,7 @@ class Study:
 
     ``device`` is where networks run: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:1". ``engine`` is
     where the units of the study run: this machine if None (one run a GPU where there are several), or `tramtrack.engine.ray`.
+    ``factors`` and ``repeats``, variants and splits to run beside, take the place of the protocol's and are kept.
     """
 
     def __init__(
@@ -57,10 +59,13 @@ class Study:
         *,
         device: str = "auto",
         engine: Engine | None = None,
+        factors: Factors | None = None,
+        repeats: int | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.device = device
         self._engine = engine
+        self._factors, self._repeats = factors, repeats
         self._wanted = protocol if isinstance(protocol, Protocol) or protocol is None else Protocol.load(protocol)
 
     def __repr__(self) -> str:
@@ -71,7 +76,7 @@ class Study:
         """The protocol asked for; it must be the one that the folder was begun with. Raises IdentityMismatch."""
         path = self.folder / "protocol.toml"
         if not path.exists():
-            return self._wanted or Protocol.load("mobini-2024")
+            return self._with_beside(self._wanted or Protocol.load("mobini-2024"))
         kept = Protocol.from_toml(path.read_text(encoding="utf-8"), str(path))
         if self._wanted and self._wanted.sha256 != kept.sha256:
             differing = "; ".join(kept.differences(self._wanted))
@@ -79,7 +84,15 @@ class Study:
                 f"{self.folder}: this study has another protocol ({differing}: the folder's against the one asked for); "
                 "use another study folder, or leave --protocol out"
             )
-        return kept
+        return self._with_beside(kept)
+
+    def _with_beside(self, protocol: Protocol) -> Protocol:
+        """``protocol`` with the variants and repeated splits that were asked for in their place."""
+        asked = self._wanted or protocol
+        repeats = self._repeats or max(asked.split.repeats, protocol.split.repeats)
+        factors = self._factors or (protocol.factors if asked.factors == Factors() else asked.factors)
+        split = protocol.split.model_copy(update={"repeats": repeats})
+        return protocol.model_copy(update={"factors": factors, "split": split})
 
     def ingest(
         self,
@@ -88,21 +101,26 @@ class Study:
         processes: int = 2,
         key: str | Path | None = None,
         adjudication: str | Path | None = None,
+        findings: str | Path | None = None,
     ) -> Cohort:
         """Find the views in ``source`` (a folder, or a CSV that names woman, exam, side, view, file) and their labels.
 
         Women, exams, instances and institutions are known by keyed hashes alone, synthetic ones aside; the key is the user's
         own, or that in the file ``key`` outside the study's folder, made where there is none; "none" keeps the names that the
         files give. ``adjudication`` is cohort/disagreements.csv, its last column filled in.
+        ``findings`` is a table of what views show beside their label: burden_mm2 and counts of distractors, for subgroups.
         Where the study's protocol is stated by now, views are prepared by it in the same pass over the files.
         """
         table = Path(labels) if labels else None
         settled = Path(adjudication) if adjudication else None
         protocol, folder = self.protocol, self.folder / "cohort"
+        seen = Path(findings) if findings else None
         stated = self._wanted is not None or (self.folder / "protocol.toml").exists()
         prepare = protocol.prepare if stated else None
         secret = choose(key, self.folder, known_as(folder))
-        return make_cohort(Path(source), folder, table, processes, protocol.intake, secret, protocol.labels, settled, prepare)
+        return make_cohort(
+            Path(source), folder, table, processes, protocol.intake, secret, protocol.labels, settled, prepare, seen
+        )
 
     @property
     def cohort(self) -> Cohort:
@@ -110,7 +128,7 @@ class Study:
         return load_cohort(self.folder / "cohort")
 
     def split(self) -> pd.DataFrame:
-        """Deal women to folds, once; returns folds.csv: woman, fold, bac_woman, detail. Raises Leak."""
+        """Deal women to folds, once for each repeat; returns folds.csv: woman, fold, bac_woman, detail. Raises Leak."""
         cohort = self.cohort
         if not cohort.labelled:
             raise TramtrackError(
@@ -121,7 +139,7 @@ class Study:
         self._keep_protocol()
         analysed = analysed_views(cohort.views, self.protocol.intake)
         identity = {
-            "split": self.protocol.split.model_dump(mode="json"),
+            "split": self.protocol.split.model_dump(mode="json", exclude={"repeats"}),
             "views": store.file_sha256(folder / "views.csv"),
             "labels": store.file_sha256(folder / "labels.csv"),
         }
@@ -142,7 +160,20 @@ class Study:
                 f"{folder / 'folds.csv'}: changed since the women were dealt; restore it, or begin a new study"
             )
         require_no_leak(analysed, self.folds())
+        for repeat in self.repeats():
+            repeat.split()
         return self.folds()
+
+    def repeats(self) -> list[Study]:
+        """The other splits of the same cohort, as studies of their own below repeats/; as many as split.repeats, less one."""
+        found = []
+        for number in range(1, self.protocol.split.repeats):
+            place = self.folder / "repeats" / str(number)
+            share_cohort(self.folder / "cohort", place / "cohort")
+            dealt = self.protocol.split.model_copy(update={"seed": self.protocol.split.seed + number, "repeats": 1})
+            protocol = self.protocol.model_copy(update={"split": dealt})
+            found.append(Study(place, protocol, device=self.device, engine=self._engine))
+        return found
 
     def folds(self) -> pd.DataFrame:
         """folds.csv as written by `split`."""
@@ -150,8 +181,11 @@ class Study:
         path = self.folder / "cohort" / "folds.csv"  # a woman may be called NA: only an empty label is missing
         return pd.read_csv(path, dtype=types, keep_default_na=False, na_values={"bac_woman": [""]})
 
-    def views(self) -> pd.DataFrame:
-        """The views that take part, one row each with fold, labels, training label and the prepared file."""
+    def views(self, size: str = "") -> pd.DataFrame:
+        """The views that take part, one row each with fold, labels, training label and the prepared file.
+
+        ``size``: HEIGHTxWIDTH, where it is not the protocol's own.
+        """
         views = analysed_views(self.cohort.views, self.protocol.intake).merge(
             self.folds()[["woman", "fold"]], on="woman", validate="many_to_one"
         )
@@ -159,83 +193,83 @@ class Study:
         label = views["bac_view"].astype("Float64")
         if self.protocol.labels.views_without_label == "inherit":
             label = label.fillna(views["bac_breast"].astype("Float64")).fillna(views["bac_woman"].astype("Float64"))
-        files = [self.folder / "prepared" / f"{view_id}.png" for view_id in views["view_id"]]
+        if (self.folder / "cohort" / "findings.csv").exists():
+            seen = pd.read_csv(self.folder / "cohort" / "findings.csv", dtype={"view_id": str})
+            views = views.merge(seen, on="view_id", how="left", validate="one_to_one")
+        files = [self._prepared(size) / f"{view_id}.png" for view_id in views["view_id"]]
         return views.assign(label=label.astype(float), original=views["file"], file=files)
 
     def prepare(self, processes: int = 2) -> pd.DataFrame:
-        """Prepare every view of the folds; returns geometry.csv."""
+        """Prepare every view of the folds, in each size that the factors name as well; returns geometry.csv of its own size."""
         self.split()
         rows = self.views().assign(file=lambda table: table["original"])
-        identity = {
-            "prepare": self.protocol.prepare.model_dump(mode="json"),
-            "views": store.text_sha256("\n".join(rows["view_id"] + " " + rows["sha256"])),
-        }
         engine = self._engine.on_cpus() if self._engine is not None and self._engine.is_cluster else None
         records = rows.to_dict("records")
-        return prepare_views(records, self.folder / "prepared", self.protocol.prepare, identity, processes, engine)
+        views = store.text_sha256("\n".join(rows["view_id"] + " " + rows["sha256"]))
+        sizes = {variant.size: variant.protocol.prepare for variant in variants(self.protocol)}
+        tables = {}
+        for size, settings in sizes.items():
+            identity = {"prepare": settings.model_dump(mode="json"), "views": views}
+            tables[size] = prepare_views(records, self._prepared(size), settings, identity, processes, engine)
+        before = [self]
+        for repeat in self.repeats():
+            for size, other in product(sizes, before):
+                share_prepared(other._prepared(size), repeat._prepared(size))
+            repeat.prepare(processes)
+            before.append(repeat)
+        return tables[""]
+
+    def _prepared(self, size: str) -> Path:
+        """Where the prepared views of a size lie; those of the protocol's own ("") in prepared/ itself."""
+        return self.folder / "prepared" / size
 
     def train(
         self, network: str, weights: str = "pretrained", weights_dir: Path | None = None, cache: Keep = "auto"
     ) -> list[Run]:
-        """Train ``network`` once for each seed of the protocol; finished runs are kept. Returns the Runs.
+        """Train ``network`` once for each seed and each variant of the protocol; finished runs are kept. Returns the Runs.
 
         ``weights``: "pretrained", or "random" for a control that is never ranked. ``cache``: whether the activations of the
         frozen trunk are kept on disk ("on", "off", or "auto": where the policy allows it). Raises WeightsUnavailable.
         """
-        ((_, outcome),) = self._train([network], weights, weights_dir, cache)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        from tramtrack.training.campaign import LEAVES_OUT
+
+        runs: list[Run] = []
+        for name, outcome in self._train([network], weights, weights_dir, cache):
+            if not isinstance(outcome, Exception):
+                runs += outcome
+            elif name != network and isinstance(outcome, LEAVES_OUT):
+                ledger.leave_out(self.folder, {**ledger.left_out(self.folder, self.protocol), name: _reason(name, outcome)})
+            else:
+                raise outcome
+        return runs
 
     def _train(
         self, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
     ) -> Iterator[tuple[str, list[Run] | Exception]]:
-        """The runs of each network as its last one ends, or why there are none."""
-        from tramtrack.network.weights import CannotFollow, WeightsUnavailable, obtain, require_batchnorm_policy
+        """The runs of each variant as its last one ends, or why there are none, by the name that `campaign.Wanted` has."""
+        from tramtrack.training.campaign import plan_variants, train_variants
         from tramtrack.training.hardware import devices_of
-        from tramtrack.training.loop import Diverged
-        from tramtrack.training.run import Fold, keeps_activations
-        from tramtrack.training.units import Plan, network_job
+        from tramtrack.training.run import Fold
 
         if weights not in ("pretrained", "random"):
             raise UsageError(f"weights {weights}: expected pretrained or random")
         if cache not in ("auto", "on", "off"):
             raise UsageError(f"cache {cache}: expected auto, on or off")
-        for name in networks:
-            keeps_activations(name, self.protocol.transfer, cache)  # refuses before any work what cannot be
+        wanted, refused = plan_variants(networks, self.protocol, cache)
         engine: Engine = self._engine or Local(devices_of(self.device))
-        geometry = self.prepare()
-        views = self.views()
-        hashes = {
-            "folds": store.file_sha256(self.folder / "cohort" / "folds.csv"),
-            "prepared": store.text_sha256("\n".join(geometry["sha256"])),
-        }
-        chosen = views[views["fold"].isin(SCORED)].reset_index(drop=True)
-        fold = Fold(chosen.assign(file=[Path(file).absolute() for file in chosen["file"]]))
-        runs = (self.folder / "runs").absolute()
-        unavailable: dict[str, WeightsUnavailable | CannotFollow] = {}
+        self.prepare()
+        folds = store.file_sha256(self.folder / "cohort" / "folds.csv")
 
-        def jobs() -> Iterator[Job]:
-            for name in networks:
-                try:
-                    weight_set = obtain(name, weights_dir=weights_dir) if weights == "pretrained" else None
-                    require_batchnorm_policy(weight_set, self.protocol.transfer.batchnorm)
-                except (WeightsUnavailable, CannotFollow) as error:
-                    unavailable[name] = error
-                    continue
-                variant = variant_name(self.protocol.transfer, PRETRAINED if weight_set else RANDOM_WEIGHTS)
-                kept = (self.folder / "cache" / file_stem(name)).absolute()
-                plan = Plan(name, variant, weight_set, fold, self.protocol, hashes, runs, kept, cache)
-                yield network_job(plan, engine.slots if engine.is_cluster or engine.slots > 1 else 0)
+        def views(variant: Variant) -> tuple[Fold, dict[str, str]]:
+            table = self.views(variant.size)
+            chosen = table[table["fold"].isin(SCORED)].reset_index(drop=True)
+            geometry = pd.read_csv(self._prepared(variant.size) / "geometry.csv")
+            hashes = {"folds": folds, "prepared": store.text_sha256("\n".join(geometry["sha256"]))}
+            return Fold(chosen.assign(file=[Path(file).absolute() for file in chosen["file"]])), hashes
 
-        for job, outcome in engine.run(jobs()):
-            if not isinstance(outcome, Failure) or isinstance(outcome.error, (Diverged, WorkerDied)):  # others need the room
-                shutil.rmtree(self.folder / "cache" / file_stem(job.name), ignore_errors=True)
-            if not isinstance(outcome, Failure):
-                yield job.name, [self._arrived(run) for run in outcome]
-            else:
-                yield job.name, outcome.error
-        yield from unavailable.items()
+        for name, outcome in train_variants(wanted, weights, weights_dir, cache, engine, views, self.folder):
+            yield name, outcome if isinstance(outcome, Exception) else [self._arrived(run) for run in outcome]
+        yield from refused.items()
 
     def _arrived(self, run: Run) -> Run:
         """The run as this machine sees its folder. Raises TramtrackError where it is on storage of another machine."""
@@ -261,12 +295,14 @@ class Study:
 
         devices_of(self.device)  # refuses one that is not there before the test fold is looked at
         self.split()
-        runs = self._finished(networks)
+        runs = ledger.complete_runs(self.folder, self.protocol, networks)
+        repeats = self.repeats()
+        for repeat in repeats:  # every run of every split is done before any test fold is scored
+            ledger.complete_runs(repeat.folder, repeat.protocol, repeat._present(networks))
         kept = results.load_results(self.folder / "results")
         if not unseal and kept is not None and kept.unsealed and kept.runs == results.hashes_of(runs):
             return kept
-        views = self.views()
-        test = views[views["fold"] == "test"].reset_index(drop=True)
+        variant_of = {variant.name(): variant for variant in variants(self.protocol)}
 
         def is_scored(run: Run, path: Path) -> bool:
             identity = {"weights": run.information["weights_file_sha256"]}
@@ -276,11 +312,20 @@ class Study:
         def score_test(run: Run, path: Path) -> pd.DataFrame:
             if not is_scored(run, path):
                 what = f"{run.key.network}: seed {run.key.seed}, test views"
-                write_predictions(path, test, predict_views(run, self.protocol, list(test["file"]), what, self.device))
+                variant = variant_of[without_weights(run.key.variant)]
+                views = self.views(variant.size)
+                test = views[views["fold"] == "test"].reset_index(drop=True)
+                logits = predict_views(run, variant.protocol, list(test["file"]), what, self.device)
+                write_predictions(path, test, logits)
                 identity = {"weights": run.information["weights_file_sha256"]}
                 store.write_manifest(path.parent / "manifest.json", identity, {"views": len(test)})
             return read_predictions(path)
 
+        splits = []
+        for repeat in repeats:
+            found = repeat.evaluate(repeat._present(networks), unseal=unseal)
+            if found.unsealed == unseal:
+                splits.append(read_split(repeat.folder, "test" if unseal else "validation"))
         if unseal:
             for run in runs:  # before the look is logged: a look that cannot be taken is none
                 is_scored(run, results.test_file(self.folder / "results", run))
@@ -289,27 +334,16 @@ class Study:
             self.protocol,
             self.folder / "results",
             score_test=score_test if unseal else None,
-            left_out=self._left_out(),
+            left_out=ledger.left_out(self.folder, self.protocol),
             synthetic=self.cohort.synthetic,
-            views=views,
+            views=self.views(),
+            splits=splits,
         )
 
-    def _finished(self, networks: Sequence[str] | None) -> list[Run]:
-        """The finished runs of these networks (all if None), every seed of each, made from the folds as they are."""
-        runs = [run for run in self.runs() if networks is None or run.key.network in networks]
-        missing = sorted(set(networks or ()) - {run.key.network for run in runs})
-        for network, variant in dict.fromkeys((run.key.network, run.key.variant) for run in runs):
-            done = {run.key.seed for run in runs if (run.key.network, run.key.variant) == (network, variant)}
-            missing += [f"{network} seed {seed}" for seed in self.protocol.training.seeds if seed not in done]
-        if missing:
-            raise TramtrackError(f"{self.folder}: not finished yet: {', '.join(missing)}; run `tramtrack run {self.folder}`")
-        if not runs:
-            raise TramtrackError(f"{self.folder}: no finished run to evaluate; run `tramtrack run {self.folder}`")
-        folds = store.file_sha256(self.folder / "cohort" / "folds.csv")
-        other = [str(run.folder) for run in runs if run.identity["folds"] != folds]
-        if other:
-            raise TramtrackError(f"{other[0]}: trained on other folds than this study has now; remove it to train it again")
-        return runs
+    def _present(self, networks: Sequence[str] | None) -> list[str] | None:
+        """Of these networks those that are not left out here; None stays None."""
+        out = ledger.left_out(self.folder, self.protocol)
+        return None if networks is None else [name for name in networks if name not in out]
 
     def compare(self) -> results.Claims:
         """What the paired comparisons of the last evaluation carry; printing it shows the sentences."""
@@ -344,7 +378,12 @@ class Study:
         from tramtrack.explain.stage import explain_runs
 
         evaluated = self._results().runs
-        runs = [run for run in self.runs() if results.name_of(run) in evaluated]
+        own = variants(self.protocol)[0].name()
+        runs = [
+            run
+            for run in ledger.listed_runs(self.folder, self.protocol)
+            if results.name_of(run) in evaluated and without_weights(run.key.variant) == own
+        ]
         geometry = load_geometry(self.folder / "prepared")
         return explain_runs(runs, self.protocol, self.views(), geometry, self.folder, self.device)
 
@@ -368,18 +407,10 @@ class Study:
         A network whose weights cannot be had or cannot follow the protocol, whose loss diverges, or whose worker dies again and
         again, is left out with the reason; the others go on.
         """
-        from tramtrack.network.weights import CannotFollow, WeightsUnavailable
-        from tramtrack.training.loop import Diverged
-
         names = list(dict.fromkeys(networks))
-        reasons: dict[str, str] = {}
-        for name, outcome in self._train(names, weights, weights_dir, cache):
-            if isinstance(outcome, (WeightsUnavailable, CannotFollow, Diverged, WorkerDied)):
-                reasons[name] = str(outcome).removeprefix(f"{title(name)}: ")
-            elif isinstance(outcome, Exception):
-                raise outcome
-        left_out = {name: reasons[name] for name in names if name in reasons}
-        store.write_json(self.folder / "runs" / "left_out.json", left_out)
+        left_out = self._train_all(names, weights, weights_dir, cache)
+        for repeat in self.repeats():
+            repeat._train_all(names, weights, weights_dir, cache)
         finished = [name for name in names if name not in left_out]
         if not finished:
             raise TramtrackError("no network could be trained. " + " ".join(left_out.values()))
@@ -388,17 +419,28 @@ class Study:
         self.report()
         return found
 
+    def _train_all(self, names: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep) -> dict[str, str]:
+        """Train everything; returns, and writes down, the networks and variants that are left out, with the reason."""
+        from tramtrack.training.campaign import LEAVES_OUT
+
+        reasons: dict[str, str] = {}
+        for name, outcome in self._train(names, weights, weights_dir, cache):
+            if isinstance(outcome, LEAVES_OUT):
+                reasons[name] = _reason(name, outcome)
+            elif isinstance(outcome, Exception):
+                raise outcome
+        order = {name: number for number, name in enumerate(names)}
+        left_out = dict(sorted(reasons.items(), key=lambda item: order[item[0].partition("/")[0]]))
+        ledger.leave_out(self.folder, left_out)
+        return left_out
+
     def runs(self) -> list[Run]:
         """The finished runs: the eleven networks in the registry's order, then challengers by name; by variant and seed."""
-        found = [load_run(path.parent) for path in (self.folder / "runs").glob("*/*/seed-*/run.json")]
-        return sorted(
-            (run for run in found if run is not None),
-            key=lambda run: (place(run.key.network), run.key.variant, run.key.seed),
-        )
+        return ledger.finished_runs(self.folder)
 
     def best(self) -> Run:
         """The pretrained run with the highest AUC-ROC by woman on validation; the test fold has no say in it."""
-        found = results.best_on_validation(self.runs(), self.protocol.evaluation)
+        found = results.best_on_validation(ledger.listed_runs(self.folder, self.protocol), self.protocol.evaluation)
         if found is None:
             raise TramtrackError(f"{self.folder}: no pretrained run with a validation AUC")
         return found
@@ -410,15 +452,15 @@ class Study:
             raise TramtrackError(f"{folder}: expected a study's folder, found none; `tramtrack ingest` makes one")
         cohort = repr(self.cohort) if (folder / "cohort" / "views.csv").exists() else None
         folds = self.folds() if (folder / "cohort" / "split.json").exists() else None
-        return stages(folder, cohort, folds, self._left_out())
-
-    def _left_out(self) -> dict[str, str]:
-        """Networks that could not take part, with the reason; one that has a finished run by now is no longer left out."""
-        path = self.folder / "runs" / "left_out.json"
-        finished = {run.key.network for run in self.runs()}
-        return {name: why for name, why in store.read_json(path).items() if name not in finished} if path.exists() else {}
+        return stages(folder, cohort, folds, ledger.left_out(self.folder, self.protocol))
 
     def _keep_protocol(self) -> None:
         path = self.folder / "protocol.toml"
-        if not path.exists():
-            store.write_text(path, self.protocol.to_toml())
+        text = self.protocol.to_toml()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            store.write_text(path, text)
+
+
+def _reason(name: str, error: Exception) -> str:
+    """Why a network or variant is left out, without its title in front."""
+    return str(error).removeprefix(f"{title(name.partition('/')[0])}: ")

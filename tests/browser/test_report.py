@@ -36,7 +36,7 @@ def _study_folder() -> ModuleType:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a fabricated study."""
-    return write_report(*_study_folder().fabricate(tmp_path_factory.mktemp("study")).arguments())
+    return write_report(*_study_folder().fabricate(tmp_path_factory.mktemp("study"), crossed=True).arguments())
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
+from tramtrack.cohort.findings import read_findings
 from tramtrack.cohort.ingest import Exclusions, analysed_exams, ingest
 from tramtrack.cohort.labels import LabelTable, apply_labels, read_labels, reader_tables
 from tramtrack.cohort.privacy import NO_SECRET, Secret
@@ -69,12 +70,14 @@ def make_cohort(
     labelling: Labels | None = None,
     adjudication: Path | None = None,
     prepare: Prepare | None = None,
+    findings: Path | None = None,
 ) -> Cohort:
     """Ingest ``source``, bring the label table to it, and write both into ``folder``; with a ``secret``, under pseudonyms.
 
     ``labelling`` is a protocol's section labels. Where the table has several readers, ``readers.csv`` says how they agree and
     ``disagreements.csv`` what is to be settled; given back as ``adjudication``, the latter settles it. ``prepare``, its
-    section prepare, has views prepared in the same pass over the files.
+    section prepare, has views prepared in the same pass over the files. ``findings`` is a table of burden and distractors by
+    view, see `findings.read_findings`.
     """
     settings, secret = settings or Intake(), secret or NO_SECRET
     to = folder.parent / PREPARED / AHEAD
@@ -95,6 +98,9 @@ def make_cohort(
         unmatched += [{"kind": "view without a label row", "what": view} for view in labelled.views_without_row]
         unmatched += [{"kind": "column not read", "what": column} for column in labelled.ignored_columns]
         store.write_csv(folder / "unmatched.csv", pd.DataFrame(unmatched, columns=["kind", "what"]))
+    if findings is not None:
+        known = read_findings(findings, pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False), secret.key)
+        store.write_csv(folder / "findings.csv", known)
     assert intake.views
     return load_cohort(folder)
 

@@ -120,7 +120,7 @@ def read_labels(
             raise TramtrackError(f"{adjudication}: expected the column bac_adjudicated, found {', '.join(found)}")
         readings += _readings([*KEYS, "bac_adjudicated"], settled, adjudication)
     if secret:
-        readings = [replace(reading, key=_pseudonymous(reading.key, secret, known)) for reading in readings]
+        readings = [replace(reading, key=pseudonymous(reading.key, secret, known)) for reading in readings]
     rows = []
     for key, by_reader in gather(readings).items():
         label = consensus({reader: reading.label for reader, reading in by_reader.items()}, settings.consensus)
@@ -177,7 +177,7 @@ def apply_labels(views: pd.DataFrame, path: Path, secret: bytes = b"", table: La
     return Labelled(result, [str(row) for row, chosen in about.items() if not chosen], missing, table.ignored)
 
 
-def _pseudonymous(key: Key, secret: bytes, known: frozenset[str]) -> Key:
+def pseudonymous(key: Key, secret: bytes, known: frozenset[str]) -> Key:
     woman, exam, side, view = key
     if woman in known:
         return key

@@ -143,6 +143,8 @@ def _cuts(name: str, metric: Metric, thresholds: Mapping[str, ArrayLike] | None,
 def _answer(name: str, matrix: Floats, cuts: list[float | None], question: Question) -> Answer | str:
     """The network's mean over its seeds, or the reason why it has none."""
     metric, labels, woman = question.metric, question.labels, question.woman
+    if question.dropped_women and not len(labels):
+        return "there is no woman whom every network has scored"
     seeds, values, samples = [], [], []
     for scores, cut in zip(matrix, cuts, strict=True):
         reason = undefined_reason(metric, labels, scores, cut, question.unit)

@@ -13,7 +13,9 @@ from tramtrack.evaluation.scores import METRIC_NAMES, Metric
 
 Verdict = Literal["supported", "contradicted", "equivalent within the margin", "unresolved", "cannot be tested"]
 TARGET = "these trained models"
-"""What one split can speak of; whether an architecture wins under the protocol needs several splits."""
+"""What one split can speak of."""
+ARCHITECTURES = "these architectures under this protocol"
+"""What only several splits can speak of: whether it would come out so again, trained anew on as many other women."""
 NAMED_AT_MOST = 6  # separated pairs that the verdict on all networks lists by name
 
 
@@ -94,7 +96,7 @@ def overall(
     tested = [comparison for comparison in comparisons if isinstance(comparison, Comparison)]
     testable = [comparison for comparison in tested if comparison.testable]
     if not testable:
-        reason = f", {_too_little(tested[0])}" if tested else f": {_untested(comparisons)}"
+        reason = f", {_too_little(tested[0])}" if tested else f": {_titled(_untested(comparisons), called)}"
         return f"The {len(networks)} networks cannot be compared {where}{reason}.{out}"
     separated = [comparison for comparison in tested if comparison.separated]
     basis = _basis(testable[0])
@@ -124,7 +126,7 @@ def claim_on(comparison: Comparison | Untested, fold: str, names: Mapping[str, s
     where = f"on {METRIC_NAMES[metric]} by {unit} in {fold}"
     pair = f"{names.get(a, a)} and {names.get(b, b)}"
     if isinstance(comparison, Untested):
-        sentence = f"{pair}: cannot be tested {where} ({comparison.reason})."
+        sentence = f"{pair}: cannot be tested {where} ({_titled(comparison.reason, names)})."
         return Claim(sentence, a, b, metric, unit, fold, None, None, None, None, "cannot be tested", margin, family)
     difference, low, high = comparison.difference, comparison.simultaneous_low, comparison.simultaneous_high
     evidence = f"{_numbers(comparison)}; {_basis(comparison)}"
@@ -184,8 +186,15 @@ def _basis(comparison: Comparison) -> str:
     else:
         text = f"{comparison.positives} {comparison.unit}s with BAC, {comparison.women} women"
     if comparison.dropped_women:
-        text += f"; {comparison.dropped_women} women left out, for whom a network has no score"
+        dropped = f"{comparison.dropped_women} {'woman' if comparison.dropped_women == 1 else 'women'}"
+        text += f"; {dropped} left out, for whom a network has no score"
     return text
+
+
+def _titled(reason: str, names: Mapping[str, str]) -> str:
+    """A reason of the form "network: why; network: why" with the networks' names as they are read."""
+    parts = [part.partition(": ") for part in reason.split("; ")]
+    return "; ".join(f"{names.get(name, name)}{sign}{why}" for name, sign, why in parts)
 
 
 def _too_little(comparison: Comparison) -> str:

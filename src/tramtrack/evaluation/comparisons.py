@@ -177,15 +177,15 @@ def _resample_pairs(estimates: Floats, values: Floats, confidence: float) -> _Pa
         spread = np.where(np.ptp(moved, axis=1) > ROUNDING, moved.std(axis=1, ddof=1), 0.0)
         moved = np.abs(moved - differences[:, None])
         p.append((1 + (moved >= np.abs(differences)[:, None] - ROUNDING).sum(axis=1)) / (1 + resamples))
-        half.append(_upper(moved, confidence))
+        half.append(upper_quantile(moved, confidence))
         spread[half[-1] <= ROUNDING] = 0.0
         error.append(spread)
         if spread.any():
             np.maximum(largest, (moved[spread > 0] / spread[spread > 0, None]).max(axis=0), out=largest)
-    return _Pairs(np.concatenate(p), np.concatenate(half), np.concatenate(error), float(_upper(largest, confidence)))
+    return _Pairs(np.concatenate(p), np.concatenate(half), np.concatenate(error), float(upper_quantile(largest, confidence)))
 
 
-def _upper(values: Floats, confidence: float) -> Floats:
+def upper_quantile(values: Floats, confidence: float) -> Floats:
     """Along the last axis the order statistic that goes with p = (1 + count) / (1 + resamples)."""
     resamples = values.shape[-1]
     rank = min(resamples, math.ceil(confidence * (resamples + 1))) - 1

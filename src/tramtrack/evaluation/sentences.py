@@ -10,21 +10,25 @@ from typing import Literal
 
 from tramtrack.errors import UsageError
 from tramtrack.evaluation.aggregate import UNITS, Unit
-from tramtrack.evaluation.claims import Claim, Verdict, claim_on, within
+from tramtrack.evaluation.claims import ARCHITECTURES, TARGET, Claim, Verdict, claim_on, within
 from tramtrack.evaluation.comparisons import Comparison, Untested
 from tramtrack.evaluation.scores import METRIC_NAMES, METRICS, SMALLER_IS_BETTER, Metric
 
-FORM = "NETWORK > NETWORK on METRIC in FOLD by UNIT (> above, < below, = equivalent)"
+FORM = "NETWORK > NETWORK on METRIC in FOLD by UNIT as TARGET (> above, < below, = equivalent; TARGET models or architectures)"
+TARGETS = {"models": TARGET, "architectures": ARCHITECTURES}
 FOLDS = ("test", "validation", "training")
 _PARTS = re.compile(
     r"(?P<a>[^\s<>=]+)\s*(?P<sign>[<>=])\s*(?P<b>[^\s<>=]+)"
-    r"(?:\s+on\s+(?P<metric>\S+)|\s+in\s+(?P<fold>\S+)|\s+by\s+(?P<unit>\S+))*"
+    r"(?:\s+on\s+(?P<metric>\S+)|\s+in\s+(?P<fold>\S+)|\s+by\s+(?P<unit>\S+)|\s+as\s+(?P<target>\S+))*"
 )
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What is claimed: that network a is above (>), below (<) or equivalent to (=) network b on one metric, fold and unit."""
+    """What is claimed: that network a is above (>), below (<) or equivalent to (=) network b on one metric, fold and unit.
+
+    ``target``: these trained models, or these architectures under this protocol.
+    """
 
     network_a: str
     network_b: str
@@ -32,10 +36,11 @@ class Statement:
     metric: Metric
     fold: str
     unit: Unit
+    target: str = TARGET
 
 
 def parse(text: str) -> Statement:
-    """Read a sentence; ``on``, ``in`` and ``by`` may stand in any order and default to auc_roc, test and woman.
+    """Read a sentence; ``on``, ``in``, ``by`` and ``as`` may stand in any order and default to auc_roc, test, woman and models.
 
     Raises UsageError saying what was expected, with the nearest word where a word is not known.
     """
@@ -49,7 +54,8 @@ def parse(text: str) -> Statement:
         raise UsageError(f"claim {text!r}: {METRIC_NAMES[metric]} is better when it is smaller; claim on another metric")
     if found["a"] == found["b"]:
         raise UsageError(f"claim {text!r}: expected two different networks")
-    return Statement(found["a"], found["b"], found["sign"], metric, fold, unit)  # type: ignore[arg-type]
+    target = TARGETS[_known(text, "target", found["target"] or "models", tuple(TARGETS))]
+    return Statement(found["a"], found["b"], found["sign"], metric, fold, unit, target)  # type: ignore[arg-type]
 
 
 def contestant(text: str, name: str, names: Iterable[str]) -> str:
@@ -77,6 +83,27 @@ def answer(
     """
     made = claim_on(comparison, statement.fold, names, margin)
     verdict = _verdict(statement, comparison, made, margin)
+    return _stated(statement, made, verdict, names)
+
+
+def answer_architectures(statement: Statement, made: Claim, names: Mapping[str, str], margin: float) -> Claim:
+    """The verdict on a statement about architectures, from the claim that repeated splits carry on the same two."""
+    low, high = made.low, made.high
+    if made.verdict == "cannot be tested" or low is None or high is None:
+        return _stated(statement, made, "cannot be tested", names)
+    verdict: Verdict = "unresolved"
+    if statement.sign == "=":
+        verdict = "equivalent within the margin" if -margin < low and high < margin else "unresolved"
+        verdict = "contradicted" if made.verdict == "supported" and low > margin else verdict
+    elif made.verdict == "supported":
+        upper = statement.network_a if statement.sign == ">" else statement.network_b
+        verdict = "supported" if made.network_a == upper else "contradicted"
+    elif made.verdict == "equivalent within the margin":
+        verdict = made.verdict
+    return _stated(statement, made, verdict, names)
+
+
+def _stated(statement: Statement, made: Claim, verdict: Verdict, names: Mapping[str, str]) -> Claim:
     words = {">": "is above", "<": "is below", "=": "is equivalent to"}[statement.sign]
     a, b = (names.get(name, name) for name in (statement.network_a, statement.network_b))
     stated = f"{a} {words} {b} on {METRIC_NAMES[statement.metric]} by {statement.unit} in {statement.fold}"

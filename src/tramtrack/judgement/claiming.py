@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from tramtrack import store
 from tramtrack.errors import TramtrackError
 from tramtrack.evaluation.aggregate import UNITS, Unit
-from tramtrack.evaluation.claims import Claim
+from tramtrack.evaluation.answers import Answer, Question
+from tramtrack.evaluation.claims import ARCHITECTURES, Claim
 from tramtrack.evaluation.comparisons import compare_answers
-from tramtrack.evaluation.sentences import answer, contestant, parse
+from tramtrack.evaluation.sentences import Statement, answer, answer_architectures, contestant, parse
+from tramtrack.judgement.architectures import SplitResult, architecture_claims, women_of
 from tramtrack.judgement.contest import Contender, contestants, put_question, readable
-from tramtrack.protocol import Protocol
+from tramtrack.network.registry import file_stem
+from tramtrack.protocol import Evaluation, Protocol
 from tramtrack.training.record import PRETRAINED, read_predictions
 
 KEY = ["network", "variant", "seed", "weights"]
@@ -37,15 +42,59 @@ def answer_claim(text: str, protocol: Protocol, folder: Path) -> Claim:
     for name in (statement.network_a, statement.network_b):
         if name in controls and not any(one.name.partition("/")[0] == name for one in contenders):
             raise TramtrackError(f"claim {text!r}: {name} has random weights only and stands in no ranking")
-    names = list(dict.fromkeys(one.name for one in contenders))
+    own = _family(contenders, (statement.network_a, statement.network_b), summary)
+    names = list(dict.fromkeys(one.name for one in own))
     pair = [contestant(text, name, names) for name in (statement.network_a, statement.network_b)]
-    question, answers = put_question(
-        contenders, statement.metric, statement.unit, summary["aggregation"], protocol.evaluation, statement.fold
-    )
+    statement = replace(statement, network_a=pair[0], network_b=pair[1])
+    titles = {name: readable(name) for name in names}
+    if statement.target == ARCHITECTURES:
+        return _of_architectures(statement, names, titles, protocol.evaluation, folder, summary)
+    question, answers = _ask(own, statement, protocol.evaluation, summary)
     assert question is not None
     found = next(item for item in compare_answers(question, answers) if {item.network_a, item.network_b} == set(pair))
-    stated = statement.__class__(pair[0], pair[1], statement.sign, statement.metric, statement.fold, statement.unit)
-    return answer(stated, found, {name: readable(name) for name in names}, protocol.evaluation.margin)
+    made = answer(statement, found, titles, protocol.evaluation.margin)
+    return replace(made, family="secondary") if summary.get("beside") and len(own) == len(contenders) else made
+
+
+def _ask(
+    contenders: Sequence[Contender], statement: Statement, settings: Evaluation, summary: Mapping[str, Any]
+) -> tuple[Question | None, dict[str, Answer | str]]:
+    aggregation = summary["aggregation"]
+    return put_question(contenders, statement.metric, statement.unit, aggregation, settings, statement.fold)
+
+
+def _family(contenders: Sequence[Contender], asked: Sequence[str], summary: Mapping[str, Any]) -> list[Contender]:
+    """Whom a claim is adjusted for: the protocol's own variants, by the network's name, unless it names another variant."""
+    beside = {name.rpartition("/")[0] for name in summary.get("beside", [])}
+    if not beside or any("/" in name for name in asked):
+        return list(contenders)
+    return [
+        replace(one, name=one.name.partition("/")[0])
+        for one in contenders
+        if file_stem(one.name.partition("/")[0]) + "/" + one.name.partition("/")[2] not in beside
+    ]
+
+
+def _of_architectures(
+    statement: Statement,
+    names: Sequence[str],
+    titles: Mapping[str, str],
+    settings: Evaluation,
+    folder: Path,
+    summary: Mapping[str, Any],
+) -> Claim:
+    """The answer from every split of the cohort, each with the thresholds and the aggregation of its own validation."""
+    splits = []
+    for place in (folder, *(folder.parent / "repeats" / str(k) / "results" for k in range(1, summary.get("splits", 1)))):
+        of_split = store.read_json(place / "summary.json")
+        asked = (statement.network_a, statement.network_b)
+        own = _family(read_contenders(place)[0], asked, of_split)
+        answers = _ask(own, statement, settings.model_copy(update={"resamples": 200}), of_split)[1]  # only values are needed
+        values = {name: found.value for name, found in answers.items() if isinstance(found, Answer)}
+        splits.append(SplitResult(values, *women_of(place.parent, statement.fold)))
+    made = architecture_claims(names, splits, settings, statement.fold, titles, statement.metric, statement.unit)
+    found = next(one for one in made if {one.network_a, one.network_b} == {statement.network_a, statement.network_b})
+    return answer_architectures(statement, found, titles, settings.margin)
 
 
 def read_contenders(folder: Path) -> tuple[list[Contender], set[str]]:

@@ -30,6 +30,8 @@ COSTS = {
     "seconds_an_epoch_cached": "seconds an epoch, frozen part kept",
 }
 """Columns of resources.csv against which the primary metric is set."""
+MOST_NETWORKS = 100
+"""Up to so many contestants every secondary comparison is made, of more the primary one alone; any two can be asked for."""
 STANDING_COLUMNS = ["contestant", "value", "best", "sampling_sd", "seed_sd", "seeds", "note"]
 MCNEMAR_COLUMNS = [
     "network_a", "network_b", "seed", "unit", "rate", "only_a", "only_b", "units", "women", "difference", "p", "p_holm",
@@ -180,8 +182,15 @@ def _secondary(
 ) -> list[Comparison | Untested]:
     """All pairs on every other metric by woman that is better when it is larger, and on the AUC-ROC by view."""
     asked: list[tuple[Metric, Unit]] = [(metric, "woman") for metric in METRICS if metric not in SMALLER_IS_BETTER]
+    asked = [*asked[1:], ("auc_roc", "view")]
+    names = len({one.name for one in contenders})
+    if names > MOST_NETWORKS:
+        reason = (
+            f"{names} networks make {names * (names - 1) // 2:,} pairs; secondary comparisons end at {MOST_NETWORKS} networks"
+        )
+        return [Untested("", "", metric, unit, reason, 0, 0, 0) for metric, unit in asked]
     found: list[Comparison | Untested] = []
-    for metric, unit in [*asked[1:], ("auc_roc", "view")]:
+    for metric, unit in asked:
         question, answers = put_question(contenders, metric, unit, aggregation, settings, fold)
         found += compare_answers(question, answers) if question else []
     return found
@@ -206,7 +215,7 @@ def _mcnemar_table(contenders: Sequence[Contender], aggregation: Aggregation, fo
     """
     rows: list[dict[str, Any]] = []
     units: tuple[Unit, ...] = ("woman", "view")
-    for unit in units if contenders else ():
+    for unit in units if 0 < len({one.name for one in contenders}) <= MOST_NETWORKS else ():
         calls = dict(
             zip(
                 ((one.name, one.seed) for one in contenders),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from tramtrack import sealing, store
-from tramtrack.evaluation.aggregate import UNITS
+from tramtrack.evaluation.aggregate import UNITS, Aggregation
 from tramtrack.evaluation.resampling import estimate
 from tramtrack.evaluation.scores import Undefined, undefined_reason
-from tramtrack.judgement.contest import Contender, contestants, hold_contest
+from tramtrack.judgement.architectures import SplitResult, architecture_claims, women_of
+from tramtrack.judgement.contest import MOST_NETWORKS, Contender, Contest, contestants, hold_contest, readable
+from tramtrack.judgement.factors import as_variants, factor_table
 from tramtrack.judgement.scoring import (
     COLUMNS,
     RUN_COLUMNS,
@@ -26,9 +28,10 @@ from tramtrack.judgement.scoring import (
     units_of,
 )
 from tramtrack.judgement.subgroups import COLUMNS as SUBGROUP_COLUMNS
-from tramtrack.judgement.subgroups import subgroup_table
+from tramtrack.judgement.subgroups import FALSE_ALARM_COLUMNS, false_alarm_table, subgroup_table
 from tramtrack.protocol import Evaluation, Protocol
 from tramtrack.training.record import PRETRAINED, Run
+from tramtrack.training.variants import crossed, variants, without_weights
 
 SEALED_FOLDS = ("training", "validation")
 
@@ -94,12 +97,15 @@ def evaluate(
     left_out: Mapping[str, str] | None = None,
     synthetic: bool = False,
     views: pd.DataFrame | None = None,
+    splits: Sequence[SplitResult] = (),
 ) -> Results:
     """Score finished runs and write the tables into ``folder``.
 
     ``score_test`` (None keeps the test fold sealed) gives a run's test predictions and keeps them at the path; the look is
     logged before it is called. ``left_out`` names networks that could not take part, with the reason.
     ``views`` is the cohort's table of views with fold and labels; subgroups and baselines come from it, and are empty without.
+    ``splits`` are the results of the other splits of the cohort. Where the protocol crosses factors, the comparison is that of
+    its own variant of each network, and all the other variants stand in scores.csv and factors.csv.
     """
     settings = protocol.evaluation
     aggregation, aggregations = resolve_aggregation(runs, settings)
@@ -118,14 +124,22 @@ def evaluate(
     for name in COLUMNS:
         store.write_csv(folder / f"{name}.csv", tables.table(name))
     fold = "test" if score_test is not None else "validation"
-    parts = pd.DataFrame(columns=SUBGROUP_COLUMNS)
+    parts, alarms = pd.DataFrame(columns=SUBGROUP_COLUMNS), pd.DataFrame(columns=FALSE_ALARM_COLUMNS)
+    own = [run for run in runs if _is_own(run, protocol)]
     if views is not None:
-        parts = subgroup_table(runs, predictions, views, aggregation, settings, fold)
+        parts = subgroup_table(own, predictions, views, aggregation, settings, fold)
+        alarms = false_alarm_table(own, predictions, chosen, views, settings, fold)
     store.write_csv(folder / "subgroups.csv", parts)
+    store.write_csv(folder / "false_alarms.csv", alarms)
     costs = resources(runs)
-    contenders, unranked = contend(runs, predictions, chosen, settings, left_out or {})
-    contest = hold_contest(contenders, aggregation, settings, fold, unranked, costs.assign(contestant=list(names_of(runs))))
-    for name in ("comparisons", "claims", "standings", "mcnemar", "cost_correlations", "cost_front"):
+    out = {name: why for name, why in (left_out or {}).items() if "/" not in name}
+    contenders, unranked = contend(own, predictions, chosen, settings, out)
+    own_costs = resources(own).assign(contestant=list(names_of(own))) if own else costs.assign(contestant="")
+    contest = hold_contest(contenders, aggregation, settings, fold, unranked, own_costs)
+    made = _with_architectures(contest, splits, folder, settings, fold)
+    store.write_csv(folder / "factors.csv", _factors(runs, predictions, chosen, protocol, aggregation, fold, left_out or {}))
+    store.write_csv(folder / "claims.csv", made)
+    for name in ("comparisons", "standings", "mcnemar", "cost_correlations", "cost_front"):
         store.write_csv(folder / f"{name}.csv", getattr(contest, name))
     store.write_csv(folder / "resources.csv", costs)
     store.write_json(
@@ -140,12 +154,48 @@ def evaluate(
             "left_out": dict(left_out or {}),
             "protocol": protocol.sha256,
             "runs": hashes_of(runs),
+            "beside": [name_of(run) for run in runs if run not in own],
+            "splits": 1 + len(splits),
         },
     )
     unsealed = score_test is not None
-    return Results(
-        folder, tables.table("scores"), contest.comparisons, contest.claims, contest.verdict, unsealed, hashes_of(runs)
-    )
+    return Results(folder, tables.table("scores"), contest.comparisons, made, contest.verdict, unsealed, hashes_of(runs))
+
+
+def _is_own(run: Run, protocol: Protocol) -> bool:
+    """Whether a run is of the protocol's own variant, or nothing is crossed."""
+    return not crossed(protocol) or without_weights(run.key.variant) == variants(protocol)[0].name()
+
+
+def _with_architectures(
+    contest: Contest, splits: Sequence[SplitResult], folder: Path, settings: Evaluation, fold: str
+) -> pd.DataFrame:
+    """claims.csv: the claims about the trained models, then those about the architectures."""
+    names = [str(name) for name in contest.standings["contestant"]]
+    mine = dict(zip(names, contest.standings["value"].astype(float), strict=True))
+    if not splits and len(names) > MOST_NETWORKS:
+        return contest.claims  # as many sentences again, all of which would say that one split cannot test them
+    every = [SplitResult(mine, *women_of(folder.parent, fold)), *splits] if splits else []
+    made = architecture_claims(names, every, settings, fold, {name: readable(name) for name in names})
+    rows = [*contest.claims.to_dict("records"), *(asdict(claim) for claim in made)]
+    return pd.DataFrame(rows, columns=contest.claims.columns)
+
+
+def _factors(
+    runs: Sequence[Run],
+    predictions: Mapping[Path, pd.DataFrame],
+    chosen: Mapping[Path, Chosen],
+    protocol: Protocol,
+    aggregation: Aggregation,
+    fold: str,
+    left_out: Mapping[str, str],
+) -> pd.DataFrame:
+    """factors.csv, of the pretrained runs of all variants."""
+    pretrained = [run for run in runs if run.weights == PRETRAINED]
+    contenders, _ = contend(pretrained, predictions, chosen, protocol.evaluation, {})
+    named_so = as_variants(contenders, [run.key.variant for run in pretrained])
+    networks = {run.key.network: run.facts for run in pretrained}
+    return factor_table(named_so, protocol, networks, aggregation, fold, left_out)
 
 
 def load_results(folder: Path) -> Results | None:

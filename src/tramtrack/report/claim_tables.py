@@ -6,13 +6,21 @@ from typing import Any
 
 import pandas as pd
 
+from tramtrack.evaluation.claims import TARGET
 from tramtrack.judgement.contest import COSTS
 from tramtrack.report.cells import number, p_value, percent, signed, whole
 from tramtrack.report.reading import Material, known, title
 
+SHOWN_AT_MOST = 500
+"""Claims that the report lists; twenty networks have fewer. All of them stand in claims.csv."""
 
-def claim_rows(material: Material) -> list[dict[str, str]]:
-    """claims.csv, readable: sentence, pair, difference, interval, p, verdict."""
+
+def claim_rows(material: Material, target: str = TARGET) -> list[dict[str, str]]:
+    """The claims about ``target`` in claims.csv, readable, at most SHOWN_AT_MOST: sentence, pair, numbers, verdict."""
+    table = material.results.claims
+    order = table["verdict"].isin(("supported", "equivalent within the margin", "unresolved"))
+    if len(table) > SHOWN_AT_MOST:  # those that say something first
+        table = pd.concat((table[order], table[~order]))
     return [
         {
             "sentence": str(row["sentence"]),
@@ -22,7 +30,7 @@ def claim_rows(material: Material) -> list[dict[str, str]]:
             "p": p_value(row["p_holm"]),
             "verdict": str(row["verdict"]),
         }
-        for row in material.results.claims.to_dict("records")
+        for row in table[table["target"] == target].head(SHOWN_AT_MOST).to_dict("records")
     ]
 
 

@@ -12,11 +12,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tramtrack import store
-from tramtrack.report import cells, claim_tables, provenance_tables, score_tables
+from tramtrack.evaluation.claims import ARCHITECTURES
+from tramtrack.report import cells, claim_tables, factor_tables, provenance_tables, score_tables
 from tramtrack.report.cohort_table import cohort_table
 from tramtrack.report.figures import STYLE
 from tramtrack.report.flow import count_flow
 from tramtrack.report.reading import Material
+from tramtrack.report.sheet import sheet
 
 COLUMN_MM, WIDE_MM = 84.0, 129.0
 """Widths of one and of one and a half columns of a two-column page."""
@@ -71,6 +73,15 @@ def named_tables(material: Material) -> Iterator[tuple[str, tuple[str, pd.DataFr
         for row in claim_tables.claim_rows(material)
     ]
     found["claims"] = ("AUC-ROC by woman; intervals hold for all pairs at once, p after Holm.", pd.DataFrame(rows))
+    found["architectures"] = (
+        "AUC-ROC by woman, about these architectures under this protocol.",
+        pd.DataFrame(claim_tables.claim_rows(material, ARCHITECTURES)),
+    )
+    found["factors-between"] = (
+        "What is left of each gap under other settings.",
+        pd.DataFrame(factor_tables.gap_rows(material)),
+    )
+    found["factors-within"] = ("What each setting does to each network.", pd.DataFrame(factor_tables.within_rows(material)))
     columns, groups = score_tables.subgroup_rows(material)
     rows = [
         {
@@ -83,6 +94,21 @@ def named_tables(material: Material) -> Iterator[tuple[str, tuple[str, pd.DataFr
     found["subgroups"] = ("AUC-ROC in subgroups; described, not tested.", pd.DataFrame(rows))
     found["resources"] = ("What each network cost.", pd.DataFrame(provenance_tables.resource_rows(material)))
     flow = [{"Step": step, "Count": count} for step, count in _flow(material)]
+    entries = [
+        {"Part": entry.part, "Topic": entry.topic, "Answered by the run": entry.answer, "Left to the author": entry.question}
+        for entry in sheet(material, count_flow(material))
+    ]
+    found["reporting-sheet"] = ("Topics of CLAIM 2024, TRIPOD+AI and STARD-AI in our own words.", pd.DataFrame(entries))
+    kinds, alarms = score_tables.false_alarm_rows(material)
+    rows = [{"Network": row["title"], **{kind: _cell(row["cells"].get(kind)) for kind in kinds}} for row in alarms]
+    found["false-alarms"] = ("Share of views without BAC called positive, by distractor.", pd.DataFrame(rows))
+    found["reader-agreement"] = ("Agreement of the readers.", pd.DataFrame(claim_tables.reader_rows(material)))
+    found["standings"] = (
+        "How often each network is on top of the resamples.",
+        pd.DataFrame(claim_tables.standing_rows(material)),
+    )
+    found["cost-correlations"] = ("Rank correlations of cost and AUC.", pd.DataFrame(claim_tables.cost_rows(material)))
+    found["mcnemar"] = ("Exact McNemar tests of calls.", pd.DataFrame(claim_tables.mcnemar_rows(material)))
     found["flow"] = ("From files to folds.", pd.DataFrame(flow))
     for name, (caption, table) in found.items():
         if len(table):

@@ -16,14 +16,25 @@ from markupsafe import Markup
 from tramtrack import store
 from tramtrack.cohort.cohort import Cohort
 from tramtrack.cohort.split import FOLDS
+from tramtrack.evaluation.claims import ARCHITECTURES
 from tramtrack.protocol import Protocol
-from tramtrack.report import cells, claim_tables, cost_figures, figures, probability_figures, provenance_tables, score_tables
+from tramtrack.report import (
+    cells,
+    claim_tables,
+    cost_figures,
+    factor_tables,
+    figures,
+    probability_figures,
+    provenance_tables,
+    score_tables,
+)
 from tramtrack.report.cohort_table import cohort_table
 from tramtrack.report.export import export
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
 from tramtrack.report.limits import limits
 from tramtrack.report.pictures import heatmap_groups, strides
 from tramtrack.report.reading import Material, read_material
+from tramtrack.report.sheet import sheet
 
 HERE = Path(__file__).parent
 
@@ -92,6 +103,11 @@ def _contents(material: Material) -> dict[str, Any]:
         "thresholds": score_tables.operating_rows(material),
         "groups": claim_tables.not_separated(material),
         "claims": claim_tables.claim_rows(material),
+        "architectures": claim_tables.claim_rows(material, ARCHITECTURES),
+        "splits": int(material.summary.get("splits", 1)),
+        "within": factor_tables.within_rows(material),
+        "gaps": factor_tables.gap_rows(material),
+        "variants": factor_tables.variant_rows(material),
         "left_out": claim_tables.left_out(material),
         "readers": claim_tables.reader_rows(material),
         "roc": {unit: _markup(figures.roc_figure(material, unit)) for unit in ("woman", "view")},
@@ -100,6 +116,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "standings": claim_tables.standing_rows(material),
         "cost_correlations": claim_tables.cost_rows(material),
         "subgroups": score_tables.subgroup_rows(material),
+        "false_alarms": score_tables.false_alarm_rows(material),
         "mcnemar": claim_tables.mcnemar_rows(material),
         "heatmaps": heatmap_groups(material),
         "strides": strides(material),
@@ -110,6 +127,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "machines": provenance_tables.machine_rows(material),
         "looks": provenance_tables.look_rows(material),
         "limits": limits(material, flow),
+        "sheet": sheet(material, flow),
     }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -19,7 +20,16 @@ from tramtrack.judgement.scoring import COLUMNS, RUN_COLUMNS
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import PRETRAINED, Run, RunKey, load_run
 
-CONTEST_TABLES = ("aggregation", "standings", "mcnemar", "cost_correlations", "cost_front", "subgroups")
+CONTEST_TABLES = (
+    "aggregation",
+    "standings",
+    "mcnemar",
+    "cost_correlations",
+    "cost_front",
+    "subgroups",
+    "false_alarms",
+    "factors",
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class Material:
     the fold that the evaluation speaks of, test once it is unsealed and validation before. ``heatmaps`` is
     heatmaps/views.csv, empty where none were made; ``files_seen`` is what the intake counted; ``tables`` are
     the tables of results/ by their names;
+    ``variant_scores`` are the scores of every variant; all else speaks of the protocol's own variant of each network.
     ``drawings`` fills with the figures as they are drawn.
     """
 
@@ -48,6 +59,7 @@ class Material:
     looks: tuple[dict[str, Any], ...]
     files_seen: int
     tables: dict[str, pd.DataFrame]
+    variant_scores: pd.DataFrame
     drawings: dict[str, Figure] = field(default_factory=dict)
 
     @property
@@ -80,6 +92,9 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
     results = load_results(folder / "results")
     if results is None:
         raise TramtrackError(f"{folder}: nothing is evaluated yet, so there is nothing to report; run `tramtrack run {folder}`")
+    summary = store.read_json(folder / "results" / "summary.json")
+    beside = set(summary.get("beside", []))
+    every, results = results.scores, replace(results, scores=_own(results.scores, beside))
     keys = results.scores[["network", "variant", "seed"]].drop_duplicates().itertuples(index=False)
     runs = [load_run(RunKey(str(n), str(v), int(s)).folder(folder / "runs")) for n, v, s in keys]
     heatmaps = folder / "heatmaps" / "views.csv"
@@ -91,17 +106,18 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
         analysed=analysed.merge(folds[["woman", "fold"]], on="woman", how="left", validate="many_to_one"),
         folds=folds,
         results=results,
-        summary=store.read_json(folder / "results" / "summary.json"),
+        summary=summary,
         runs=tuple(run for run in runs if run is not None),
-        resources=_table(folder, "resources"),
-        roc=_table(folder, "roc"),
-        operating_points=_table(folder, "operating_points"),
+        resources=_own(_table(folder, "resources"), beside),
+        roc=_own(_table(folder, "roc"), beside),
+        operating_points=_own(_table(folder, "operating_points"), beside),
         heatmaps=pd.read_csv(heatmaps, dtype={"view_id": str})
         if heatmaps.exists()
         else pd.DataFrame(columns=["view_id", "network"]),
         looks=tuple(sealing.looks(folder / "results" / "unsealed.jsonl")),
         files_seen=int(manifest["information"]["files"]),
-        tables={name: _table(folder, name) for name in (*COLUMNS, *CONTEST_TABLES)},
+        tables={name: _own(_table(folder, name), beside) for name in (*COLUMNS, *CONTEST_TABLES)},
+        variant_scores=every,
     )
 
 
@@ -119,6 +135,15 @@ def run_title(run: dict[str, Any], several_seeds: bool = False) -> str:
 def known(value: Any) -> bool:
     """Whether a cell of a table holds a number."""
     return value is not None and not pd.isna(value) and math.isfinite(float(value))
+
+
+def _own(table: pd.DataFrame, beside: set[str]) -> pd.DataFrame:
+    """A table without the rows of the runs (network/variant/seed-k) that stand beside the comparison."""
+    if not beside or not {"network", "variant", "seed"} <= set(table):
+        return table
+    keys = zip(table["network"], table["variant"], table["seed"], strict=True)
+    kept = [pd.isna(v) or RunKey(str(n), str(v), int(s)).folder(Path()).as_posix() not in beside for n, v, s in keys]
+    return table.loc[np.array(kept, dtype=bool)].reset_index(drop=True)
 
 
 def _table(folder: Path, name: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tramtrack.judgement.scoring import RUN_COLUMNS
 from tramtrack.protocol import Protocol
-from tramtrack.report.cells import Cell, cell, number, signed
+from tramtrack.report.cells import Cell, cell, number, signed, whole
 from tramtrack.report.provenance_tables import unusual_weights
 from tramtrack.report.reading import Material, known, title
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, RunKey
@@ -177,6 +177,18 @@ def subgroup_rows(material: Material) -> tuple[list[dict[str, Any]], list[dict[s
         label = "All women" if factor == "all" else group
         rows.append({"factor": "" if factor == "all" else factor, "group": label, "size": found.pop("size"), "cells": found})
     return columns, rows
+
+
+def false_alarm_rows(material: Material) -> tuple[list[str], list[dict[str, Any]]]:
+    """(Kinds, rows): a row a run, and a cell for each distractor: the share of such views without BAC called positive."""
+    table = material.tables["false_alarms"]
+    kinds = [str(kind) for kind in table["distractor"].drop_duplicates()]
+    rows = []
+    for keys, group in table.groupby(RUN_COLUMNS, sort=False):
+        cells = {str(row["distractor"]): cell(row) for row in group.to_dict("records")}
+        counts = {str(row["distractor"]): whole(row["n"]) for row in group.to_dict("records")}
+        rows.append({**_who(dict(zip(RUN_COLUMNS, keys, strict=True))), "cells": cells, "counts": counts})
+    return kinds, rows
 
 
 def _who(run: dict[str, Any]) -> dict[str, Any]:

@@ -50,14 +50,16 @@ class RunKey:
         return runs / file_stem(self.network) / self.variant / f"seed-{self.seed}"
 
 
-def variant_name(transfer: Transfer, weights: str) -> str:
+def variant_name(transfer: Transfer, weights: str, size: str = "") -> str:
     """The variant's folder name: the policy and whatever is not the study's; random weights stand in it, so no path hides them.
 
-    Such as last-conv, or equal-slice+batchnorm-adapt+stride-16+random-weights.
+    ``size`` is HEIGHTxWIDTH where the views are not of the protocol's own size. Such as last-conv, or
+    equal-slice+batchnorm-adapt+stride-16+size-512x256+random-weights.
     """
     parts: list[str] = [transfer.policy]
     parts += [f"batchnorm-{transfer.batchnorm}"] if transfer.batchnorm != "frozen" else []
     parts += ["stride-16"] if transfer.stride == 16 else []
+    parts += [f"size-{size}"] if size else []
     parts += ["random-weights"] if weights != PRETRAINED else []
     return "+".join(parts)
 

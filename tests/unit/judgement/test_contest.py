@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from tramtrack.evaluation.scores import COUNT_METRICS
+from tramtrack.judgement import contest
 from tramtrack.judgement.contest import Contender, aligned_units, hold_contest, put_question
 from tramtrack.protocol import Evaluation
 
@@ -92,7 +95,7 @@ def test_missing_views_drop_their_woman_for_all_and_are_counted():
     question, _ = put_question([whole, fewer], "auc_roc", "woman", "mean", SETTINGS, "test")
     assert question.dropped_women == 1
     contest = hold_contest([whole, fewer], "mean", SETTINGS, "test", {}, costs("vgg16", "xception"))
-    assert "1 women left out, for whom a network has no score" in contest.claims["sentence"][0]
+    assert "1 woman left out, for whom a network has no score" in contest.claims["sentence"][0]
     assert contest.mcnemar.query("unit == 'woman' and rate == 'sensitivity'")["units"].tolist() == [19]
 
 
@@ -124,3 +127,24 @@ def test_nobody_to_compare():
     contest = hold_contest([], "mean", SETTINGS, "test", {"vgg16": "random weights"}, costs("vgg16"))
     assert contest.comparisons.empty and contest.mcnemar.empty and contest.standings.empty and contest.groups == []
     assert contest.verdict.startswith("Nothing is compared on AUC-ROC by woman in test")
+
+
+def test_more_networks_than_pairs_can_be_shown_keep_the_primary_comparison(monkeypatch):
+    monkeypatch.setattr(contest, "MOST_NETWORKS", 2)
+    three = [contender(name, 1.0) for name in ("vgg16", "xception", "mobilenet")]
+    held = hold_contest(three, "mean", SETTINGS, "test", {}, costs(*[one.name for one in three]))
+    assert len(held.comparisons.query("family == 'primary'")) == 3 and len(held.claims) == 3
+    rest = held.comparisons.query("family == 'secondary'")
+    assert (
+        rest["reason"].str.contains("3 networks make 3 pairs; secondary comparisons end at 2 networks").all() and len(rest) > 5
+    )
+    assert held.mcnemar.empty
+
+
+def test_networks_without_a_common_woman_are_not_compared_and_say_so():
+    mine, theirs = contender("vgg16", 1.0), contender("xception", 1.0)
+    first = mine.predictions["woman"] < "w030"
+    apart = [replace(mine, predictions=mine.predictions[first]), replace(theirs, predictions=theirs.predictions[~first])]
+    held = hold_contest(apart, "mean", SETTINGS, "test", {}, costs("vgg16", "xception"))
+    assert "VGG16: there is no woman whom every network has scored" in held.verdict
+    assert set(held.claims["verdict"]) == {"cannot be tested"} and held.standings.empty

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from tramtrack.evaluation.resampling import estimate
-from tramtrack.judgement.subgroups import age_band, subgroup_table
+from tramtrack.evaluation.threshold import Threshold
+from tramtrack.judgement.scoring import Chosen
+from tramtrack.judgement.subgroups import age_band, false_alarm_table, subgroup_table
 from tramtrack.protocol import Evaluation
 from tramtrack.training.record import PRETRAINED, Run
 
@@ -88,3 +90,37 @@ def test_age_bands_meet_without_a_gap():
         "under 50", "50 to 59", "50 to 59", "60 to 69", "70 and over", "70 and over",
     ]  # fmt: skip
     assert age_band(float("nan")) == "not known"
+
+
+def with_findings(views: pd.DataFrame) -> pd.DataFrame:
+    """Every positive view has an area; of the negative ones each third shows a ring, and those score high."""
+    order = np.arange(len(views))
+    return views.assign(
+        burden_mm2=np.where(views["bac_view"] == 1, order % 40 + 0.5, 0.0), distractor_ring=((order // 2) % 3 == 1).astype(int)
+    )
+
+
+def test_burden_sets_views_with_so_much_calcium_against_all_without(study):
+    _, views = study
+    seen = with_findings(views)
+    table = table_of(study, seen).query("factor == 'burden'")
+    assert table["group"].tolist() == ["up to 10 mm2", "10 to 25 mm2", "above 25 mm2"]
+    test = seen[seen["fold"] == "test"]
+    assert table["positives"].sum() == (test["bac_view"] == 1).sum()
+    assert set(table["n"] - table["positives"]) == {int((test["bac_view"] == 0).sum())} and set(table["unit"]) == {"view"}
+
+
+def test_false_alarms_are_counted_by_what_distracts(study):
+    run, views = study
+    seen = with_findings(views)
+    own = views.assign(score=np.where((seen["distractor_ring"] == 1) & (seen["bac_view"] == 0), 0.99, views["score"]))
+    decided = Chosen({("view", SETTINGS.threshold): Threshold("f1", "view", 0.9, 1.0, 10, 5, 5)}, {})
+    table = false_alarm_table([run], {run.folder: own}, {run.folder: decided}, seen, SETTINGS, "test").set_index("distractor")
+    rings = own[(seen["distractor_ring"] == 1) & (own["bac_view"] == 0) & (own["fold"] == "test")]
+    assert table.loc["ring", "estimate"] == 1.0 and table.loc["ring", "n"] == len(rings)
+    assert table.loc["ring", "low"] < 1.0 and table.loc["none", "estimate"] < 0.5
+    assert 0 <= table.loc["none", "low"] < table.loc["none", "high"]
+    parts = subgroup_table([run], {run.folder: own}, seen, "mean", SETTINGS, "test").query("factor == 'distractor'")
+    by_kind = parts.set_index("group")["estimate"]
+    assert by_kind["ring"] < by_kind["none"]
+    assert false_alarm_table([run], {run.folder: own}, {run.folder: decided}, views, SETTINGS, "test").empty

@@ -19,8 +19,9 @@ from tramtrack.cohort.exam import STANDARD_VIEWS, View
 from tramtrack.explain.choice import call, choose_views
 from tramtrack.imaging.geometry import fit
 from tramtrack.judgement import results
+from tramtrack.judgement.architectures import SplitResult
 from tramtrack.network.registry import IMAGENET, NETWORKS
-from tramtrack.protocol import Evaluation, Protocol, Split, Training
+from tramtrack.protocol import Evaluation, Factors, Protocol, Split, Training
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Run, RunKey, load_run, read_predictions, write_predictions
 
 ODD_WOMAN = "<script>document.title='taken over'</script>"
@@ -49,15 +50,20 @@ class Fabricated:
         return self.folder, self.protocol, self.cohort, self.analysed, self.folds
 
 
-_MADE: dict[tuple[bool, bool, bool, int], Fabricated] = {}
+CROSSED = PROTOCOL.model_copy(update={"factors": Factors.from_texts(["policy=equal-slice", "stride=16"])})
+SPLITS = [SplitResult({"vgg16": 0.8 + k / 50, "mobilenetv2": 0.7 - k / 50}, 6, 8) for k in range(2)]
+_MADE: dict[tuple[bool, bool, bool, int, bool], Fabricated] = {}
 """Studies made in this session; another one like them is a copy, which is many times faster."""
 
 
 def fabricate(
-    folder: Path, *, synthetic: bool = True, one_class: bool = False, unseal: bool = True, looks: int = 1
+    folder: Path, *, synthetic: bool = True, one_class: bool = False, unseal: bool = True, looks: int = 1, crossed: bool = False
 ) -> Fabricated:
-    """24 women: 8 training, 6 validation, 6 test, 2 dropped, 2 without a label. ``one_class``: all test women have BAC."""
-    kind = (synthetic, one_class, unseal, looks)
+    """24 women: 8 training, 6 validation, 6 test, 2 dropped, 2 without a label. ``one_class``: all test women have BAC.
+
+    ``crossed``: both pretrained networks under equal-slice as well, none at stride 16, and two further splits of the women.
+    """
+    kind = (synthetic, one_class, unseal, looks, crossed)
     if kind not in _MADE:
         place = tempfile.mkdtemp()
         atexit.register(shutil.rmtree, place, ignore_errors=True)
@@ -67,13 +73,16 @@ def fabricate(
     return Fabricated(folder, *made.arguments()[1:])
 
 
-def _fabricate(folder: Path, synthetic: bool, one_class: bool, unseal: bool, looks: int) -> Fabricated:
+def _fabricate(folder: Path, synthetic: bool, one_class: bool, unseal: bool, looks: int, crossed: bool) -> Fabricated:
+    protocol = CROSSED if crossed else PROTOCOL
     folds = _write_cohort(folder, synthetic, one_class)
     cohort = load_cohort(folder / "cohort")
     analysed = cohort.views[cohort.views["exam"] == "first"].reset_index(drop=True)
     views = analysed.merge(folds[["woman", "fold"]], on="woman")
     taking_part = views[views["fold"].isin(("training", "validation", "test"))].reset_index(drop=True)
     runs = [_write_run(folder, taking_part, *run) for run in RUNS]
+    own = list(runs)
+    runs += [_write_run(folder, taking_part, *run, variant="equal-slice") for run in RUNS[:2]] if crossed else []
     test = taking_part[taking_part["fold"] == "test"].reset_index(drop=True)
 
     def score_test(run: Run, path: Path) -> pd.DataFrame:
@@ -84,12 +93,12 @@ def _fabricate(folder: Path, synthetic: bool, one_class: bool, unseal: bool, loo
     for look in range(looks):
         chosen = runs[: len(runs) - looks + 1 + look]
         results.evaluate(
-            chosen, PROTOCOL, folder / "results", score_test=score_test if unseal else None, left_out=left_out,
-            synthetic=synthetic, views=taking_part,
+            chosen, protocol, folder / "results", score_test=score_test if unseal else None, left_out=left_out,
+            synthetic=synthetic, views=taking_part, splits=SPLITS if crossed else (),
         )  # fmt: skip
     if unseal:
-        _write_pictures(folder, test, runs)
-    return Fabricated(folder, PROTOCOL, cohort, analysed, folds)
+        _write_pictures(folder, test, own)
+    return Fabricated(folder, protocol, cohort, analysed, folds)
 
 
 def _women() -> list[tuple[str, str, int | None]]:
@@ -149,8 +158,8 @@ def _logits(table: pd.DataFrame, network: str) -> np.ndarray:
     return strength * table["bac_view"].astype(float).to_numpy() + rng.normal(0, 1, len(table))
 
 
-def _write_run(folder: Path, views: pd.DataFrame, network: str, weights: str, _: float) -> Run:
-    key = RunKey(network, "last-conv" if weights == PRETRAINED else "last-conv+random-weights", 0)
+def _write_run(folder: Path, views: pd.DataFrame, network: str, weights: str, _: float, variant: str = "last-conv") -> Run:
+    key = RunKey(network, variant if weights == PRETRAINED else "last-conv+random-weights", 0)
     place = key.folder(folder / "runs")
     sealed = views[views["fold"] != "test"].reset_index(drop=True)
     write_predictions(place / "predictions.csv", sealed, _logits(sealed, network))

@@ -1,0 +1,80 @@
+"""What else a table says of each view: how much calcium it shows, and what may be taken for it.
+
+Findings make subgroups of an evaluation and nothing else: no network sees them, and no fold depends on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from tramtrack.cohort.labels import pseudonymous
+from tramtrack.cohort.table import read_table
+from tramtrack.errors import TramtrackError
+
+BURDEN = {"burden_mm2": "burden_mm2", "area_mm2": "burden_mm2"}
+"""Columns that hold the calcified area of a view in mm2, and what the column is called here."""
+DISTRACTOR = "distractor_"
+OF_A_PHANTOM = ("round", "cluster", "rod", "ring")
+"""Kinds of calcium that is none of an artery's, as a synthetic cohort's truth.csv counts them."""
+
+
+def read_findings(path: Path, views: pd.DataFrame, secret: bytes = b"") -> pd.DataFrame:
+    """findings.csv: view_id, burden_mm2 where the table has it, and a column distractor_<kind> for each kind, counts from 0 on.
+
+    ``path`` has a row a view with woman, side, view and where known exam; the area in ``burden_mm2`` or ``area_mm2``; counts in
+    columns distractor_<kind>, or round, cluster, rod and ring as in a synthetic cohort's truth.csv. ``views`` has view_id,
+    woman, exam, side, view. A view without a row has no findings. Raises TramtrackError naming the line.
+    """
+    columns, lines = read_table(path, "a table of findings with the columns woman, side and view")
+    missing = [name for name in ("woman", "side", "view") if name not in columns]
+    kinds = {name: DISTRACTOR + name for name in columns if name in OF_A_PHANTOM}
+    kinds |= {name: name for name in columns if name.startswith(DISTRACTOR) and name != DISTRACTOR}
+    areas = [name for name in columns if name in BURDEN]
+    if missing or not (kinds or areas):
+        raise TramtrackError(
+            f"{path}: expected the columns woman, side, view and burden_mm2 or {DISTRACTOR}<kind>, found {', '.join(columns)}"
+        )
+    if len(areas) > 1:
+        raise TramtrackError(f"{path}: expected one column with the area, found {' and '.join(areas)}")
+    wanted = {name: BURDEN[name] for name in areas} | kinds
+    place = {(r["woman"], r["exam"], r["side"], r["view"]): r["view_id"] for r in views.to_dict("records")}
+    known = frozenset(views["woman"])
+    of_woman: dict[tuple[str, str, str], list[str]] = {}
+    for (woman, _, side, view), view_id in place.items():
+        of_woman.setdefault((woman, side, view), []).append(view_id)
+    found: dict[str, dict[str, float]] = {}
+    for line, row in lines:
+        key = (row["woman"], row.get("exam", ""), row["side"].upper(), row["view"].upper())
+        key = pseudonymous(key, secret, known) if secret else key
+        ids = [place[key]] if key in place else [] if key[1] else of_woman.get((key[0], key[2], key[3]), [])
+        for view_id in ids:
+            if view_id in found:
+                raise TramtrackError(f"{path}: one row for each view; line {line} is about a view that stood there already")
+            found[view_id] = {into: _number(row[name], name, path, line, name in kinds) for name, into in wanted.items()}
+    if not found:
+        raise TramtrackError(f"{path}: no row is about a view of this cohort; woman, exam, side and view are compared")
+    table = pd.DataFrame([{"view_id": view_id, **values} for view_id, values in found.items()])
+    return table.sort_values("view_id").reset_index(drop=True)
+
+
+def distractors(views: pd.DataFrame) -> Mapping[str, str]:
+    """Column -> kind, for each kind of distractor that some view shows."""
+    columns = [str(name) for name in views if str(name).startswith(DISTRACTOR)]
+    return {name: name.removeprefix(DISTRACTOR) for name in columns if (views[name].fillna(0) > 0).any()}
+
+
+def _number(text: str, column: str, path: Path, line: int, whole: bool) -> float:
+    """A number of at least 0, NaN for an empty cell."""
+    if not text:
+        return float("nan")
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9 or (whole and value != int(value)):
+        kind = "a count from 0 on" if whole else "an area in mm2 from 0 on"
+        raise TramtrackError(f"{path}: line {line}: column {column}: expected {kind} or nothing, received {text!r}")
+    return value

@@ -1,0 +1,121 @@
+"""All runs of a study: which variants of which networks, planned before any work, and carried out by an engine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tramtrack.engine import Engine, Failure, Job, WorkerDied
+from tramtrack.errors import UsageError
+from tramtrack.network.build import network_facts
+from tramtrack.network.registry import file_stem, title
+from tramtrack.network.weights import CannotFollow, WeightSet, WeightsUnavailable, obtain, require_batchnorm_policy
+from tramtrack.protocol import Protocol
+from tramtrack.training.loop import Diverged
+from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Keep, Run
+from tramtrack.training.run import Fold, keeps_activations
+from tramtrack.training.units import Plan, network_job
+from tramtrack.training.variants import Variant, crossed, followed, in_words, variants
+
+LEAVES_OUT = (WeightsUnavailable, CannotFollow, Diverged, WorkerDied)
+"""Errors that leave a network or one of its variants out, while the others go on."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A variant of a network that is to be trained; ``name`` is network/variant, of the protocol's own variant the network."""
+
+    network: str
+    variant: Variant
+    name: str
+
+
+def plan_variants(networks: Sequence[str], protocol: Protocol, cache: Keep) -> tuple[list[Wanted], dict[str, CannotFollow]]:
+    """What is to be trained, and by name what is not and why; asked before any work.
+
+    Raises UsageError where a network cannot follow the protocol's own variant, or activations are asked for that no run of a
+    listed variant can keep.
+    """
+    wanted: list[Wanted] = []
+    refused: dict[str, CannotFollow] = {}
+    own, *others = variants(protocol)
+    factors = crossed(protocol)
+    for network in networks:
+        keeps_activations(network, own.protocol.transfer, cache)
+        wanted.append(Wanted(network, own, network))
+        for variant in others:
+            name = f"{network}/{variant.name()}"
+            levels, why = followed(network_facts(network), variant.levels, factors)
+            if why:
+                refused[name] = CannotFollow(f"{title(network)}: {why}; its {in_words(levels, own.levels)} stands for it")
+                continue
+            try:
+                keeps_activations(network, variant.protocol.transfer, "auto")
+            except UsageError as error:
+                refused[name] = CannotFollow(str(error))
+                continue
+            keeps_activations(network, variant.protocol.transfer, cache)
+            wanted.append(Wanted(network, variant, name))
+    return wanted, refused
+
+
+def train_variants(
+    wanted: Sequence[Wanted],
+    weights: str,
+    weights_dir: Path | None,
+    cache: Keep,
+    engine: Engine,
+    views: Callable[[Variant], tuple[Fold, Mapping[str, str]]],
+    folder: Path,
+) -> Iterator[tuple[str, list[Run] | Exception]]:
+    """The runs of each wanted variant as its last seed ends, or why there are none.
+
+    ``views`` gives a variant's training and validation views, and the hashes of folds and prepared files; ``folder`` is the
+    study's. Where runs follow one another, the activations of one variant are there for the next of the same network; what
+    fits no more is replaced.
+    """
+    unavailable: dict[str, Exception] = {}
+    names: dict[Job, str] = {}
+    loaded: dict[str, WeightSet] = {}  # of the network that is at its turn
+    one_after_the_other = not engine.is_cluster and engine.slots == 1
+    remaining = {one.network: sum(other.network == one.network for other in wanted) for one in wanted}
+
+    def jobs() -> Iterator[Job]:
+        for one in wanted:
+            if one.network in unavailable:
+                continue
+            try:
+                if weights == "pretrained" and one.network not in loaded:
+                    loaded.clear()
+                    loaded[one.network] = obtain(one.network, weights_dir=weights_dir)
+                weight_set = loaded.get(one.network)
+                require_batchnorm_policy(weight_set, one.variant.protocol.transfer.batchnorm)
+            except WeightsUnavailable as error:
+                unavailable[one.network] = error
+                continue
+            except CannotFollow as error:
+                unavailable[one.name] = error
+                remaining[one.network] -= 1
+                continue
+            variant = one.variant.name(PRETRAINED if weight_set else RANDOM_WEIGHTS)
+            kept = (folder / "cache" / file_stem(one.network)).absolute()
+            kept = kept if one_after_the_other else kept / variant
+            fold, hashes = views(one.variant)
+            runs = (folder / "runs").absolute()
+            plan = Plan(one.network, variant, weight_set, fold, one.variant.protocol, hashes, runs, kept, cache)
+            job = network_job(plan, 0 if one_after_the_other else engine.slots)
+            names[job] = one.name
+            yield job
+
+    for job, outcome in engine.run(jobs()):
+        network = job.shared.network
+        remaining[network] -= 1
+        failed = isinstance(outcome, Failure) and not isinstance(outcome.error, (Diverged, WorkerDied))
+        if not failed and not one_after_the_other:
+            shutil.rmtree(job.shared.cache, ignore_errors=True)  # others need the room
+        if not failed and not remaining[network]:
+            shutil.rmtree(folder / "cache" / file_stem(network), ignore_errors=True)
+        yield names.pop(job), outcome.error if isinstance(outcome, Failure) else outcome
+    yield from unavailable.items()

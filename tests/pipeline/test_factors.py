@@ -1,0 +1,121 @@
+"""Variants and repeated splits through the whole pipe: folders of their own, a test fold sealed until all is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.numpy
+
+from tramtrack import sealing
+from tramtrack.errors import TramtrackError
+from tramtrack.network.build import build
+from tramtrack.study import Study
+
+BESIDE = ("--factors", "size=48x32", "--repeats", "2")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A weights file for MobileNetV2, drawn at random: it counts as pretrained, and no download is needed."""
+    generator, folder = np.random.default_rng(9140), tmp_path_factory.mktemp("weights")
+    fixed = {"gamma": 0.9, "beta": 0.1, "moving_mean": 0.05, "moving_variance": 1.0}
+    tensors = {
+        f"{layer.name}/{variable}": np.full(shape, fixed[variable], np.float32)
+        if variable in fixed
+        else (generator.normal(size=shape) * np.sqrt(2 / np.prod(shape[:-1]))).astype(np.float32)
+        for layer in build("mobilenetv2").keras_layers()
+        for variable, shape in layer.variables
+    }
+    safetensors.numpy.save_file(tensors, folder / "mobilenetv2.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(ingested, tiny_protocol, weights, command, tmp_path_factory):
+    """A study of one network in two variants and two splits, run to its end."""
+    study = tmp_path_factory.mktemp("crossed") / "study"
+    shutil.copytree(ingested, study)
+    quick = study.parent / "quick.toml"
+    quick.write_text(tiny_protocol.read_text().replace("epochs = 3", "epochs = 1"))
+    words = ("--protocol", quick, "--networks", "mobilenetv2", "--weights-dir", weights, *BESIDE)
+    done = command("run", study, *words)
+    assert done.returncode == 0, done.stderr
+    return study, done
+
+
+def test_every_variant_of_every_split_has_a_folder_of_its_own(finished):
+    study, _ = finished
+    expected = {"last-conv", "last-conv+size-48x32"}
+    for folder in (study, study / "repeats" / "1"):
+        assert {path.parents[1].name for path in folder.glob("runs/*/*/seed-0/run.json")} == expected
+        assert (folder / "prepared" / "48x32" / "geometry.csv").exists() and not (folder / "cache" / "mobilenetv2").exists()
+    first, second = (pd.read_csv(folder / "cohort" / "folds.csv") for folder in (study, study / "repeats" / "1"))
+    assert list(first["woman"]) == list(second["woman"]) and list(first["fold"]) != list(second["fold"])
+
+
+def test_views_that_both_splits_have_are_prepared_once(finished):
+    study, _ = finished
+    mine, theirs = (
+        {path.name: path for path in (folder / "prepared").glob("*.png")} for folder in (study, study / "repeats/1")
+    )
+    both = set(mine) & set(theirs)
+    assert both and all(mine[name].samefile(theirs[name]) for name in both)
+
+
+def test_the_comparison_is_of_the_protocols_own_variant_and_the_others_stand_beside(finished):
+    study, _ = finished
+    assert set(pd.read_csv(study / "results" / "subgroups.csv")["variant"].dropna()) == {"last-conv"}
+    assert pd.read_csv(study / "results" / "scores.csv")["variant"].nunique() == 2
+    factors = pd.read_csv(study / "results" / "factors.csv")
+    assert list(factors["setting"]) == ["size 48x32"] and list(factors["kind"]) == ["within"]
+    page = (study / "report" / "index.html").read_text()
+    assert 'id="within"' in page and "size 48x32" in page
+    assert set(pd.read_csv(study / "heatmaps" / "views.csv")["variant"]) <= {"last-conv"}
+
+
+def test_a_later_command_keeps_the_factors_and_trains_nothing_again(finished, weights):
+    study, _ = finished
+    kept = {path: path.stat().st_mtime_ns for path in study.rglob("weights.safetensors")}
+    assert len(kept) == 4
+    later = Study(study)
+    assert later.protocol.split.repeats == 2 and later.protocol.factors.size == ("48x32",)
+    assert [run.key.variant for run in later.train("mobilenetv2", weights_dir=weights)] == ["last-conv", "last-conv+size-48x32"]
+    assert kept == {path: path.stat().st_mtime_ns for path in study.rglob("weights.safetensors")}
+    assert later.evaluate().unsealed and len(sealing.looks(study / "results" / "unsealed.jsonl")) == 1
+    rows = {row["stage"]: row for row in later.status()}
+    assert (rows["repeat 1"]["state"], rows["repeat 1"]["detail"]) == ("done", "2 runs finished, evaluated")
+
+
+@pytest.mark.parametrize("lost", ["runs/mobilenetv2/last-conv+size-48x32", "repeats/1/runs/mobilenetv2/last-conv"])
+def test_no_test_fold_is_opened_before_every_variant_of_every_split_is_done(lost, finished, tmp_path):
+    whole, _ = finished
+    study = tmp_path / "study"
+    shutil.copytree(whole, study)
+    shutil.rmtree(study / lost)
+    for folder in (study, study / "repeats" / "1"):
+        shutil.rmtree(folder / "results")
+    with pytest.raises(TramtrackError, match="not finished yet: mobilenetv2"):
+        Study(study).evaluate(unseal=True)
+    assert not list(study.rglob("unsealed.jsonl")) and not list(study.rglob("results/test"))
+
+
+def test_a_claim_on_architectures_rests_on_every_split(finished):
+    study, _ = finished
+    summary = json.loads((study / "results" / "summary.json").read_text())
+    assert summary["splits"] == 2 and len(summary["beside"]) == 1
+    asked = "mobilenetv2/last-conv > mobilenetv2/last-conv+size-48x32 as architectures"
+    found = Study(study).claim(asked)
+    assert found.target == "these architectures under this protocol" and found.verdict != "cannot be tested"
+    values = [
+        pd.read_csv(folder / "results" / "scores.csv")
+        .query("fold == 'test' and unit == 'woman' and metric == 'auc_roc'")
+        .set_index("variant")["estimate"]
+        for folder in (study, study / "repeats" / "1")
+    ]
+    mean = np.mean([own["last-conv"] - own["last-conv+size-48x32"] for own in values])
+    sign = 1 if found.network_a == "mobilenetv2/last-conv" else -1
+    assert found.difference == pytest.approx(sign * mean)
