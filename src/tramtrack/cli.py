@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from tramtrack.cli_predict import predict
 from tramtrack.cli_weights import weights_app
 from tramtrack.console import print_json as _print_json
 from tramtrack.console import say as _say
@@ -30,6 +31,7 @@ app = typer.Typer(
 phantom_app = typer.Typer(help="Synthetic mammograms with calcified arteries.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(phantom_app, name="phantom")
 app.add_typer(weights_app, name="weights")
+app.command()(predict)
 
 StudyFolder = Annotated[Path, typer.Argument(help="The study's folder.")]
 ProtocolName = Annotated[
