@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from tramtrack.errors import TramtrackError, UsageError
     from tramtrack.imaging.geometry import Geometry
     from tramtrack.judgement.results import Results
+    from tramtrack.prediction.case import Case, predict
     from tramtrack.protocol import Protocol
     from tramtrack.study import Study
 
 _HOMES = {
+    "Case": "tramtrack.prediction.case",
     "Cohort": "tramtrack.cohort.cohort",
     "Exam": "tramtrack.cohort.exam",
     "Exclusion": "tramtrack.cohort.exam",
@@ -35,9 +37,11 @@ _HOMES = {
     "TramtrackError": "tramtrack.errors",
     "UsageError": "tramtrack.errors",
     "View": "tramtrack.cohort.exam",
+    "predict": "tramtrack.prediction.case",
 }
 
 __all__ = [
+    "Case",
     "Cohort",
     "Exam",
     "Exclusion",
@@ -51,6 +55,7 @@ __all__ = [
     "UsageError",
     "View",
     "networks",
+    "predict",
 ]
 
 

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from tramtrack.cli_insert import phantom_insert, phantom_sheet
+from tramtrack.cli_predict import predict
 from tramtrack.cli_weights import weights_app
 from tramtrack.console import print_json as _print_json
 from tramtrack.console import say as _say
@@ -33,6 +34,7 @@ app.add_typer(phantom_app, name="phantom")
 app.add_typer(weights_app, name="weights")
 phantom_app.command("insert")(phantom_insert)
 phantom_app.command("sheet")(phantom_sheet)
+app.command()(predict)
 
 StudyFolder = Annotated[Path, typer.Argument(help="The study's folder.")]
 ProtocolName = Annotated[

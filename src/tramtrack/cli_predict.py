@@ -1,0 +1,64 @@
+"""The verb for a new exam: ``tramtrack predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tramtrack.console import say, table
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or the one above it: all seeds together.")],
+    exam: Annotated[Path, typer.Argument(help="One exam: a folder, or a CSV with woman, exam, side, view, file.")],
+    out: Annotated[Path, typer.Option("--out", help="Where prediction.json and prediction.html are written.")],
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", help="A further run of the study that answers together; may be repeated.")
+    ] = None,
+    prevalence: Annotated[
+        float | None, typer.Option("--prevalence", help="Share of women with BAC for the probability; default: the protocol's.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="The key file of the pseudonyms, or none for plain names; default: your own.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print prediction.json instead of a table.")] = False,
+) -> None:
+    """What trained networks say of a new exam: scores, calls, a probability, and how far they can be relied on."""
+    from tramtrack import store
+    from tramtrack.prediction.case import NoView
+    from tramtrack.prediction.case import predict as answer_exam
+
+    try:
+        case = answer_exam(exam, [run, *(also or [])], prevalence=prevalence, key=key, device=device)
+    except NoView as refusal:
+        store.write_text(out / "prediction.json", refusal.answer.model_dump_json(indent=2) + "\n")
+        (out / "prediction.html").unlink(missing_ok=True)
+        raise
+    page = case.save(out)
+    answer = case.answer
+    if as_json:
+        print(answer.model_dump_json(indent=2))
+        return
+    rows = [
+        {
+            "unit": " ".join(filter(None, (scored.unit, scored.side, scored.view))),
+            "score": f"{scored.score:.3f}",
+            "threshold": "-" if scored.threshold is None else f"{scored.threshold:.3f}",
+            "call": scored.call or f"none: {scored.reason}",
+        }
+        for scored in answer.scores
+    ]
+    table(rows, f"Exam {answer.exam} of {answer.woman}{' (synthetic)' if answer.synthetic else ''}")
+    chance = answer.probability
+    if chance is not None and chance.value is not None:
+        say(f"probability {chance.value:.2f} among women of whom {chance.prevalence:.0%} have BAC")
+    elif chance is not None:
+        say(f"no probability: {chance.reason}")
+    for flag in answer.flags:
+        say(f"read with care: {flag}")
+    if answer.excluded:
+        say(f"{len(answer.excluded)} files are no standard view; each reason stands in {out / 'prediction.json'}")
+    say(f"the page is {page}")

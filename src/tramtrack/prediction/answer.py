@@ -1,0 +1,91 @@
+"""What is said of an exam, as data: `Answer` is prediction.json, and docs/reference/prediction.schema.json its schema."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RESEARCH_USE = "For research use only. Not a diagnosis."
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Scored(_Frozen):
+    """A view, a breast or the woman: the mean of the runs' scores, each run's own, and what the threshold makes of the mean."""
+
+    unit: Literal["view", "breast", "woman"]
+    side: Literal["L", "R"] | None = Field(description="laterality; null for the woman")
+    view: Literal["CC", "MLO"] | None = Field(description="projection; null for a breast and the woman")
+    score: float = Field(ge=0, le=1, description="mean of the runs' scores; it ranks, it is no probability")
+    by_run: tuple[float, ...] = Field(description="each run's score, in the order of `runs`")
+    threshold: float | None = Field(description="chosen on the study's validation for this unit; null where there is none")
+    call: Literal["positive", "negative"] | None = Field(description="positive where score >= threshold")
+    reason: str = Field(description="why there is no threshold, or empty")
+
+
+class Probability(_Frozen):
+    """The woman's score recalibrated on validation and shifted to a stated prevalence; null where it cannot be."""
+
+    value: float | None = Field(ge=0, le=1)
+    prevalence: float = Field(gt=0, lt=1, description="share of women with BAC for which the value holds")
+    reason: str
+
+
+class Answering(_Frozen):
+    """A run that answered."""
+
+    network: str
+    variant: str
+    seed: int
+    weights: Literal["pretrained", "random weights"]
+    weights_file_sha256: str
+    protocol_sha256: str
+
+
+class Source(_Frozen):
+    """The file of a view, by its path below the exam's folder, and what was done to its pixels."""
+
+    side: Literal["L", "R"]
+    view: Literal["CC", "MLO"]
+    file: str
+    sha256: str
+    spacing_mm: float | None = Field(description="mm between pixels in the breast's plane; null where the file does not say")
+    steps: str
+
+
+class Refused(_Frozen):
+    """A file that is no standard view, and why."""
+
+    file: str
+    reason: str
+    detail: str
+
+
+class Answer(_Frozen):
+    """Everything that is said of one exam."""
+
+    schema_version: Literal[1] = 1
+    tramtrack: str = Field(description="version")
+    use: str = RESEARCH_USE
+    woman: str = Field(description="a pseudonym unless plain names were asked for")
+    exam: str
+    synthetic: bool
+    runs: tuple[Answering, ...]
+    aggregation: Literal["maximum", "mean", "noisy-or"]
+    validation_women: int
+    validation_positives: int = Field(description="women with BAC behind the threshold and the probability")
+    scores: tuple[Scored, ...] = Field(description="views, then breasts, then the woman; empty where no file is a view")
+    probability: Probability | None
+    flags: tuple[str, ...] = Field(description="why this answer may be worth less than the study's figures say")
+    sources: tuple[Source, ...]
+    excluded: tuple[Refused, ...]
+
+    def of(self, unit: str, side: str | None = None, view: str | None = None) -> Scored:
+        """The score of one unit. Raises KeyError where the exam has none."""
+        for scored in self.scores:
+            if (scored.unit, scored.side, scored.view) == (unit, side, view):
+                return scored
+        raise KeyError(f"no score of {' '.join(filter(None, (unit, side, view)))} in this exam")

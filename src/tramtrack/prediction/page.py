@@ -1,0 +1,44 @@
+"""The answer as one page for a person: one HTML file without an external address."""
+
+from __future__ import annotations
+
+import base64
+import io
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jinja2 import Environment
+from PIL import Image
+
+if TYPE_CHECKING:
+    from tramtrack.prediction.case import Case
+
+PICTURE_ROWS = 360
+"""Height of a view on the page, in pixels."""
+
+
+def page(case: Case) -> str:
+    """The page's HTML."""
+    template = Environment(autoescape=True).from_string(
+        (resources.files("tramtrack.prediction") / "case.html").read_text("utf-8")
+    )
+    order = [("R", "CC"), ("L", "CC"), ("R", "MLO"), ("L", "MLO")]  # as they hang at a reading desk
+    views = [
+        (case.answer.of("view", side, view), picture_of(case.pictures[side, view], side))
+        for side, view in order
+        if (side, view) in case.pictures
+    ]
+    others = [scored for scored in case.answer.scores if scored.unit != "view"]
+    return template.render(a=case.answer, views=views, others=others, woman=case.answer.of("woman"))
+
+
+def picture_of(pixels: np.ndarray, side: str) -> str:
+    """A prepared view (uint16, breast at the left edge) as a data URL; a right breast is hung the other way, back to back."""
+    grey = Image.fromarray((pixels >> 8).astype(np.uint8))
+    image = grey.resize((max(1, round(PICTURE_ROWS * grey.width / grey.height)), PICTURE_ROWS), Image.Resampling.LANCZOS)
+    if side == "R":
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,121 @@
+"""The runs that answer together, and what their study's validation and training say about how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tramtrack import store
+from tramtrack.cohort.cohort import load_cohort
+from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.evaluation.aggregate import AGGREGATIONS, UNITS, Aggregation
+from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation
+from tramtrack.protocol import Protocol
+from tramtrack.training.record import Run, load_run
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the views that the runs were trained on have in common: makers, spacings in mm (lowest, highest), and whether all
+    are synthetic."""
+
+    manufacturers: frozenset[str]
+    spacings_mm: tuple[float, float] | None
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Runs of one study that answer together: a view's score is the mean of theirs.
+
+    ``chosen`` holds the thresholds and recalibrations that validation gives for this mean, ``validation`` the counts behind
+    them, ``aggregation`` how views become a breast and a woman.
+    """
+
+    runs: tuple[Run, ...]
+    study: Path
+    protocol: Protocol
+    aggregation: Aggregation
+    chosen: Chosen
+    validation: dict[str, int]
+    seen: Seen
+
+
+def load_panel(paths: Sequence[Path]) -> Panel:
+    """The runs in ``paths``: run folders, or folders whose seed-* folders are runs.
+
+    Raises UsageError where a path holds no finished run or a run comes twice, TramtrackError where the runs are of several
+    studies, or their study has another protocol or other folds than they were trained under.
+    """
+    runs = tuple(run for path in paths for run in _runs_in(path))
+    if len({run.folder.resolve() for run in runs}) < len(runs):
+        raise UsageError(f"{' and '.join(map(str, paths))}: each run may stand once")
+    studies = {run.folder.resolve().parents[3] for run in runs}
+    if len(studies) > 1:
+        raise TramtrackError(
+            f"expected runs of one study, received runs of {' and '.join(sorted(map(str, studies)))}; their "
+            "thresholds come from different women and cannot be joined"
+        )
+    (study,) = studies
+    protocol = _protocol(study, runs)
+    aggregation = _aggregation(study, runs, protocol)
+    table = _validation(runs)
+    validation = predictions_of(table, "validation")
+    units = {unit: validation.units(unit, aggregation) for unit in UNITS}
+    counts = units["woman"].counts()
+    return Panel(runs, study, protocol, aggregation, choose(units, protocol.evaluation), counts, _seen(study))
+
+
+def _runs_in(path: Path) -> list[Run]:
+    folders = [path] if (path / "run.json").exists() else sorted(path.glob("seed-*"), key=lambda found: found.name)
+    runs = [run for run in map(load_run, folders) if run is not None]
+    if not runs:
+        raise UsageError(
+            f"{path}: expected the folder of a finished run (with run.json), or one of whose seed-* folders are; found "
+            "neither. Runs lie in a study's runs/<network>/<variant>/seed-<k>"
+        )
+    return runs
+
+
+def _protocol(study: Path, runs: Sequence[Run]) -> Protocol:
+    path, folds = study / "protocol.toml", study / "cohort" / "folds.csv"
+    for needed in (path, folds):
+        if not needed.exists():
+            raise TramtrackError(f"{needed}: not there; a run answers from its study's folder, where its validation lies")
+    protocol = Protocol.from_toml(path.read_text(encoding="utf-8"), str(path))
+    dealt = store.file_sha256(folds)
+    for run in runs:
+        for what, mine, theirs in (
+            ("protocol", run.identity["protocol"], protocol.sha256),
+            ("folds", run.identity["folds"], dealt),
+        ):
+            if mine != theirs:
+                raise TramtrackError(f"{run.folder}: trained under another {what} than its study has now; train it again")
+    return protocol
+
+
+def _aggregation(study: Path, runs: Sequence[Run], protocol: Protocol) -> Aggregation:
+    """The study's, where it was evaluated (one for all its networks); else the one that these runs' validation gives."""
+    summary = study / "results" / "summary.json"
+    known = store.read_json(summary).get("aggregation") if summary.exists() else None
+    found: Aggregation = known if known in AGGREGATIONS else resolve_aggregation(runs, protocol.evaluation)[0]
+    return found
+
+
+def _validation(runs: Sequence[Run]) -> pd.DataFrame:
+    """The validation views with the mean of the runs' scores."""
+    tables = [run.predictions().set_index("view_id") for run in runs]
+    first = tables[0][tables[0]["fold"] == "validation"]
+    return first.assign(score=sum(table.loc[first.index, "score"] for table in tables) / len(tables)).reset_index()
+
+
+def _seen(study: Path) -> Seen:
+    views = load_cohort(study / "cohort").views
+    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str, keep_default_na=False)
+    trained = views[views["woman"].isin(set(folds.loc[folds["fold"] == "training", "woman"]))]
+    spacings = trained["spacing_mm"].dropna()
+    between = (float(spacings.min()), float(spacings.max())) if len(spacings) else None
+    return Seen(frozenset(trained["manufacturer"]) - {""}, between, bool((trained["synthetic"] == "yes").all()))

@@ -1,0 +1,211 @@
+"""A new exam: the same scores as in the study, what it is flagged for, and what gets no score."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+import tramtrack as tt
+from tramtrack.network.build import build
+from tramtrack.prediction.answer import RESEARCH_USE, Answer
+
+ROOT = Path(__file__).parents[2]
+SEEDS = (0, 1)
+
+
+def drawn(variable, shape, generator):
+    """A kernel whose layer keeps the size of what goes through it; BatchNorms that do nothing."""
+    inputs = np.prod(shape[:2]) if shape[-1] == 1 else np.prod(shape[:-1])
+    if "kernel" in variable:
+        return generator.normal(0, (2 / inputs) ** 0.5, shape).astype(np.float32)
+    return np.full(shape, float(variable in ("gamma", "moving_variance")), np.float32)
+
+
+@pytest.fixture(scope="module")
+def study(ingested, tiny_protocol, command, tmp_path_factory):
+    """A study of MobileNetV2 with two seeds, its test fold scored; its weights file holds large random numbers, so that
+    scores differ from view to view."""
+    top = tmp_path_factory.mktemp("predict")
+    folder, weights, two = top / "study", top / "weights", top / "two.toml"
+    shutil.copytree(ingested, folder)
+    weights.mkdir()
+    tensors = {
+        f"{layer.name}/{variable}": drawn(variable, shape, np.random.default_rng(number))
+        for number, layer in enumerate(build("mobilenetv2").keras_layers())
+        for variable, shape in layer.variables
+    }
+    safetensors.numpy.save_file(tensors, weights / "mobilenetv2.safetensors")
+    text = tiny_protocol.read_text().replace("[training]", f"[training]\nseeds = {list(SEEDS)}")
+    two.write_text(text.replace("widths = [16, 8]", "widths = [64, 32]"))
+    done = command("run", folder, "--protocol", two, "--networks", "mobilenetv2", "--weights-dir", weights)
+    assert done.returncode == 0, done.stderr
+    scores = pd.read_csv(folder / "results" / "predictions.csv").groupby("seed")["score"]
+    assert (scores.nunique() > 50).all() and (scores.std() > 1e-3).all(), "a dead network answers everything alike"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(study):
+    return study / "runs" / "mobilenetv2" / "last-conv"
+
+
+@pytest.fixture(scope="module")
+def woman(study, tiny_cohort):
+    """The folder of the exam of a woman of the test fold."""
+    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str)
+    return tiny_cohort / "dicom" / folds.loc[folds["fold"] == "test", "woman"].iloc[0]
+
+
+@pytest.fixture
+def exam(woman, tmp_path):
+    """A copy of that exam, to be changed."""
+    return shutil.copytree(woman, tmp_path / "exam")
+
+
+@pytest.fixture(scope="module")
+def together(woman, runs):
+    """What both seeds say together."""
+    return tt.predict(woman, runs, processes=1)
+
+
+@pytest.fixture(scope="module")
+def alone(woman, runs):
+    """What each seed says."""
+    return [tt.predict(woman, runs / f"seed-{seed}", processes=1).answer for seed in SEEDS]
+
+
+def test_a_new_exam_gets_the_scores_that_the_study_gave_it(study, runs, exam, command, tmp_path):
+    """Seed 0 alone, against results/: each view's score to the bit, the woman's call by the study's own threshold."""
+    done = command("predict", runs / "seed-0", exam, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    answer = Answer.model_validate_json((tmp_path / "out" / "prediction.json").read_text())
+    known = pd.read_csv(study / "results" / "predictions.csv", dtype={"woman": str})
+    known = known[(known["seed"] == 0) & (known["woman"] == answer.woman)]
+    assert len(known) == 4 and set(known["fold"]) == {"test"}
+    for row in known.to_dict("records"):
+        assert answer.of("view", row["side"], row["view"]).score == pytest.approx(row["score"], rel=0, abs=1e-12)
+    points = pd.read_csv(study / "results" / "operating_points.csv")
+    cuts = points[points["seed"] == 0].set_index("unit")["threshold"]
+    how = {"maximum": np.max, "mean": np.mean, "noisy-or": lambda scores: 1 - np.prod(1 - scores)}[answer.aggregation]
+    assert answer.of("woman").score == pytest.approx(how(known["score"]), abs=1e-12)
+    for unit, side, view in (("view", "L", "CC"), ("breast", "R", None), ("woman", None, None)):
+        scored = answer.of(unit, side, view)
+        assert scored.threshold == pytest.approx(cuts[unit], abs=1e-12)
+        assert scored.call == ("positive" if scored.score >= scored.threshold else "negative")
+    assert f"woman     {answer.of('woman').score:.3f}" in re.sub(r" *[│┃] *", "     ", done.stdout)
+
+
+def test_seeds_answer_together(together, alone, woman, runs):
+    answer = together.answer
+    assert [run.seed for run in answer.runs] == list(SEEDS)
+    for scored in answer.scores:
+        each = [one.of(scored.unit, scored.side, scored.view).score for one in alone]
+        assert scored.by_run == pytest.approx(each, abs=1e-12) and each[0] != each[1]
+        if scored.unit == "view":
+            assert scored.score == pytest.approx(np.mean(each), abs=1e-12)
+    assert answer == tt.predict(woman, [runs / "seed-0", runs / "seed-1"], processes=1).answer
+
+
+def test_the_answer_follows_its_published_schema(together):
+    published = json.loads((ROOT / "docs" / "reference" / "prediction.schema.json").read_text())
+    assert published == Answer.model_json_schema(), "docs/reference/prediction.schema.json is not Answer's schema"
+    answer = json.loads(together.answer.model_dump_json())
+    jsonschema.validate(answer, published)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**answer, "tramtrack": 1}, published)
+
+
+def test_the_page_is_one_file_and_says_what_it_must(together, tmp_path):
+    text = together.save(tmp_path).read_text()
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", text) and "http" not in text
+    assert text.count("<img ") == 4 and RESEARCH_USE in text and "Synthetic." in text and "mobilenetv2" in text
+    assert repr(together).startswith(f"Case({together.answer.woman}, 4 views; score ")
+
+
+def test_what_is_missing_is_flagged(runs, exam):
+    (exam / "LMLO.dcm").unlink()
+    answer = tt.predict(exam, runs / "seed-0", processes=1).answer
+    assert "view missing: L MLO" in answer.flags
+    assert [scored.unit for scored in answer.scores] == ["view"] * 3 + ["breast"] * 2 + ["woman"]
+    assert answer.of("breast", "L").score == answer.of("view", "L", "CC").score
+
+
+def test_an_image_table_of_another_place_is_flagged(runs, tmp_path):
+    grey = np.zeros((256, 192), np.uint16)
+    grey[20:236, :120] = np.linspace(60000, 9000, 120)
+    Image.fromarray(grey).save(tmp_path / "view.png")
+    (tmp_path / "exam.csv").write_text("woman,exam,side,view,file\nw,e,L,CC,view.png\n")
+    answer = tt.predict(tmp_path / "exam.csv", runs / "seed-0", key="none", processes=1).answer
+    assert (answer.woman, answer.synthetic) == ("w", False)
+    assert "trained on synthetic mammograms alone, and this exam is not synthetic" in answer.flags
+    assert "vendor unseen in training: not named" in answer.flags and "L CC: no spacing in the file" in answer.flags
+    hidden = tt.predict(tmp_path / "exam.csv", runs / "seed-0", processes=1).answer
+    assert re.fullmatch(r"W-[0-9a-f]{12}", hidden.woman)
+
+
+def test_what_the_intake_would_exclude_gets_its_reason_and_no_score(runs, exam, command, tmp_path):
+    (exam / "notes.txt").write_text("nothing")
+    answer = tt.predict(exam, runs / "seed-0", processes=1).answer
+    assert [(item.file, item.reason) for item in answer.excluded] == [("notes.txt", "not an image file")]
+    for file in exam.glob("*.dcm"):
+        file.unlink()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "prediction.html").write_text("of an earlier exam")
+    done = command("predict", runs / "seed-0", exam, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "none of 1 files is a standard view, so there is no score" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    refused = json.loads((tmp_path / "out" / "prediction.json").read_text())
+    assert refused["scores"] == [] and refused["excluded"][0]["file"] == "notes.txt"
+    assert not (tmp_path / "out" / "prediction.html").exists()
+
+
+def test_questions_that_cannot_be_answered_are_refused(study, runs, exam, woman, tiny_cohort, command, tmp_path):
+    out = ("--out", tmp_path / "out")
+    other = sorted(path for path in (tiny_cohort / "dicom").iterdir() if path.name != woman.name)[0]
+    shutil.copytree(other, tmp_path / "two" / "other")
+    shutil.copytree(exam, tmp_path / "two" / "exam")
+    moved = tmp_path / "moved" / "runs" / "mobilenetv2" / "last-conv"
+    shutil.copytree(runs, moved)
+    for words, code, says in (
+        ((study, exam), 2, "expected the folder of a finished run"),
+        ((runs / "seed-0", tmp_path / "nothing"), 1, "found nothing there"),
+        ((runs / "seed-0", exam, "--prevalence", "1"), 2, "expected a share between 0 and 1"),
+        ((runs, exam, "--also", runs / "seed-1"), 2, "each run may stand once"),
+        ((runs, exam, "--also", moved), 1, "expected runs of one study"),
+        ((moved, exam), 1, "a run answers from its study's folder"),
+        ((runs / "seed-0", tmp_path / "two"), 2, "expected one exam, found 2"),
+    ):
+        done = command("predict", *words, *out)
+        assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_was_changed_answers_nothing(study, exam, command, tmp_path):
+    copy = shutil.copytree(study, tmp_path / "study")
+    run = copy / "runs" / "mobilenetv2" / "last-conv" / "seed-0"
+    content = bytearray((run / "weights.safetensors").read_bytes())
+    content[-1] ^= 1
+    (run / "weights.safetensors").write_bytes(content)
+    done = command("predict", run, exam, "--out", tmp_path / "out")
+    assert done.returncode == 1 and "not the weights that this run wrote" in done.stderr
+    folds = copy / "cohort" / "folds.csv"
+    folds.write_text(folds.read_text().replace("training", "test", 1))
+    done = command("predict", run, exam, "--out", tmp_path / "out")
+    assert done.returncode == 1 and "trained under another folds than its study has now" in done.stderr
+
+
+def test_the_probability_is_for_the_prevalence_that_is_stated(runs, woman, alone):
+    here, there = alone[0].probability, tt.predict(woman, runs / "seed-0", prevalence=0.5, processes=1).answer.probability
+    assert (here.prevalence, there.prevalence) == (0.13, 0.5)
+    odds = [found.value / (1 - found.value) for found in (here, there)]
+    assert odds[1] / odds[0] == pytest.approx(0.87 / 0.13, rel=1e-6)
