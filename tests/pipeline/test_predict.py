@@ -201,7 +201,7 @@ def test_a_run_that_was_changed_answers_nothing(study, exam, command, tmp_path):
     folds = copy / "cohort" / "folds.csv"
     folds.write_text(folds.read_text().replace("training", "test", 1))
     done = command("predict", run, exam, "--out", tmp_path / "out")
-    assert done.returncode == 1 and "trained under another folds than its study has now" in done.stderr
+    assert done.returncode == 1 and "trained on other folds than its study has now" in done.stderr
 
 
 def test_the_probability_is_for_the_prevalence_that_is_stated(runs, woman, alone):

@@ -24,6 +24,7 @@ from tramtrack.imaging.prepare import read_prepared
 from tramtrack.prediction.answer import Answer, Answering, Probability, Refused, Scored, Source
 from tramtrack.prediction.flags import flags_of
 from tramtrack.prediction.panel import Panel, load_panel
+from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run
 from tramtrack.training.run import predict_views
 
@@ -85,15 +86,16 @@ def predict(
         one = _only_exam(source, found)
         prepared = work / "prepared"
         rows = [{"view_id": view.view_id, **asdict(view)} for view in one.views]
-        prepare_views(rows, prepared, panel.protocol.prepare, {}, processes)
+        prepare_views(rows, prepared, panel.protocols[0].prepare, {}, processes)
         files = [prepared / f"{view.view_id}.png" for view in one.views]
-        scores = np.stack([_scores(member, panel, files, device) for member in panel.runs])  # (runs, views)
+        members = zip(panel.runs, panel.protocols, strict=True)
+        scores = np.stack([_scores(member, protocol, files, device) for member, protocol in members])  # (runs, views)
         pictures = {(str(v.side), str(v.view)): read_prepared(file) for v, file in zip(one.views, files, strict=True)}
     return Case(_answer(source, one, found, panel, scores, stated), pictures)
 
 
 def _look(source: Path, work: Path, panel: Panel, secret: Secret, processes: int) -> Intake:
-    settings, prepare = panel.protocol.intake, panel.protocol.prepare
+    settings, prepare = panel.protocol.intake, panel.protocols[0].prepare
     folder, ahead = work / "cohort", work / "prepared" / AHEAD
     try:
         return ingest(source, folder, settings, processes=processes, secret=secret, prepare=prepare, ahead=ahead)
@@ -116,8 +118,8 @@ def _only_exam(source: Path, found: Intake) -> Exam:
     return exams[0]
 
 
-def _scores(run: Run, panel: Panel, files: Sequence[Path], device: str) -> np.ndarray:
-    logits = predict_views(run, panel.protocol, files, f"{run.key.network}: seed {run.key.seed}", device).astype(np.float64)
+def _scores(run: Run, protocol: Protocol, files: Sequence[Path], device: str) -> np.ndarray:
+    logits = predict_views(run, protocol, files, f"{run.key.network}: seed {run.key.seed}", device).astype(np.float64)
     if not np.isfinite(logits).all():
         raise TramtrackError(f"{run.folder}: this run gives no number for a view of this exam")
     return np.asarray(1.0 / (1.0 + np.exp(-logits)))

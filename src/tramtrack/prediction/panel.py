@@ -15,6 +15,7 @@ from tramtrack.evaluation.aggregate import AGGREGATIONS, UNITS, Aggregation
 from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run, load_run
+from tramtrack.training.variants import variants, without_weights
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Seen:
 class Panel:
     """Runs of one study that answer together: a view's score is the mean of theirs.
 
+    ``protocols`` are those that each was trained under: the study's, or one of its variants; they prepare views alike.
     ``chosen`` holds the thresholds and recalibrations that validation gives for this mean, ``validation`` the counts behind
     them, ``aggregation`` how views become a breast and a woman.
     """
 
     runs: tuple[Run, ...]
+    protocols: tuple[Protocol, ...]
     study: Path
     protocol: Protocol
     aggregation: Aggregation
@@ -61,12 +64,15 @@ def load_panel(paths: Sequence[Path]) -> Panel:
         )
     (study,) = studies
     protocol = _protocol(study, runs)
+    protocols = tuple(_trained_under(run, protocol) for run in runs)
+    if any(other.prepare != protocols[0].prepare for other in protocols):
+        raise UsageError(f"{' and '.join(map(str, paths))}: expected runs that see views of one size, received several sizes")
     aggregation = _aggregation(study, runs, protocol)
     table = _validation(runs)
     validation = predictions_of(table, "validation")
     units = {unit: validation.units(unit, aggregation) for unit in UNITS}
     counts = units["woman"].counts()
-    return Panel(runs, study, protocol, aggregation, choose(units, protocol.evaluation), counts, _seen(study))
+    return Panel(runs, protocols, study, protocol, aggregation, choose(units, protocol.evaluation), counts, _seen(study))
 
 
 def _runs_in(path: Path) -> list[Run]:
@@ -85,16 +91,19 @@ def _protocol(study: Path, runs: Sequence[Run]) -> Protocol:
     for needed in (path, folds):
         if not needed.exists():
             raise TramtrackError(f"{needed}: not there; a run answers from its study's folder, where its validation lies")
-    protocol = Protocol.from_toml(path.read_text(encoding="utf-8"), str(path))
     dealt = store.file_sha256(folds)
     for run in runs:
-        for what, mine, theirs in (
-            ("protocol", run.identity["protocol"], protocol.sha256),
-            ("folds", run.identity["folds"], dealt),
-        ):
-            if mine != theirs:
-                raise TramtrackError(f"{run.folder}: trained under another {what} than its study has now; train it again")
-    return protocol
+        if run.identity["folds"] != dealt:
+            raise TramtrackError(f"{run.folder}: trained on other folds than its study has now; train it again")
+    return Protocol.from_toml(path.read_text(encoding="utf-8"), str(path))
+
+
+def _trained_under(run: Run, protocol: Protocol) -> Protocol:
+    """The variant of its study's protocol under which a run was trained."""
+    for variant in variants(protocol):
+        if variant.name() == without_weights(run.key.variant) and variant.protocol.sha256 == run.identity["protocol"]:
+            return variant.protocol
+    raise TramtrackError(f"{run.folder}: trained under another protocol than its study has now; train it again")
 
 
 def _aggregation(study: Path, runs: Sequence[Run], protocol: Protocol) -> Aggregation:
