@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,11 @@ def test_header_says_what_is_true(files: list[Path]) -> None:
         assert (dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit) == (16, 12, 11)
         assert dataset.LossyImageCompression == "00"
         assert dataset.Manufacturer.startswith("SYNTHETIC ")
+        record = json.loads((file.parents[2] / "women" / f"{dataset.PatientID}.json").read_text())
+        composition = dataset.AcquisitionContextSequence[0].ConceptCodeSequence[0]
+        assert (
+            composition.CodeValue == {"a": "129716005", "b": "129717001", "c": "129718006", "d": "129719003"}[record["density"]]
+        )
         film = "film" in str(file)
         assert (dataset.DetectorType == "FILM", dataset.BreastImplantPresent == "YES") == (film, film)
         assert dataset.EstimatedRadiographicMagnificationFactor == (1.05 if film else 1)

@@ -234,7 +234,7 @@ def header_of(woman: SyntheticWoman, truth: ViewTruth, identity: str, name: str,
     """What one view's file says beside its pixels."""
     return ViewHeader(
         identity, name, woman.look.age, truth.side, truth.position, number, woman.matrix.pitch_mm, truth.thickness_mm,
-        woman.station, woman.settings.magnification, woman.implant,
+        woman.station, woman.settings.magnification, woman.implant, woman.look.density,
     )  # fmt: skip
 
 

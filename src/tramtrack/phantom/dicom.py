@@ -36,6 +36,14 @@ ORIENTATION = {
 
 In a CC view lateral is at the top of the image, so a column runs towards the other side of the body."""
 
+COMPOSITION_CODES = {
+    "a": ("129716005", "SCT", "Almost entirely fat"),
+    "b": ("129717001", "SCT", "Scattered fibroglandular densities"),
+    "c": ("129718006", "SCT", "Heterogeneously dense"),
+    "d": ("129719003", "SCT", "Extremely dense"),
+}
+"""SNOMED CT codes of BI-RADS density (PS3.16 CID 6001)."""
+
 METALS = {"W": "TUNGSTEN", "Mo": "MOLYBDENUM", "Rh": "RHODIUM", "Al": "ALUMINUM"}
 """Anode Target Material (0018,1191) and Filter Material (0018,7050)."""
 
@@ -64,6 +72,7 @@ class ViewHeader:
     station: Station = STATIONS[0]
     magnification: float = 1.0
     implant: bool = False
+    density: str = ""
 
     @property
     def study_uid(self) -> str:
@@ -158,6 +167,15 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
     return item
 
 
+def _composition(density: str) -> Dataset:
+    """The breast's composition as an item of the acquisition context, where ``ingest`` looks for it."""
+    item = Dataset()
+    item.ValueType = "CODE"
+    item.ConceptNameCodeSequence = Sequence([_code("129715009", "SCT", "Breast composition")])
+    item.ConceptCodeSequence = Sequence([_code(*COMPOSITION_CODES[density])])
+    return item
+
+
 def _add_view(dataset: Dataset, header: ViewHeader) -> None:
     """Which breast and which projection: Mammography Image and DX Anatomy Imaged modules, Acquisition Context."""
     dataset.ImageLaterality = str(header.side)
@@ -168,7 +186,7 @@ def _add_view(dataset: Dataset, header: ViewHeader) -> None:
     dataset.ViewCodeSequence = Sequence([view])
     dataset.AnatomicRegionSequence = Sequence([_code("76752008", "SCT", "Breast")])
     dataset.PatientOrientation = ORIENTATION[header.side, header.position]
-    dataset.AcquisitionContextSequence = Sequence()
+    dataset.AcquisitionContextSequence = Sequence([_composition(header.density)] if header.density else [])
     dataset.InstanceNumber = header.number
     dataset.AcquisitionNumber = 1
 
