@@ -26,6 +26,9 @@ PATCH_MM = 0.45
 PATCHES_AROUND = 16
 """Grid of a segment's patches around the circumference."""
 
+POINTS_AT_ONCE = 200_000
+"""Points of a wall that are held in memory together."""
+
 END_ON_SINE = 0.5
 """A stretch whose axis makes a smaller sine with the beam is seen end-on."""
 
@@ -222,16 +225,20 @@ def add_tube(
     length = np.interp((np.arange(count + 1)) * (along[-1] / count), along, tube.material_mm)
     shares = (np.arange(layers) + 0.5) / layers * wall + (1 - wall)  # of the outer radius
     angle = (np.arange(around) + 0.5) / around
+    cosine, sine = np.cos(2 * np.pi * angle)[None, :, None], np.sin(2 * np.pi * angle)[None, :, None]
     rows = np.minimum((at / along[-1] * len(patches)).astype(np.int64), len(patches) - 1)
-    amount = patches[rows][:, (angle * PATCHES_AROUND).astype(np.int64)] * np.float32(mineral)  # (count, around)
-    volume = np.diff(length)[:, None, None] * radius[:, None, None] ** 2 * shares[None, None, :]
-    volume = volume * (wall / layers) * (2 * np.pi / around) * amount[:, :, None]
-    ring = np.cos(2 * np.pi * angle)[None, :, None], np.sin(2 * np.pi * angle)[None, :, None]
-    away = radius[:, None, None] * shares[None, None, :]
-    place = [
-        axis[:, i, None, None] + away * (ring[0] * first[:, i, None, None] + ring[1] * second[:, i, None, None]) for i in (0, 1)
-    ]
-    splat(image, place[0].ravel(), place[1].ravel(), volume.ravel() / pitch_mm**2, pitch_mm)
+    columns = (angle * PATCHES_AROUND).astype(np.int64)
+    share = mineral * (wall / layers) * (2 * np.pi / around) / pitch_mm**2 * shares[None, None, :]
+    stretch = max(1, POINTS_AT_ONCE // (around * layers))
+    for start in range(0, count, stretch):
+        part = slice(start, start + stretch)
+        amount = patches[rows[part]][:, columns, None] * (np.diff(length)[part] * radius[part] ** 2)[:, None, None] * share
+        away = radius[part, None, None] * shares[None, None, :]
+        x, y = (
+            axis[part, i, None, None] + away * (cosine * first[part, i, None, None] + sine * second[part, i, None, None])
+            for i in (0, 1)
+        )
+        splat(image, x.ravel(), y.ravel(), amount.ravel(), pitch_mm)
 
 
 def render_segments(

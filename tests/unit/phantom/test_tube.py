@@ -25,7 +25,7 @@ from tramtrack.phantom.materials import HYDROXYAPATITE_MG_PER_MM3
 from tramtrack.phantom.projection import across, ball, course, deposit
 from tramtrack.phantom.settings import PhantomSettings
 
-OUTER, WALL, PITCH = 1.0, 0.25, 0.04
+OUTER, WALL, PITCH = 1.0, 0.25, 0.05
 WHOLE = np.ones((30, PATCHES_AROUND), np.float32)
 WAYS = ("points in the wall", "formula along a line")
 
