@@ -28,7 +28,7 @@ Choice = Callable[[pd.DataFrame], pd.Series]
 
 BANDS: dict[str, tuple[tuple[float, float], ...]] = {
     "visible_length_mm": ((0, 15), (15, 40), (40, 1e9)),
-    "mean_cnr": ((0, 9), (9, 13), (13, 1e9)),
+    "mean_cnr": ((0, 14), (14, 20), (20, 1e9)),
     "calibre_mm": ((0, 1.0), (1.0, 1.5), (1.5, 1e9)),
 }
 """Columns of truth.csv and the bands into which positive views fall."""

@@ -37,6 +37,9 @@ GRID_PASSES = 0.24
 SCATTER_MM = ((0.5, 7.0), (0.5, 25.0))
 """The scatter's kernel: (share, standard deviation in mm) of its Gaussians."""
 
+FADE_MM = 5.0
+"""Length over which a vessel or a duct fades in and out, mm: it goes on in branches that are not drawn."""
+
 QUANTA_MM = 0.2
 """Side of the square of the detector to which the settings' ``quanta`` and ``visible_cnr`` refer, mm."""
 
@@ -92,14 +95,15 @@ def body_paths(
 
 
 def _tubes(vessels: tuple[Vessel, ...], kinds: tuple[Kind, ...], outline: Outline, grid: Grid) -> Field:
-    """Path in mm through full tubes of some kinds, (rows, columns) float32."""
+    """Path in mm through full tubes of some kinds, faded at their ends, (rows, columns) float32."""
     image = np.zeros(grid.shape, np.float32)
     step = max(grid.pitch_mm, 0.08)
     for vessel in vessels:
         line = course(project(vessel.points, outline), vessel.radius_mm, step) if vessel.kind in kinds else None
         if line is not None:
             fractions = across(line, 1.5 * step)
-            path = 2 * line.radius_mm[:, None] * np.sqrt(1 - fractions[None, :] ** 2) / line.sine[:, None]
+            ends = np.minimum(line.along_mm, line.along_mm[-1] - line.along_mm)[:, None] / FADE_MM
+            path = 2 * line.radius_mm[:, None] * np.sqrt(1 - fractions[None, :] ** 2) / line.sine[:, None] * np.minimum(ends, 1)
             deposit(image, line, fractions, path, grid.pitch_mm)
     return image
 

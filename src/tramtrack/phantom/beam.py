@@ -75,9 +75,14 @@ class Beam:
         rows = max(1, 60_000 // thickness_mm.shape[1])  # a band stays in the processor's cache
         for top in range(0, thickness_mm.shape[0], rows):
             band = np.s_[top : top + rows]
-            met = np.stack([thickness_mm[band], *(paths_mm[name][band] for name in names)])  # (materials, rows, columns)
-            left = np.exp(-(adds @ met.reshape(len(met), -1)))  # (bins, pixels)
-            total[band] = (weights @ left).reshape(total[band].shape)
+            met = [thickness_mm[band], *(paths_mm[name][band] for name in names)]
+            total[band] = 0
+            # Sums in a fixed order, without a matrix product: its rounding may depend on the number of threads.
+            for share, of in zip(weights, adds, strict=True):
+                line = met[0] * -of[0]
+                for path, add in zip(met[1:], of[1:], strict=True):
+                    line -= path * add
+                total[band] += share * np.exp(line, out=line)
         return total
 
     def replaced(self, name: str) -> NDArray[np.float64]:

@@ -84,7 +84,7 @@ class PhantomSettings:
     half_height_mm: tuple[float, float] = (64.0, 98.0)
     film_share: float = 0.15
     implant_share: float = 0.0
-    quanta: float = 8000.0
+    quanta: float = 20000.0
     motion_share: float = 0.03
     nipple_share: float = 0.1
     breast_share: float = 0.65
@@ -95,7 +95,7 @@ class PhantomSettings:
     coverage: tuple[float, float] = (0.45, 0.95)
     wall: tuple[float, float] = (0.15, 0.35)
     faint_share: float = 0.05
-    visible_cnr: float = 6.0
+    visible_cnr: float = 9.5
     visible_area_mm2: float = 2.0
     round: float = 2.0
     clusters: float = 0.4

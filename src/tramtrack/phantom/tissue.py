@@ -27,7 +27,7 @@ FINE_MM = 0.5
 COMMON = 0.75
 """Share of the variance of the islands' field that a woman's two breasts have in common."""
 
-REACH = (1.12, 1.35)
+REACH = (1.12, 1.5)
 """How far the slabs reach in depth and, either way, across the breast, in the frame's units."""
 
 
