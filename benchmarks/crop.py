@@ -23,6 +23,9 @@ from tramtrack.phantom.settings import PhantomSettings
 from tramtrack.phantom.woman import SyntheticView, SyntheticWoman
 from tramtrack.progress import track
 
+SETTINGS = PhantomSettings(rows=1280, columns=960, pitch_mm=0.2, film_share=0.0)
+"""Digital views, whose air is black: where the breast is can be read off the pixels."""
+
 LOST = 0.02
 GOAL = 0.001
 FILM = "drawn as film"
@@ -161,7 +164,7 @@ def crops_of(task: tuple[int, int]) -> list[dict[str, object]]:
     """Every crop of one woman: what was done, the share of the breast lost, the area added, and the doubts."""
     seed, number = task
     root = np.random.SeedSequence(seed, spawn_key=(number,))
-    woman = SyntheticWoman(root, 40 + number % 45, bool(number % 3 == 0), PhantomSettings())
+    woman = SyntheticWoman(root, 40 + number % 45, bool(number % 3 == 0), SETTINGS)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number, 99)))
     rows = []
     for view in woman.views():

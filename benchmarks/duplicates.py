@@ -50,7 +50,9 @@ COPIES = {
 def views_of(task: tuple[int, int]) -> list[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
     """(woman, thumbnail, thumbnails of copies) of each view of one woman."""
     seed, number = task
-    woman = SyntheticWoman(np.random.SeedSequence(seed, spawn_key=(number,)), 45 + number % 35, False, PhantomSettings())
+    woman = SyntheticWoman(
+        np.random.SeedSequence(seed, spawn_key=(number,)), 45 + number % 35, False, PhantomSettings(film_share=0.0)
+    )
     found = []
     for view in woman.views():
         picture = view.pixels.astype(np.float32) / 4095

@@ -53,7 +53,7 @@ def write_views(folder: Path, number: int) -> dict[str, list[Path]]:
     from tramtrack.phantom.settings import PhantomSettings
     from tramtrack.phantom.woman import SyntheticWoman
 
-    settings = PhantomSettings(rows=2560, columns=1920, pitch_mm=0.1)
+    settings = PhantomSettings(rows=2560, columns=1920, pitch_mm=0.1, film_share=0.0)
     view = next(SyntheticWoman(np.random.SeedSequence(1), 55, False, settings).views())
     from tramtrack.phantom.dicom import ViewHeader, encode
 

@@ -43,7 +43,7 @@ SIZE = Prepare(height=1536, width=768)
 MEASURES = [field.name for field in fields(Likeness)]
 ARTERY = np.array([[503, 1203], [870, 1085], [1240, 1000]])
 """Points (column, row) on the calcified artery of P_00646, in the file's own pixels, from the chest wall's far end."""
-EXPOSURE_SETTING = "photons_per_pixel"
+EXPOSURE_SETTING = "quanta"
 """The phantom's setting that exposure is proportional to."""
 INSERTED = (9180, 0.8)
 """Seed of the first inserted artery, one more for each view, and their severity."""

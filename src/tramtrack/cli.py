@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from tramtrack.cli_insert import phantom_insert, phantom_sheet
+from tramtrack.cli_phantom import phantom_app
 from tramtrack.cli_predict import predict
 from tramtrack.cli_weights import weights_app
 from tramtrack.console import print_json as _print_json
@@ -29,11 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-phantom_app = typer.Typer(help="Synthetic mammograms with calcified arteries.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(phantom_app, name="phantom")
 app.add_typer(weights_app, name="weights")
-phantom_app.command("insert")(phantom_insert)
-phantom_app.command("sheet")(phantom_sheet)
 app.command()(predict)
 
 StudyFolder = Annotated[Path, typer.Argument(help="The study's folder.")]
@@ -348,20 +345,6 @@ def protocol(
 
     chosen = Protocol.load(name)
     _print_json(chosen.settings()) if as_json else print(chosen.to_toml(), end="")
-
-
-@phantom_app.command("cohort")
-def phantom_cohort(
-    out: Annotated[Path, typer.Argument(help="The folder to write dicom/, masks/, labels.csv and truth.csv into.")],
-    women: Annotated[int, typer.Option("--women", help="Number of women, four views each.")] = 144,
-    prevalence: Annotated[float, typer.Option("--prevalence", help="Share of women with BAC, 0 to 1.")] = 1 / 3,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same files.")] = 2024,
-    processes: Processes = 2,
-) -> None:
-    """Write a synthetic cohort as DICOM, with exact masks and labels; goes on where it stopped."""
-    from tramtrack.phantom.cohort import write_cohort
-
-    _say(str(write_cohort(out, women=women, prevalence=prevalence, seed=seed, workers=processes)))
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +27,10 @@ EXPLAINED_WARNINGS = (
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     out = tmp_path_factory.mktemp("conformance")
-    write_cohort(out, women=2, prevalence=0.5, seed=9001, workers=1, settings=SETTINGS)
-    return sorted((out / "dicom").rglob("*.dcm"))
+    write_cohort(out / "plain", women=2, prevalence=0.5, seed=9001, workers=1, settings=SETTINGS)
+    film = replace(SETTINGS, film_share=1.0, implant_share=1.0, magnification=1.05)
+    write_cohort(out / "film", women=1, prevalence=0.0, seed=9002, workers=1, settings=film)
+    return sorted(out.rglob("*.dcm"))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ def complaints(dciodvfy: Path, file: Path) -> list[str]:
 
 
 def test_no_error_and_no_unexplained_warning(files: list[Path], dciodvfy: Path) -> None:
-    assert len(files) == 8
+    assert len(files) == 12
     for file in files:
         unexplained = [line for line in complaints(dciodvfy, file) if not line.endswith(EXPLAINED_WARNINGS)]
         assert unexplained == [], file.name
@@ -73,6 +77,16 @@ def test_header_says_what_is_true(files: list[Path]) -> None:
         assert dataset.PatientOrientation[0] == {"L": "A", "R": "P"}[dataset.ImageLaterality]
         assert (dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit) == (16, 12, 11)
         assert dataset.LossyImageCompression == "00"
+        assert dataset.Manufacturer.startswith("SYNTHETIC ")
+        record = json.loads((file.parents[2] / "women" / f"{dataset.PatientID}.json").read_text())
+        composition = dataset.AcquisitionContextSequence[0].ConceptCodeSequence[0]
+        assert (
+            composition.CodeValue == {"a": "129716005", "b": "129717001", "c": "129718006", "d": "129719003"}[record["density"]]
+        )
+        film = "film" in str(file)
+        assert (dataset.DetectorType == "FILM", dataset.BreastImplantPresent == "YES") == (film, film)
+        assert dataset.EstimatedRadiographicMagnificationFactor == (1.05 if film else 1)
+        assert 26 <= dataset.KVP <= 32 and dataset.AnodeTargetMaterial in {"TUNGSTEN", "MOLYBDENUM", "RHODIUM"}
         assert 40 <= int(dataset.PatientAge[:-1]) <= 84
         identifiers.add(dataset.SOPInstanceUID)
     assert len(identifiers) == len(files)
@@ -80,8 +94,8 @@ def test_header_says_what_is_true(files: list[Path]) -> None:
 
 def test_exams_keep_their_women_apart(files: list[Path]) -> None:
     datasets = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
-    assert len({(dataset.PatientID, dataset.StudyInstanceUID, dataset.PatientAge) for dataset in datasets}) == 2
-    assert len({dataset.StudyInstanceUID for dataset in datasets}) == 2
+    assert len({(dataset.PatientID, dataset.StudyInstanceUID, dataset.PatientAge) for dataset in datasets}) == 3
+    assert len({dataset.StudyInstanceUID for dataset in datasets}) == 3
 
 
 def test_lossless_and_window_covers_everything(files: list[Path]) -> None:

@@ -1,47 +1,53 @@
-"""The breast without its vessels: outline, compressed thickness, pectoral muscle and fibroglandular texture of one view.
+"""A woman's look, and the outline of a view: skin line, compressed thickness, pectoral muscle, and where tissue goes.
 
 Everything is drawn in the frame of a left breast: x in mm from the chest wall (the left edge), y in mm from the top. A right
-view is mirrored at the very end. A point inside the breast is also named by ``depth`` (0 at the chest wall, 1 at the skin)
-and ``across`` (-1 at the top of the breast, 0 at the nipple's level, 1 at the bottom).
+view is mirrored at the very end.
+
+The breast's own frame is ``(depth, lateral, cranial)``: depth 0 at the chest wall, 1 at the nipple; the breast is the half ball
+depth² + lateral² + cranial² < 1. Its unit is ``Look.size_mm`` before compression. Each view's compression carries it to the
+detector by one map (``project``), which everything in the breast follows.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial import cKDTree
 
 from tramtrack.cohort.exam import Position
-from tramtrack.phantom.projection import splat
-from tramtrack.phantom.settings import Grid
+from tramtrack.phantom.settings import Grid, PhantomSettings
 
 Field = NDArray[np.float32]
 
-SKIN_MM = 1.6
+SKIN_MM = 1.5
 """Thickness of the skin, mm."""
 
 DENSITIES = "abcd"
 """BI-RADS density categories, from almost entirely fatty to extremely dense."""
+
+MLO_ANGLE = math.radians(45)
+"""Angle of the oblique view's beam."""
+
+SPREAD = 0.8
+"""Half the compressed thickness over the frame's unit along the beam: how far from the middle the half ball's bulk reaches."""
 
 
 @dataclass(frozen=True)
 class Look:
     """What the four views of one woman share.
 
-    ``density``: BI-RADS a to d. ``gland``: how far glandular tissue reaches, 0 to 1. ``spectrum``: exponent of the texture's
-    power spectrum. ``fibres``: strength of the fibrous mesh. ``depth_mm`` and ``half_height_mm``: size of the breast.
-    ``thickness_mm``: compressed. ``exposure``: quanta relative to the settings' mean. ``contrast``, ``brightness`` and
-    ``sharpening``: how the station renders her images.
+    ``density``: BI-RADS a to d. ``gland``: how far glandular tissue reaches, 0 to 1. ``fibres``: strength of the fibrous mesh.
+    ``depth_mm`` and ``half_height_mm``: size of the compressed breast. ``thickness_mm``: compressed. ``exposure``: quanta
+    relative to the settings'. ``contrast`` and ``brightness``: how the station's defaults are turned for her.
     """
 
     age: int
     density: str
     gland: float
-    spectrum: float
     fibres: float
     depth_mm: float
     half_height_mm: float
@@ -49,10 +55,15 @@ class Look:
     exposure: float
     contrast: float
     brightness: float
-    sharpening: float
+
+    @property
+    def size_mm(self) -> NDArray[np.float64]:
+        """The frame's unit along depth, lateral and cranial before compression, mm, (3,): volume is kept, more or less."""
+        flat = self.half_height_mm * 0.85
+        return np.array([self.depth_mm * 0.95, flat, flat])
 
 
-def draw_look(rng: np.random.Generator, age: int) -> Look:
+def draw_look(rng: np.random.Generator, age: int, settings: PhantomSettings) -> Look:
     """Draw a woman's look; density falls with age around the screening proportions (about 10, 40, 40, 10 %)."""
     latent = rng.normal() - 0.03 * (age - 59)
     level = int(np.searchsorted([-1.3, 0.0, 1.3], latent))
@@ -60,17 +71,19 @@ def draw_look(rng: np.random.Generator, age: int) -> Look:
     return Look(
         age=age,
         density=DENSITIES[level],
-        gland=float(np.clip(0.5 + 0.22 * latent, 0.05, 0.95)),
-        spectrum=float(rng.uniform(2.8, 3.2)),
+        gland=float(np.clip(0.5 + 0.24 * latent, 0.02, 0.98)),
         fibres=float(rng.uniform(0.6, 1.3)),
-        depth_mm=float(np.clip(100 + 14 * size, 72, 130)),
-        half_height_mm=float(np.clip(96 + 9 * size + 4 * rng.normal(), 70, 112)),
-        thickness_mm=float(np.clip(54 + 7 * size + 5 * rng.normal(), 30, 80)),
+        depth_mm=_within(86 + 13 * size, settings.depth_mm),
+        half_height_mm=_within(84 + 8 * size + 4 * rng.normal(), settings.half_height_mm),
+        thickness_mm=float(np.clip(56 + 8 * size + 6 * rng.normal(), 25, 90)),
         exposure=float(rng.uniform(0.7, 1.4)),
         contrast=float(rng.uniform(0.85, 1.2)),
-        brightness=float(rng.uniform(-0.08, 0.08)),
-        sharpening=float(rng.uniform(0.2, 0.7)),
+        brightness=float(rng.uniform(-0.06, 0.06)),
     )
+
+
+def _within(value: float, range_: tuple[float, float]) -> float:
+    return float(np.clip(value, *range_))
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,8 @@ class Outline:
 
     ``skin_mm`` (n,): distance of the skin from the chest wall at heights ``0, spacing_mm, 2 spacing_mm, ...``.
     ``nipple_mm``: the nipple's height. ``top_mm`` and ``bottom_mm``: distance from there to the breast's upper and lower end.
-    ``muscle_mm``: (x at the top, y at the chest wall) of the pectoral muscle's edge, or None in CC.
+    ``muscle_mm``: (x at the top, y at the chest wall) of the pectoral muscle's edge, or None in CC; ``bulge``: how far that
+    edge bows out, over x.
     """
 
     position: Position
@@ -90,6 +104,7 @@ class Outline:
     bottom_mm: float
     thickness_mm: float
     muscle_mm: tuple[float, float] | None
+    bulge: float
 
     def skin_at(self, y_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Distance of the skin from the chest wall at each height ``y_mm``."""
@@ -100,10 +115,45 @@ class Outline:
         """How far the breast reaches from the chest wall, mm, with a margin of 4 mm."""
         return float(self.skin_mm.max()) + 4.0
 
-    def place(self, depth: NDArray[np.float64], across: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Position (x, y) in mm of points named by ``depth`` and ``across``."""
-        y = self.nipple_mm + across * np.where(across < 0, self.top_mm, self.bottom_mm) * 0.95
-        return depth * self.skin_at(y) * 0.96, y
+    def height_of(self, across: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Height y in mm of a place ``across`` the breast: -1 at its top, 0 at the nipple, 1 at its bottom."""
+        low, more = self._scale
+        return self.nipple_mm + across * low - more * np.minimum(across, 0) ** 2
+
+    def across_of(self, y_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The inverse of ``height_of``."""
+        away = y_mm - self.nipple_mm
+        low, more = self._scale
+        up = np.maximum(-away, 0)
+        return np.where(away < 0, -2 * up / (low + np.sqrt(np.maximum(low**2 + 4 * more * up, 0))), away / low)
+
+    @property
+    def _scale(self) -> tuple[float, float]:
+        """Height of the lower half, and how much more the upper half has: at most a quarter, beyond lies the axilla, mm."""
+        low = 0.97 * self.bottom_mm
+        return low, min(0.97 * self.top_mm, 1.25 * low) - low
+
+    def reach_of(self, across: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What one unit of depth is in mm there: such that the half ball's surface falls just inside the skin."""
+        return np.maximum(0.97 * self.skin_at(self.height_of(across)) / np.sqrt(np.maximum(1 - across**2, 0.25)), 1.0)
+
+
+def project(points: NDArray[np.float64], outline: Outline) -> NDArray[np.float64]:
+    """Points (n, 3) of the breast's frame as (x, y, z) in mm of one view; z along the beam, between the paddles.
+
+    CC looks from above: lateral is up in the image. MLO looks along the oblique: up is cranial and lateral.
+    """
+    depth = points[:, 0]
+    up, beam = (points[:, 1:] @ view_axes(outline.position).T).T
+    return np.stack([depth * outline.reach_of(-up), outline.height_of(-up), beam * outline.thickness_mm / 2 * SPREAD], 1)
+
+
+def view_axes(position: Position) -> NDArray[np.float64]:
+    """Rows: the view's up and beam as directions (lateral, cranial), (2, 2)."""
+    if position is Position.CC:
+        return np.eye(2)
+    c, s = math.cos(MLO_ANGLE), math.sin(MLO_ANGLE)
+    return np.array([[s, c], [c, -s]])
 
 
 def draw_outline(rng: np.random.Generator, look: Look, position: Position, grid: Grid) -> Outline:
@@ -111,31 +161,47 @@ def draw_outline(rng: np.random.Generator, look: Look, position: Position, grid:
     height, _ = grid.field_mm
     spacing = 0.5
     y = np.arange(0, height + spacing, spacing)
-    depth = look.depth_mm * rng.uniform(0.96, 1.04)
+    depth = look.depth_mm * rng.uniform(0.96, 1.03)
     half = look.half_height_mm * rng.uniform(0.97, 1.03)
     muscle = None
     if position is Position.CC:
-        nipple = height / 2 + rng.uniform(-8, 8)
-        top, bottom, shoulder = half * rng.uniform(1.0, 1.08), half * rng.uniform(0.94, 1.0), 0.0
+        nipple = height / 2 + rng.uniform(-6, 6)
+        top, bottom, shoulder = half * rng.uniform(1.0, 1.06), half * rng.uniform(0.94, 1.0), 0.0
     else:
         nipple = height - half * rng.uniform(0.95, 1.02) - rng.uniform(4, 10)
         top, bottom, shoulder = nipple + 4, half * rng.uniform(0.93, 1.0), rng.uniform(0.42, 0.62)
-        muscle = (depth * shoulder * rng.uniform(0.75, 0.98), nipple * rng.uniform(0.75, 1.12))
+        muscle = (depth * shoulder * rng.uniform(0.70, 0.98), nipple * rng.uniform(0.75, 1.12))
     s = np.where(y < nipple, (y - nipple) / top, (y - nipple) / bottom)
-    roundness = rng.uniform(0.58, 0.72)
+    roundness = rng.uniform(0.55, 0.68)
     body = np.maximum(1 - np.abs(s) ** rng.uniform(1.9, 2.25), 0) ** roundness
     if position is Position.MLO:
         slope = np.clip(1 - np.abs(s) ** rng.uniform(1.5, 1.9), 0, 1)
         body = np.where(s < 0, shoulder + (1 - shoulder) * slope, body)
-    wobble = 1 + 0.012 * np.interp(y, np.linspace(0, height, 9), rng.normal(size=9))
-    nub = rng.uniform(0.5, 4.0) * np.exp(-(((y - nipple - rng.uniform(-3, 3)) / rng.uniform(5.0, 7.5)) ** 2))
+    wobble = 1 + 0.007 * _smooth(rng, y, height / 5)
+    nub = rng.uniform(0.5, 4.0) * np.exp(-(((y - nipple - rng.uniform(-3, 3)) / rng.uniform(3.5, 5.5)) ** 2))
     skin = depth * body * wobble + nub * (body > 0)
-    return Outline(position, skin, spacing, nipple, top, bottom, look.thickness_mm * rng.uniform(0.92, 1.08), muscle)
+    return Outline(
+        position,
+        skin,
+        spacing,
+        nipple,
+        top,
+        bottom,
+        look.thickness_mm * rng.uniform(0.92, 1.08),
+        muscle,
+        rng.uniform(-0.06, 0.1),
+    )
+
+
+def _smooth(rng: np.random.Generator, y: NDArray[np.float64], wavelength_mm: float) -> NDArray[np.float64]:
+    """Three sines of about ``wavelength_mm``, of unit variance together."""
+    waves = [np.sin(2 * np.pi * (y / (wavelength_mm * rng.uniform(0.8, 2.2)) + rng.uniform())) for _ in range(3)]
+    return np.sqrt(2 / 3) * np.sum(waves, axis=0)
 
 
 def resized(field: Field, shape: tuple[int, int]) -> Field:
     """``field`` (float32) interpolated bicubically to ``shape`` (rows, columns), centres aligned."""
-    return np.asarray(Image.fromarray(field).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
+    return np.array(Image.fromarray(field).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
 def centres(shape: tuple[int, int], grid: Grid) -> tuple[Field, Field]:
@@ -149,12 +215,12 @@ def centres(shape: tuple[int, int], grid: Grid) -> tuple[Field, Field]:
 def inside_distance(outline: Outline, grid: Grid) -> Field:
     """Distance in mm from every pixel to the skin line, (rows, columns) float32; positive inside the breast.
 
-    It is worked out on a grid of about 1.6 mm and interpolated: a signed distance is smooth enough for that.
+    It is worked out on a grid of about 2 mm and interpolated: a signed distance is smooth enough for that.
     """
-    factor = max(1, round(1.6 / grid.pitch_mm))
+    factor = max(1, round(2.0 / grid.pitch_mm))
     shape = (-(-grid.rows // factor), -(-grid.columns // factor))
     x, y = centres(shape, grid)
-    heights = np.arange(0, grid.field_mm[0] + 0.3, 0.3)
+    heights = np.arange(0, grid.field_mm[0] + 0.5, 0.5)
     line = np.stack([outline.skin_at(heights), heights], 1)
     points = np.stack(np.broadcast_arrays(x, y), -1).reshape(-1, 2)
     distance = cKDTree(line).query(points)[0].reshape(shape)
@@ -175,103 +241,15 @@ def compressed_thickness(inside_mm: Field, thickness_mm: float) -> tuple[Field, 
     return outer, outer - inner
 
 
-def power_law_fields(
-    rng: np.random.Generator, shape: tuple[int, int], pixel_mm: float, exponent: float, longest_mm: float, count: int = 1,
-    shortest_mm: float = 0.0, stretch: float = 1.0,
-) -> list[Field]:  # fmt: skip
-    """Gaussian fields (rows, columns) of zero mean and unit variance whose power falls as frequency to the minus ``exponent``.
-
-    Mammographic texture has an exponent of about 3 (Burgess, Med Phys 2001;28:419). Wavelengths above ``longest_mm`` are
-    levelled off and those below ``shortest_mm`` damped; ``stretch`` above 1 draws the structure out along x.
-    """
-    fy = scipy.fft.fftfreq(shape[0], pixel_mm).astype(np.float32)[:, None]
-    fx = scipy.fft.rfftfreq(shape[1], pixel_mm).astype(np.float32)[None, :] * np.float32(stretch)
-    squared = fx * fx + fy * fy
-    amplitude = (squared + np.float32(longest_mm**-2)) ** np.float32(-exponent / 4)
-    if shortest_mm > 0:
-        amplitude *= np.exp(-squared * np.float32(shortest_mm**2))
-    amplitude[0, 0] = 0
-    found = []
-    for _ in range(count):
-        white = rng.standard_normal((2, *amplitude.shape), dtype=np.float32)
-        field = scipy.fft.irfft2((white[0] + 1j * white[1]) * amplitude, s=shape, workers=1)
-        found.append((field / field.std()).astype(np.float32))
-    return found
-
-
-def fibroglandular(rng: np.random.Generator, look: Look, outline: Outline, grid: Grid) -> Field:
-    """Share of the breast's thickness that is fibroglandular at each pixel, (rows, columns) float32 in 0..0.9.
-
-    Islands of glandular tissue behind the nipple, whose reach is the woman's density; a mesh of fibres everywhere (the zero
-    lines of smooth random fields, drawn out towards the nipple); and power-law texture over both.
-    """
-    factor = max(1, round(0.4 / grid.pitch_mm))
-    shape = (grid.rows // factor, grid.columns // factor)
-    pixel = grid.field_mm[0] / shape[0]
-    x, y = centres(shape, grid)
-    skin = np.maximum(outline.skin_at(y[:, 0].astype(np.float64)), 1).astype(np.float32)[:, None]
-    depth = x / skin
-    reach = np.where(y < outline.nipple_mm, outline.top_mm, outline.bottom_mm).astype(np.float32)
-    across = (y - outline.nipple_mm) / reach
-    centre = -0.12 if outline.position is Position.MLO else -0.05
-    behind_nipple = np.exp(-(((depth - 0.62) / 0.42) ** 2) - ((across - centre) / 0.55) ** 2)
-    broad, where = power_law_fields(rng, shape, pixel, look.spectrum, 60.0, count=2, shortest_mm=3.0, stretch=0.85)
-    (fine,) = power_law_fields(rng, shape, pixel, look.spectrum, 20.0, stretch=0.8)
-    mesh = np.zeros(shape, np.float32)
-    for scale_mm, narrow, weight in ((28.0, 9.0, 0.8), (13.0, 6.0, 0.7), (6.0, 4.0, 0.5)):
-        a, b = power_law_fields(rng, shape, pixel, 6.0, scale_mm, count=2, shortest_mm=scale_mm / 4, stretch=0.6)
-        mesh += np.float32(weight) * np.exp(-np.abs(a) * narrow) / (1 + np.exp(-3 * b))
-    mesh *= 0.65 + 0.35 * np.tanh(where)
-    islands = 1.15 * behind_nipple + 0.36 * broad + 0.25 * look.fibres * mesh - 1.24 + 1.1 * look.gland
-    islands = 1 / (1 + np.exp(np.clip(-islands / 0.24, -30, 30)))
-    share = islands * (0.22 + 0.05 * fine + 0.05 * broad + 0.30 * look.fibres * mesh)
-    share += 0.04 + look.fibres * 0.10 * mesh + 0.018 * fine + 0.015 * broad
-    return resized(np.clip(share, 0, 0.9).astype(np.float32), grid.shape)
-
-
-def fibres(rng: np.random.Generator, look: Look, outline: Outline, grid: Grid) -> Field:
-    """Millimetres of tissue in fine fibres and Cooper's ligaments, (rows, columns) float32.
-
-    Gently bowed strands of 0.3 to 0.9 mm width and 8 to 55 mm length, most of them running towards the nipple: bright thin
-    lines that are not arteries.
-    """
-    count = int(170 * look.fibres)
-    depth, across = rng.uniform(0, 0.95, count), rng.uniform(-1, 1, count)
-    x, y = outline.place(depth, across)
-    nipple_x = float(outline.skin_at(np.array([outline.nipple_mm]))[0])
-    heading = np.arctan2(outline.nipple_mm - y, nipple_x - x) * 0.8 + rng.normal(0, 0.5, count)
-    length = np.exp(rng.uniform(np.log(8), np.log(55), count))
-    bow = rng.normal(0, 0.12, count) * length
-    width, amount = rng.uniform(0.3, 0.9, count), np.exp(rng.normal(np.log(0.8), 0.6, count))
-    step = min(grid.pitch_mm / 1.5, 0.25)
-    steps = np.maximum((length / step).astype(np.int64), 2)
-    strand = np.repeat(np.arange(count), steps)
-    t = (np.arange(strand.size) - np.repeat(np.cumsum(steps) - steps, steps) + 0.5) / np.repeat(steps, steps)
-    forward = (t - 0.5) * length[strand]
-    aside = bow[strand] * (1 - (2 * t - 1) ** 2) + 0.35 * np.sin(2 * np.pi * forward / 13 + strand)
-    peak = amount[strand] * np.minimum(1, 5 * t * (1 - t))
-    image = np.zeros(grid.shape, np.float32)
-    offsets = np.linspace(-1, 1, 5)
-    weight = step * width[strand] * 0.5 / grid.pitch_mm**2
-    cosine, sine = np.cos(heading)[strand], np.sin(heading)[strand]
-    for offset in offsets:
-        side = aside + offset * width[strand] / 2
-        at_x, at_y = x[strand] + forward * cosine - side * sine, y[strand] + forward * sine + side * cosine
-        splat(image, at_x, at_y, peak * weight * (1 - 0.8 * offset**2) * 0.6, grid.pitch_mm)
-    return image
-
-
-def pectoral_muscle(rng: np.random.Generator, outline: Outline, grid: Grid) -> Field:
+def pectoral_muscle(outline: Outline, grid: Grid) -> Field:
     """Share of the thickness that is pectoral muscle, (rows, columns) float32 in 0..1; zero in CC."""
     if outline.muscle_mm is None:
         return np.zeros(grid.shape, np.float32)
     x, y = centres(grid.shape, grid)
     across, down = outline.muscle_mm
-    bulge = rng.uniform(-0.02, 0.12)
     t = np.clip(y / down, 0, 1.2)
-    edge = across * (1 - t) + bulge * across * np.sin(np.pi * np.clip(t, 0, 1))
+    edge = across * (1 - t) + outline.bulge * across * np.sin(np.pi * np.clip(t, 0, 1))
     tilt = np.hypot(across, down) / down
     inside = (edge - x) / np.float32(tilt)
-    return (1 / (1 + np.exp(np.clip(-inside / rng.uniform(0.6, 1.6), -30, 30))) * np.clip(0.35 + inside / 70, 0, 0.62)).astype(
-        np.float32
-    )
+    soft = np.clip(inside / 2.0 + 0.5, 0, 1)
+    return (soft * soft * (3 - 2 * soft) * np.clip(0.12 + inside / 110, 0, 0.36)).astype(np.float32)

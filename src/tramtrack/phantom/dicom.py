@@ -16,7 +16,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian, JPEGLSLossless
 
 from tramtrack.cohort.exam import Position, Side
-from tramtrack.phantom.acquisition import WHITE
+from tramtrack.phantom.presentation import WHITE
+from tramtrack.phantom.stations import STATIONS, Station
 from tramtrack.store import text_sha256
 
 STUDY_DATE = "20000101"
@@ -34,6 +35,19 @@ ORIENTATION = {
 """Patient Orientation (0020,0020): where the rows and the columns point, chest wall left in left views, right in right ones.
 
 In a CC view lateral is at the top of the image, so a column runs towards the other side of the body."""
+
+COMPOSITION_CODES = {
+    "a": ("129716005", "SCT", "Almost entirely fat"),
+    "b": ("129717001", "SCT", "Scattered fibroglandular densities"),
+    "c": ("129718006", "SCT", "Heterogeneously dense"),
+    "d": ("129719003", "SCT", "Extremely dense"),
+}
+"""SNOMED CT codes of BI-RADS density (PS3.16 CID 6001)."""
+
+METALS = {"W": "TUNGSTEN", "Mo": "MOLYBDENUM", "Rh": "RHODIUM", "Al": "ALUMINUM"}
+"""Anode Target Material (0018,1191) and Filter Material (0018,7050)."""
+
+SOURCE_TO_DETECTOR_MM = 650.0
 
 OBLIQUE_DEGREES = {Position.CC: 0.0, Position.MLO: 45.0}
 
@@ -55,6 +69,10 @@ class ViewHeader:
     number: int
     pitch_mm: float
     thickness_mm: float
+    station: Station = STATIONS[0]
+    magnification: float = 1.0
+    implant: bool = False
+    density: str = ""
 
     @property
     def study_uid(self) -> str:
@@ -111,33 +129,50 @@ def _add_patient_and_study(dataset: Dataset, header: ViewHeader) -> None:
     dataset.SeriesInstanceUID = uid(header.identity, header.woman, "series")
     dataset.SeriesNumber = 1
     dataset.PresentationIntentType = "FOR PRESENTATION"
-    dataset.Manufacturer = "tramtrack"
+    dataset.Manufacturer = header.station.maker
     dataset.InstitutionName = "SYNTHETIC"
     dataset.StationName = "PHANTOM"
-    dataset.ManufacturerModelName = "tramtrack phantom"
+    dataset.ManufacturerModelName = f"tramtrack phantom {header.station.name}"
     dataset.DeviceSerialNumber = "0"
     dataset.SoftwareVersions = "1"
 
 
 def _add_acquisition(dataset: Dataset, header: ViewHeader) -> None:
-    """DX Detector, DX Positioning, X-Ray Acquisition Dose and Mammography Image modules: geometry without magnification."""
-    dataset.DetectorType = "DIRECT"
+    """DX Detector, DX Positioning, X-Ray Acquisition Dose and Mammography Image modules."""
+    beam = header.station.beam
+    anode, filter_ = beam.name.split("/")
+    dataset.KVP = beam.kvp
+    dataset.AnodeTargetMaterial = METALS[anode]
+    dataset.FilterMaterial = METALS[filter_]
+    dataset.FilterType = "STRIP"
+    dataset.DetectorType = header.station.detector
     dataset.DetectorConfiguration = "AREA"
     dataset.DetectorID = "PHANTOM"
     dataset.ImagerPixelSpacing = [header.pitch_mm, header.pitch_mm]
-    dataset.EstimatedRadiographicMagnificationFactor = 1.0
+    dataset.EstimatedRadiographicMagnificationFactor = header.magnification
+    dataset.DistanceSourceToDetector = SOURCE_TO_DETECTOR_MM
+    dataset.DistanceSourceToPatient = round(SOURCE_TO_DETECTOR_MM / header.magnification, 1)
     dataset.BodyPartThickness = round(header.thickness_mm, 1)
     dataset.PositionerType = "MAMMOGRAPHIC"
     dataset.PositionerPrimaryAngle = OBLIQUE_DEGREES[header.position]
     dataset.BodyPartExamined = "BREAST"
     dataset.OrganExposed = "BREAST"
-    dataset.BreastImplantPresent = "NO"
+    dataset.BreastImplantPresent = "YES" if header.implant else "NO"
     dataset.PartialView = "NO"
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def _composition(density: str) -> Dataset:
+    """The breast's composition as an item of the acquisition context, where ``ingest`` looks for it."""
+    item = Dataset()
+    item.ValueType = "CODE"
+    item.ConceptNameCodeSequence = Sequence([_code("129715009", "SCT", "Breast composition")])
+    item.ConceptCodeSequence = Sequence([_code(*COMPOSITION_CODES[density])])
     return item
 
 
@@ -151,7 +186,7 @@ def _add_view(dataset: Dataset, header: ViewHeader) -> None:
     dataset.ViewCodeSequence = Sequence([view])
     dataset.AnatomicRegionSequence = Sequence([_code("76752008", "SCT", "Breast")])
     dataset.PatientOrientation = ORIENTATION[header.side, header.position]
-    dataset.AcquisitionContextSequence = Sequence()
+    dataset.AcquisitionContextSequence = Sequence([_composition(header.density)] if header.density else [])
     dataset.InstanceNumber = header.number
     dataset.AcquisitionNumber = 1
 

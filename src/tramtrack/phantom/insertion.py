@@ -28,7 +28,7 @@ NOMINAL_SIDE_MM = 240.0
 """Length of an image's longer side that decides sizes where the file has no spacing; it never enters the truth."""
 
 DIAMETER_MM = (0.8, 2.2)
-"""Outer diameter at the thicker end, drawn where it is not given (the issue's range is 0.5 to 2.5)."""
+"""Outer diameter at the thicker end, drawn where it is not given, within the 0.5 to 2.5 of breast arteries."""
 
 TAPER = 0.55
 """Share of the diameter that is lost along the path."""

@@ -102,7 +102,7 @@ def ball(
     pitch_mm: float,
 ) -> None:
     """Add a ball (``inner_mm`` 0) or a hollow shell of ``outer_mm`` radius: ``density`` times its path length in mm."""
-    count = max(8, int(np.ceil(8 * outer_mm / pitch_mm)))
+    count = max(8, int(np.ceil((8 if outer_mm < 5 * pitch_mm else 4) * outer_mm / pitch_mm)))
     grid = ((np.arange(count) + 0.5) * (2 / count) - 1) * outer_mm
     x, y = np.meshgrid(grid, grid)
     distance = np.hypot(x, y)

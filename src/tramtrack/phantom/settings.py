@@ -10,9 +10,6 @@ from dataclasses import asdict, dataclass
 from tramtrack.errors import UsageError
 from tramtrack.store import text_sha256
 
-SMALLEST_FIELD_MM = (240.0, 150.0)
-"""Height and width in mm that the largest drawn breast needs."""
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -45,12 +42,16 @@ class PhantomSettings:
     A pair is a range (lowest, highest) from which a value is drawn. Raises UsageError naming the field that is out of range.
 
     The matrix
-        rows, columns: pixels. pitch_mm: distance between pixel centres at the detector, mm (magnification is 1).
+        rows, columns: pixels. pitch_mm: distance between pixel centres at the detector, mm. own_matrix: True gives every
+        woman her station's own matrix and pitch in their place. magnification: of the breast at the detector.
     The women
         age_mean, age_sd, age_range: years. odds_ratio_per_decade: of having BAC, for ten years more of age.
+        depth_mm, half_height_mm: ranges of the compressed breast's reach from the chest wall and of half its height in CC, mm.
+        film_share: share of women imaged on film; the others' stations are drawn evenly. implant_share: share of women with
+        implants.
     The acquisition
-        photons_per_pixel: mean number of quanta detected in a pixel of 0.2 mm behind fat; noise is its square root.
-        blur_mm: standard deviation of the detector's blur, mm.
+        quanta: mean number of quanta that automatic exposure lets each 0.2 x 0.2 mm of the detector see behind the breast.
+        motion_share: share of views blurred by motion. nipple_share: share of views whose nipple is out of profile.
     The calcified arteries (the hardness)
         breast_share: probability that a breast of a woman with BAC has calcified arteries (at least one breast has).
         burden_shape: the two parameters of the Beta distribution of a woman's burden in 0..1; a higher burden means more,
@@ -59,69 +60,117 @@ class PhantomSettings:
         segments: mean number of calcified segments in an affected breast at burden 0 and 1.
         hydroxyapatite: volume fraction of solid mineral in the calcified wall at burden 0 and 1.
         coverage: share of the wall's surface that is calcified at burden 0 and 1.
-        wall: calcified wall's thickness over the artery's outer radius, drawn for each segment.
+        wall: a tram-track's calcified wall over the artery's outer radius, drawn for each segment.
+        faint_share: share of the women without BAC who have arterial calcium below visibility.
     What counts as visible
-        visible_cnr: contrast-to-noise ratio (calcium's attenuation over the quantum noise, in one pixel, after blur) from
-        which calcium is visible. visible_area_mm2: area of visible calcium above which a view is labelled positive.
+        visible_cnr: contrast-to-noise ratio in 0.2 x 0.2 mm (calcium's signal after blur and scatter over the quantum noise
+        behind the mean breast) from which calcium is visible. visible_area_mm2: area of visible calcium above which a view is
+        labelled positive.
     The distractors, in women with and without BAC alike, means a breast (Poisson)
-        round, clusters, rods, rings: isolated round calcifications, clusters of specks, secretory rods, lucent-centred rings.
-        artery_trunks, vein_trunks: ranges of the number of trunks a breast; arteries branch.
+        round, clusters, rods, eggshells, skin_calcifications, masses, clips: objects of the breast, seen in both views.
+        skin_folds: means a view. artery_trunks, vein_trunks, ducts, ligaments: ranges of their number a breast.
     """
 
-    rows: int = 1280
-    columns: int = 960
-    pitch_mm: float = 0.2
+    rows: int = 1536
+    columns: int = 768
+    pitch_mm: float = 0.15
+    own_matrix: bool = False
+    magnification: float = 1.0
     age_mean: float = 59.0
     age_sd: float = 9.0
     age_range: tuple[int, int] = (40, 84)
     odds_ratio_per_decade: float = 2.2
-    photons_per_pixel: float = 2500.0
-    blur_mm: float = 0.12
+    depth_mm: tuple[float, float] = (60.0, 100.0)
+    half_height_mm: tuple[float, float] = (64.0, 98.0)
+    film_share: float = 0.15
+    implant_share: float = 0.0
+    quanta: float = 20000.0
+    motion_share: float = 0.03
+    nipple_share: float = 0.1
     breast_share: float = 0.65
     burden_shape: tuple[float, float] = (1.2, 2.0)
     segment_length_mm: tuple[float, float] = (10.0, 60.0)
     segments: tuple[float, float] = (1.3, 4.0)
-    hydroxyapatite: tuple[float, float] = (0.10, 0.50)
+    hydroxyapatite: tuple[float, float] = (0.08, 0.40)
     coverage: tuple[float, float] = (0.45, 0.95)
     wall: tuple[float, float] = (0.15, 0.35)
-    visible_cnr: float = 4.0
+    faint_share: float = 0.05
+    visible_cnr: float = 9.5
     visible_area_mm2: float = 2.0
     round: float = 2.0
-    clusters: float = 0.5
-    rods: float = 0.6
-    rings: float = 0.5
+    clusters: float = 0.4
+    rods: float = 0.5
+    eggshells: float = 0.4
+    skin_calcifications: float = 0.5
+    masses: float = 0.25
+    clips: float = 0.05
+    skin_folds: float = 0.1
     artery_trunks: tuple[int, int] = (2, 3)
     vein_trunks: tuple[int, int] = (2, 3)
+    ducts: tuple[int, int] = (5, 9)
+    ligaments: tuple[int, int] = (50, 110)
 
     def __post_init__(self) -> None:
-        for name in ("rows", "columns", "artery_trunks", "vein_trunks", "age_range"):
-            _require(name, getattr(self, name), _every(getattr(self, name), lambda x: int(x) == x and x >= 1), "whole, >= 1")
-        for name in ("pitch_mm", "age_mean", "odds_ratio_per_decade", "photons_per_pixel", "segment_length_mm", "segments"):
-            _require(name, getattr(self, name), _every(getattr(self, name), lambda x: x > 0), "above 0")
-        for name in ("burden_shape", "visible_cnr", "visible_area_mm2"):
-            _require(name, getattr(self, name), _every(getattr(self, name), lambda x: x > 0), "above 0")
-        for name in ("age_sd", "blur_mm", "round", "clusters", "rods", "rings"):
-            _require(name, getattr(self, name), _every(getattr(self, name), lambda x: x >= 0), "0 or more")
-        for name in ("breast_share", "hydroxyapatite", "coverage", "wall"):
-            _require(name, getattr(self, name), _every(getattr(self, name), lambda x: 0 < x <= 1), "in (0, 1]")
-        for name in ("age_range", "artery_trunks", "vein_trunks", "wall"):
-            low, high = getattr(self, name)
-            _require(name, (low, high), low <= high, "a range (lowest, highest)")
-        for name, extent, needed in zip(("rows", "columns"), self.grid.field_mm, SMALLEST_FIELD_MM, strict=True):
+        for name, expected, holds in _RULES:
+            _require(name, getattr(self, name), _every(getattr(self, name), holds), expected)
+        for name in ("own_matrix",):
+            _require(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
+        for name in _RANGES:
+            value = getattr(self, name)
+            _require(name, value, isinstance(value, tuple) and len(value) == 2 and value[0] <= value[1], "a range (low, high)")
+        if not self.own_matrix:
+            self.require_room(self.grid)
+
+    def require_room(self, grid: Grid) -> None:
+        """Raise UsageError, naming rows or columns, where ``grid`` does not hold the largest breast."""
+        needed = (2.18 * self.half_height_mm[1] + 16, 1.08 * self.depth_mm[1] + 6)
+        for name, extent, least in zip(("rows", "columns"), grid.field_mm, needed, strict=True):
+            least *= self.magnification
             _require(
-                name, getattr(self, name), extent >= needed,
-                f"{name} x pitch_mm of at least {needed:g} mm, or the breast is larger than the matrix ({extent:g} mm)",
+                name, getattr(grid, name), extent >= least,
+                f"{name} x pitch_mm of at least {least:g} mm, or the breast is larger than the matrix ({extent:g} mm)",
             )  # fmt: skip
 
     @property
     def grid(self) -> Grid:
-        """The whole matrix."""
+        """The whole matrix at the detector."""
         return Grid(self.rows, self.columns, self.pitch_mm)
 
     @property
     def sha256(self) -> str:
         """Hash of every setting."""
         return text_sha256(json.dumps(asdict(self), sort_keys=True))
+
+
+Rule = tuple[tuple[str, ...], str, Callable[[float], bool]]
+_GROUPS: tuple[Rule, ...] = (
+    (
+        ("rows", "columns", "artery_trunks", "vein_trunks", "age_range"),
+        "whole, >= 1",
+        lambda x: int(x) == x and x >= 1,
+    ),
+    (("ducts", "ligaments"), "whole, >= 0", lambda x: int(x) == x and x >= 0),
+    (
+        (
+            *("pitch_mm", "age_mean", "odds_ratio_per_decade", "depth_mm", "half_height_mm", "quanta", "burden_shape"),
+            *("segment_length_mm", "segments", "visible_cnr", "visible_area_mm2"),
+        ),
+        "above 0",
+        lambda x: x > 0,
+    ),
+    (("magnification",), "1 to 2", lambda x: 1 <= x <= 2),
+    (
+        ("age_sd", "round", "clusters", "rods", "eggshells", "skin_calcifications", "masses", "clips", "skin_folds"),
+        "0 or more",
+        lambda x: x >= 0,
+    ),
+    (("breast_share", "hydroxyapatite", "coverage", "wall"), "in (0, 1]", lambda x: 0 < x <= 1),
+    (("film_share", "implant_share", "motion_share", "nipple_share", "faint_share"), "in 0..1", lambda x: 0 <= x <= 1),
+)
+_RULES = tuple((name, expected, holds) for names, expected, holds in _GROUPS for name in names)
+_RANGES = (
+    "age_range", "depth_mm", "half_height_mm", "artery_trunks", "vein_trunks", "ducts", "ligaments", "wall",
+)  # fmt: skip
 
 
 def _every(value: object, holds: Callable[[float], bool]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image
 
 from tramtrack.errors import UsageError
-from tramtrack.phantom.cohort import CohortSummary, conditional_bernoulli, draw_women, write_cohort
+from tramtrack.phantom.cohort import CohortSummary, write_cohort
+from tramtrack.phantom.planning import conditional_bernoulli, draw_women, intercept, log_odds, plan_draws
 from tramtrack.phantom.settings import PhantomSettings
 from tramtrack.store import IdentityMismatch
 
@@ -28,23 +30,29 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> CohortSummary:
-    folder = tmp_path_factory.mktemp("cohort") / "six"
-    return write_cohort(folder, women=6, prevalence=0.5, seed=9001, workers=1, settings=SMALL)
+    folder = tmp_path_factory.mktemp("cohort") / "four"
+    return write_cohort(folder, women=4, prevalence=0.5, seed=9001, workers=1, settings=SMALL)
 
 
 def test_summary_and_tables(made: CohortSummary) -> None:
     labels, truth = pd.read_csv(made.folder / "labels.csv"), pd.read_csv(made.folder / "truth.csv")
     assert list(labels.columns) == ["woman", "exam", "side", "view", "bac", "mask"]
-    assert (made.women, made.positive_women, made.views, made.made) == (6, 3, 24, 6)
-    assert labels.groupby("woman")["bac"].max().sum() == 3
-    assert made.positive_views == labels["bac"].sum() >= 3
+    assert (made.women, made.positive_women, made.views, made.made) == (4, 2, 16, 4)
+    assert labels.groupby("woman")["bac"].max().sum() == 2
+    assert made.positive_views == labels["bac"].sum() >= 2
     assert (labels[["woman", "side", "view", "bac"]] == truth[["woman", "side", "view", "bac"]]).all(axis=None)
     assert (truth["calcium"].eq("visible") == truth["bac"].eq(1)).all()
     assert truth[truth["calcium"] == "none"]["length_mm"].eq(0).all()
     negative = truth[truth.groupby("woman")["bac"].transform("max") == 0]
-    assert negative["calcium"].eq("none").all()
-    assert negative[["round", "cluster", "rod", "ring"]].to_numpy().sum() > 0
-    assert "6 synthetic women, 3 with BAC" in str(made)
+    assert not negative["calcium"].eq("visible").any()
+    assert negative[["round", "cluster", "rod", "eggshell"]].to_numpy().sum() > 0
+    assert (truth["station"].map(len) > 0).all() and truth["age"].between(40, 84).all()
+    women = pd.read_csv(made.folder / "women.csv")
+    assert list(women["woman"]) == list(labels["woman"].unique())
+    assert women["bac_woman"].sum() == 2
+    assert women.loc[women["bac_woman"] == 1, "csbi"].between(1, 3).all()
+    assert women.loc[women["bac_woman"] == 0, ["csbi", "calcified_vessels"]].eq(0).all(axis=None)
+    assert "4 synthetic women, 2 with BAC" in str(made)
 
 
 def test_masks_agree_with_labels(made: CohortSummary) -> None:
@@ -60,14 +68,28 @@ def test_masks_agree_with_labels(made: CohortSummary) -> None:
             assert set(np.unique(mask)) == {0, 255}
             assert (mask > 0).sum() * 0.8**2 == pytest.approx(area, abs=1e-3)
             assert area > SMALL.visible_area_mm2
-            assert (image[mask > 0] > 0).all()
+            assert np.median(image[mask > 0]) > np.median(image[image > 0])
     assert len(list((made.folder / "masks").iterdir())) == labels["bac"].sum()
 
 
+def test_records_hold_segments_once_and_objects_with_boxes(made: CohortSummary) -> None:
+    for path in (made.folder / "women").iterdir():
+        record = json.loads(path.read_text())
+        segments = {item["segment"]: item for view in record["views"] for item in view["segments"]}
+        assert len({item["vessel"] for item in segments.values()}) >= record["calcified_vessels"]
+        assert {item["form"] for item in segments.values()} <= {"punctate", "coarse", "tram-track", "ring"}
+        assert record["calcium_mg"] == pytest.approx(sum(item["mass_mg"] for item in segments.values()), abs=1e-3)
+        for view in record["views"]:
+            assert view["visible_length_mm"] <= view["length_mm"] + 1e-6
+            for item in view["objects"]:
+                top, left, bottom, right = item["box"]
+                assert top < bottom and left < right and right > 0 and left < 240
+
+
 def test_calcium_under_the_mask_is_brighter_than_without_it(made: CohortSummary, tmp_path: Path) -> None:
-    """The same seed with a hundredth of the visible area needed and no mineral left gives the same breast without calcium."""
-    faint = replace(SMALL, hydroxyapatite=(1e-6, 1e-6), visible_cnr=1e-9, visible_area_mm2=1e-9)
-    write_cohort(tmp_path / "faint", women=6, prevalence=0.5, seed=9001, workers=1, settings=faint)
+    """The same seed with all visible and no mineral left gives the same breast without calcium."""
+    faint = replace(SMALL, hydroxyapatite=(1e-6, 1e-6), visible_cnr=1e-9, visible_area_mm2=1e-9, faint_share=0.0)
+    write_cohort(tmp_path / "faint", women=4, prevalence=0.5, seed=9001, workers=1, settings=faint)
     labels, other = pd.read_csv(made.folder / "labels.csv"), pd.read_csv(tmp_path / "faint" / "labels.csv")
     gains = []
     for row, faint_row in zip(labels.itertuples(), other.itertuples(), strict=True):
@@ -86,20 +108,17 @@ def test_chest_wall_is_left_in_left_views(made: CohortSummary) -> None:
         image = pydicom.dcmread(path).pixel_array
         at_wall, at_air = (0, -1) if path.name.startswith("L") else (-1, 0)
         assert (image[:, at_wall] > 0).mean() > 0.4
-        assert not image[:, at_air].any()
+        assert np.median(image[:, at_air]) < 500
         assert image.max() <= 4095
 
 
-def test_bits_do_not_depend_on_the_processes(tmp_path: Path) -> None:
-    for workers in (1, 2):
-        write_cohort(tmp_path / str(workers), women=2, prevalence=0.5, seed=9002, workers=workers, settings=SMALL)
-    assert fingerprint(tmp_path / "1") == fingerprint(tmp_path / "2")
-    write_cohort(tmp_path / "other", women=2, prevalence=0.5, seed=9003, workers=1, settings=SMALL)
+def test_another_seed_gives_other_images(made: CohortSummary, tmp_path: Path) -> None:
+    write_cohort(tmp_path, women=1, prevalence=0.0, seed=9003, workers=1, settings=SMALL)
     pixels = [
-        {hashlib.sha256(pydicom.dcmread(path).pixel_array.tobytes()).hexdigest() for path in (tmp_path / name).rglob("*.dcm")}
-        for name in ("1", "other")
+        {hashlib.sha256(pydicom.dcmread(path).pixel_array.tobytes()).hexdigest() for path in folder.rglob("*.dcm")}
+        for folder in (made.folder, tmp_path)
     ]
-    assert len(pixels[0]) == 8
+    assert [len(hashes) for hashes in pixels] == [16, 4]
     assert not pixels[0] & pixels[1]
 
 
@@ -109,8 +128,8 @@ def test_resume_makes_only_what_is_missing(tmp_path: Path) -> None:
     assert write_cohort(out, **keywords).made == 3
     before = fingerprint(out)
     assert write_cohort(out, **keywords).made == 0
-    victim, cut = sorted((out / "dicom").rglob("*.dcm"))[::9][:2]
-    untouched = sorted((out / "dicom").rglob("*.dcm"))[5]
+    victim, cut = sorted((out / "dicom").rglob("*.dcm"))[::4][:2]
+    untouched = sorted((out / "dicom").rglob("*.dcm"))[9]
     stamp = untouched.stat().st_mtime_ns
     victim.unlink()
     cut.write_bytes(cut.read_bytes()[:1000])
@@ -121,21 +140,35 @@ def test_resume_makes_only_what_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"seed": 9005}, "seed"), ({"settings": replace(SMALL, rods=9.0)}, "settings.rods"), ({"women": 4}, "women")],
+    [
+        ({"seed": 9005}, "seed"),
+        ({"settings": replace(SMALL, rods=9.0)}, "settings.rods"),
+        ({"women": 5}, "women"),
+        ({"format": "png"}, "format"),
+    ],
 )
 def test_another_cohort_in_the_folder_is_refused_by_field(made: CohortSummary, change: dict, field: str) -> None:
-    keywords = {"women": 6, "prevalence": 0.5, "seed": 9001, "workers": 1, "settings": SMALL, **change}
+    keywords = {"women": 4, "prevalence": 0.5, "seed": 9001, "workers": 1, "settings": SMALL, **change}
     with pytest.raises(IdentityMismatch, match=field):
         write_cohort(made.folder, **keywords)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("women", 0), ("women", 2.5), ("prevalence", -0.1), ("prevalence", 1.5), ("seed", -1), ("workers", 0)],
+    [
+        ("women", 0),
+        ("women", 2.5),
+        ("prevalence", -0.1),
+        ("prevalence", 1.5),
+        ("seed", -1),
+        ("workers", 0),
+        ("positive_views", 1000),
+        ("format", "jpeg"),
+    ],
 )
 def test_bad_parameters_are_refused_by_name(tmp_path: Path, name: str, value: object) -> None:
     keywords = {"women": 2, "prevalence": 0.5, "seed": 9001, "workers": 1, "settings": SMALL, name: value}
-    with pytest.raises(UsageError, match=name):
+    with pytest.raises(UsageError, match=name.replace("_", ".")):
         write_cohort(tmp_path / "none", **keywords)
     assert not (tmp_path / "none").exists()
 
@@ -166,3 +199,66 @@ def test_conditional_flips_match_enumeration() -> None:
     assert share == pytest.approx(np.exp(log_odds) / np.exp(log_odds).sum(), abs=0.025)
     assert conditional_bernoulli(rng, log_odds, 3).all()
     assert not conditional_bernoulli(rng, log_odds, 0).any()
+
+
+def test_intercept_gives_the_prevalence() -> None:
+    ages = np.array([45, 50, 60, 60, 70, 80])
+    settings = PhantomSettings()
+    at_mean = intercept(ages, 0.13, settings)
+    probability = 1 / (1 + np.exp(-log_odds(ages, settings, at_mean)))
+    assert probability.mean() == pytest.approx(0.13, abs=1e-9)
+    odds = probability / (1 - probability)
+    assert odds[4] / odds[3] == pytest.approx(2.2)
+    assert intercept(ages, 0.0, settings) is None
+
+
+def test_positive_views_are_met_exactly_whatever_the_processes(tmp_path: Path) -> None:
+    keywords = {"women": 2, "prevalence": 1.0, "seed": 9001, "settings": SMALL, "positive_views": 5}
+    made = write_cohort(tmp_path / "one", workers=1, **keywords)
+    assert (made.positive_women, made.positive_views) == (2, 5)
+    write_cohort(tmp_path / "two", workers=2, **keywords)
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
+
+
+def test_png_with_a_table_holds_the_same_pixels(tmp_path: Path) -> None:
+    for form in ("png", "dicom"):
+        write_cohort(tmp_path / form, women=1, prevalence=0.0, seed=9001, workers=1, settings=SMALL, format=form)
+    table = pd.read_csv(tmp_path / "png" / "views.csv")
+    assert {"woman", "exam", "side", "view", "file", "spacing_mm", "age_years"} == set(table.columns)
+    for row in table.itertuples():
+        image = np.asarray(Image.open(tmp_path / "png" / row.file)).astype(np.uint16)
+        dicom = pydicom.dcmread(tmp_path / "dicom" / "dicom" / row.woman / f"{row.side}{row.view}.dcm").pixel_array
+        assert (image >> 4 == dicom).all()
+        assert row.spacing_mm == 0.8
+
+
+def test_magnification_enters_the_spacing(tmp_path: Path) -> None:
+    settings = replace(SMALL, magnification=1.1, pitch_mm=1.0)
+    write_cohort(tmp_path, women=1, prevalence=1.0, seed=9001, workers=1, settings=settings)
+    dataset = pydicom.dcmread(next((tmp_path / "dicom").rglob("*.dcm")))
+    assert dataset.EstimatedRadiographicMagnificationFactor == pytest.approx(1.1)
+    truth = pd.read_csv(tmp_path / "truth.csv")
+    assert truth["spacing_mm"].iloc[0] == pytest.approx(float(dataset.ImagerPixelSpacing[0]) / 1.1)
+
+
+def plan(target: int, shown: dict[int, list[int]]) -> dict[int, int]:
+    """A plan for women whose draws show in these numbers of views."""
+
+    def look(units):
+        for unit in reversed(units):  # in any order
+            yield unit, [shown[unit.number][draw % 20] for draw in range(unit.first, unit.first + unit.count)]
+
+    return plan_draws([(number, 60) for number in shown], 9001, target, SMALL, look)
+
+
+@pytest.mark.parametrize("target", range(10, 38, 3))
+def test_a_plan_meets_every_total_and_changes_no_more_women_than_it_must(target: int) -> None:
+    rng = np.random.default_rng(9001)
+    shown = {number: [int(views) for views in rng.integers(0, 5, 20)] for number in range(10)}
+    draws = plan(target, shown)
+    assert sum(shown[number][draw] for number, draw in draws.items()) == target
+    assert all(shown[number][draw] > 0 for number, draw in draws.items())
+    natural = {number: next(draw for draw, views in enumerate(of) if views) for number, of in shown.items()}
+    missing = abs(target - sum(shown[number][draw] for number, draw in natural.items()))
+    assert sum(draws[number] != natural[number] for number in shown) <= missing
+    assert plan(target, shown) == draws

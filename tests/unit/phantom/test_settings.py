@@ -19,21 +19,27 @@ from tramtrack.phantom.settings import Grid, PhantomSettings
         ("pitch_mm", float("nan")),
         ("rows", 0),
         ("rows", 100),
-        ("columns", 300),
+        ("columns", 400),
+        ("depth_mm", (60.0, 130.0)),
+        ("half_height_mm", (-3.0, 90.0)),
         ("coverage", (0.0, 0.5)),
         ("hydroxyapatite", (0.1, 1.2)),
         ("wall", (0.4, 0.2)),
         ("breast_share", 0.0),
         ("odds_ratio_per_decade", -1.0),
-        ("photons_per_pixel", 0.0),
+        ("quanta", 0.0),
         ("round", -1.0),
         ("age_range", (80, 40)),
         ("artery_trunks", (0, 2)),
         ("visible_area_mm2", "2"),
+        ("film_share", 1.5),
+        ("own_matrix", 1),
+        ("magnification", 0.5),
+        ("ducts", (3, 2)),
     ],
 )
 def test_bad_setting_is_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(UsageError, match="rows|columns" if value == 0.05 else name):
+    with pytest.raises(UsageError, match="columns" if name == "depth_mm" else "rows|columns" if value == 0.05 else name):
         replace(PhantomSettings(), **{name: value})
 
 

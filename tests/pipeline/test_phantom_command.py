@@ -1,0 +1,68 @@
+"""``tramtrack phantom`` as a person types it: one view for a look, and what cannot be meant is refused by name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from tramtrack.cli import app
+from tramtrack.errors import UsageError
+from tramtrack.phantom.presets import PRESETS
+
+SMALL = ("--matrix", "240x120", "--pitch", "1")
+
+
+def tramtrack(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tramtrack.cli", "phantom", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_one_view_with_its_mask_and_truth(tmp_path: Path) -> None:
+    done = tramtrack("view", tmp_path, "--seed", 9101, "--side", "R", "--view", "MLO", "--age", 71, *SMALL, "--json")
+    assert done.returncode == 0, done.stderr
+    truth = json.loads(done.stdout)
+    assert truth == json.loads((tmp_path / "RMLO_truth.json").read_text())
+    assert (truth["age"], truth["side"], truth["view"], truth["bac_woman"]) == (71, "R", "MLO", 1)
+    dataset = pydicom.dcmread(tmp_path / "RMLO.dcm")
+    shown, mask = (np.asarray(Image.open(tmp_path / f"RMLO{name}.png")) for name in ("", "_mask"))
+    assert (dataset.pixel_array >> 4 == shown).all()
+    assert mask.shape == shown.shape == (240, 120)
+    assert (mask > 0).sum() == pytest.approx(truth["area_mm2"], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("cohort", "out", "--prevalence", 1.2), "prevalence"),
+        (("cohort", "out", "--preset", "none"), "preset"),
+        (("cohort", "out", "--preset", "mobini-2024", "--women", 9), "mobini-2024"),
+        (("cohort", "out", "--matrix", "240x120", "--pitch", 0), "pitch_mm"),
+        (("cohort", "out", "--matrix", "240x120", "--pitch", 0.5), "larger than the matrix"),
+        (("cohort", "out", "--matrix", "240", "--pitch", 0.5), "--matrix"),
+        (("cohort", "out", "--detector", "Z"), "detector"),
+        (("view", "out", "--film-share", -1), "film_share"),
+        (("view", "out", "--age", 7), "age"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, words: tuple, named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        app(["phantom", *(str(tmp_path / "out") if word == "out" else str(word) for word in words)], standalone_mode=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_refusal_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
+    done = tramtrack("cohort", tmp_path / "out", "--matrix", "240x120", "--pitch", 0)
+    assert done.returncode == 2
+    assert done.stderr == "tramtrack: phantom setting pitch_mm: expected above 0, received 0.0\n"
+
+
+def test_the_published_counts() -> None:
+    chosen = PRESETS["mobini-2024"]
+    assert (chosen.women, round(chosen.women * chosen.prevalence), chosen.positive_views) == (1493, 194, 581)
