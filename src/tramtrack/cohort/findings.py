@@ -17,15 +17,18 @@ from tramtrack.errors import TramtrackError
 BURDEN = {"burden_mm2": "burden_mm2", "area_mm2": "burden_mm2"}
 """Columns that hold the calcified area of a view in mm2, and what the column is called here."""
 DISTRACTOR = "distractor_"
-OF_A_PHANTOM = ("round", "cluster", "rod", "ring")
-"""Kinds of calcium that is none of an artery's, as a synthetic cohort's truth.csv counts them."""
+OF_A_PHANTOM = (
+    "round", "cluster", "rod", "eggshell", "skin_calcification", "mass", "clip", "skin_fold", "nipple_out_of_profile", "motion",
+    "implants",
+)  # fmt: skip
+"""What may be taken for an artery's calcium, or hide it, as a synthetic cohort's truth.csv counts it."""
 
 
 def read_findings(path: Path, views: pd.DataFrame, secret: bytes = b"") -> pd.DataFrame:
     """findings.csv: view_id, burden_mm2 where the table has it, and a column distractor_<kind> for each kind, counts from 0 on.
 
     ``path`` has a row a view with woman, side, view and where known exam; the area in ``burden_mm2`` or ``area_mm2``; counts in
-    columns distractor_<kind>, or round, cluster, rod and ring as in a synthetic cohort's truth.csv. ``views`` has view_id,
+    columns distractor_<kind>, or those of OF_A_PHANTOM as in a synthetic cohort's truth.csv. ``views`` has view_id,
     woman, exam, side, view. A view without a row has no findings. Raises TramtrackError naming the line.
     """
     columns, lines = read_table(path, "a table of findings with the columns woman, side and view")

@@ -26,9 +26,10 @@ def read(tmp_path, text: str) -> pd.DataFrame:
 
 def test_a_truth_table_gives_burden_and_distractors(tmp_path):
     found = read(
-        tmp_path, "woman,exam,side,view,age,area_mm2,round,ring\na,1,L,CC,60,12.5,2,0\nb,1,R,MLO,70,,0,0\nz,1,L,CC,1,1,1,1\n"
+        tmp_path,
+        "woman,exam,side,view,age,area_mm2,round,eggshell\na,1,L,CC,60,12.5,2,0\nb,1,R,MLO,70,,0,0\nz,1,L,CC,1,1,1,1\n",
     )
-    assert list(found.columns) == ["view_id", "burden_mm2", "distractor_round", "distractor_ring"]
+    assert list(found.columns) == ["view_id", "burden_mm2", "distractor_round", "distractor_eggshell"]
     assert found.set_index("view_id").loc["a-1-LCC"].tolist() == [12.5, 2, 0]
     assert pd.isna(found.set_index("view_id").loc["b-1-RMLO", "burden_mm2"])
     assert distractors(found) == {"distractor_round": "round"}, "a kind that no view shows is none"
@@ -47,9 +48,9 @@ def test_a_row_without_an_exam_is_about_that_view_of_every_exam(tmp_path):
         ("woman,side,view,burden_mm2,area_mm2\na,L,CC,1,1\n", "expected one column with the area"),
         ("woman,side,view,burden_mm2\na,L,CC,much\n", "line 2: column burden_mm2: expected an area in mm2 from 0 on"),
         ("woman,side,view,burden_mm2\na,L,CC,-1\n", "received '-1'"),
-        ("woman,side,view,ring\na,L,CC,1.5\n", "expected a count from 0 on"),
-        ("woman,side,view,ring\na,L,CC,1\na,L,CC,0\n", "line 3 is about a view that stood there already"),
-        ("woman,side,view,ring\nz,L,CC,1\n", "no row is about a view of this cohort"),
+        ("woman,side,view,eggshell\na,L,CC,1.5\n", "expected a count from 0 on"),
+        ("woman,side,view,eggshell\na,L,CC,1\na,L,CC,0\n", "line 3 is about a view that stood there already"),
+        ("woman,side,view,eggshell\nz,L,CC,1\n", "no row is about a view of this cohort"),
     ],
 )
 def test_what_cannot_be_read_is_named(text, says, tmp_path):
