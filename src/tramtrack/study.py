@@ -14,10 +14,10 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.cohort import Cohort, analysed_views, known_as, load_cohort, make_cohort, require_same_intake
+from tramtrack.cohort.folds import deal, read_folds
 from tramtrack.cohort.privacy import choose
 from tramtrack.cohort.repeats import share_cohort, share_prepared
-from tramtrack.cohort.split import FOLDS, require_no_copies, require_no_leak, split_women
-from tramtrack.cohort.warnings import look_alikes, warning_table
+from tramtrack.cohort.split import FOLDS
 from tramtrack.engine import Engine
 from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError, UsageError
@@ -137,32 +137,10 @@ class Study:
         folder = self.folder / "cohort"
         require_same_intake(folder, self.protocol.intake, self.protocol.labels)
         self._keep_protocol()
-        analysed = analysed_views(cohort.views, self.protocol.intake)
-        identity = {
-            "split": self.protocol.split.model_dump(mode="json", exclude={"repeats"}),
-            "views": store.file_sha256(folder / "views.csv"),
-            "labels": store.file_sha256(folder / "labels.csv"),
-        }
-        advice = "the cohort or its labels have changed since the split; use another study folder for them"
-        if not store.require_same_identity(folder / "split.json", identity, advice):
-            folds = split_women(analysed, self.protocol.split)
-            require_no_leak(analysed, folds)
-            alike = look_alikes(analysed)
-            require_no_copies(alike)
-            store.write_csv(folder / "warnings.csv", warning_table(analysed, alike))
-            store.write_csv(folder / "folds.csv", folds)
-            counts = folds["fold"].value_counts().to_dict()
-            dealt = store.file_sha256(folder / "folds.csv")
-            store.write_manifest(folder / "split.json", identity, {"folds_sha256": dealt, **counts})
-        dealt = store.read_json(folder / "split.json")["information"]["folds_sha256"]
-        if store.file_sha256(folder / "folds.csv") != dealt:
-            raise TramtrackError(
-                f"{folder / 'folds.csv'}: changed since the women were dealt; restore it, or begin a new study"
-            )
-        require_no_leak(analysed, self.folds())
+        dealt = deal(folder, analysed_views(cohort.views, self.protocol.intake), self.protocol.split)
         for repeat in self.repeats():
             repeat.split()
-        return self.folds()
+        return dealt
 
     def repeats(self) -> list[Study]:
         """The other splits of the same cohort, as studies of their own below repeats/; as many as split.repeats, less one."""
@@ -177,9 +155,7 @@ class Study:
 
     def folds(self) -> pd.DataFrame:
         """folds.csv as written by `split`."""
-        types = {"woman": str, "bac_woman": "Int64"}
-        path = self.folder / "cohort" / "folds.csv"  # a woman may be called NA: only an empty label is missing
-        return pd.read_csv(path, dtype=types, keep_default_na=False, na_values={"bac_woman": [""]})
+        return read_folds(self.folder / "cohort")
 
     def views(self, size: str = "") -> pd.DataFrame:
         """The views that take part, one row each with fold, labels, training label and the prepared file.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.cohort import load_cohort
+from tramtrack.cohort.folds import read_folds
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.aggregate import AGGREGATIONS, UNITS, Aggregation
 from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation
@@ -123,7 +124,7 @@ def _validation(runs: Sequence[Run]) -> pd.DataFrame:
 
 def _seen(study: Path) -> Seen:
     views = load_cohort(study / "cohort").views
-    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str, keep_default_na=False)
+    folds = read_folds(study / "cohort")
     trained = views[views["woman"].isin(set(folds.loc[folds["fold"] == "training", "woman"]))]
     spacings = trained["spacing_mm"].dropna()
     between = (float(spacings.min()), float(spacings.max())) if len(spacings) else None
