@@ -249,6 +249,7 @@ class Study:
         ``networks`` limits the evaluation to these; an unfinished one among them is refused. Once the test fold was opened
         with just these runs, its results are kept, with or without ``unseal``. Raises TramtrackError.
         """
+        from tramtrack.explain.atlas import explainer_of, is_kept, make_heatmaps
         from tramtrack.training.hardware import devices_of
         from tramtrack.training.run import predict_views
 
@@ -260,6 +261,8 @@ class Study:
             return kept
         views = self.views()
         test = views[views["fold"] == "test"].reset_index(drop=True)
+        validation = list(views.loc[views["fold"] == "validation", "file"])
+        cheap = explainer_of(self.protocol).is_cheap
 
         def is_scored(run: Run, path: Path) -> bool:
             identity = {"weights": run.information["weights_file_sha256"]}
@@ -268,8 +271,16 @@ class Study:
 
         def score_test(run: Run, path: Path) -> pd.DataFrame:
             if not is_scored(run, path):
-                what = f"{run.key.network}: seed {run.key.seed}, test views"
-                write_predictions(path, test, predict_views(run, self.protocol, list(test["file"]), what, self.device))
+                files = dict(zip(test["view_id"], test["file"], strict=True))
+                if cheap:  # the pass that scores a view holds all that its heat map needs
+                    place = run.key.folder(self.folder / "heatmaps")
+                    what = "test views with their heat maps"
+                    atlas = make_heatmaps(run, self.protocol, files, validation, place, self.device, what)
+                    logits = atlas.scores(list(files))
+                else:
+                    what = f"{run.key.network}: seed {run.key.seed}, test views"
+                    logits = predict_views(run, self.protocol, list(files.values()), what, self.device)
+                write_predictions(path, test, logits)
                 identity = {"weights": run.information["weights_file_sha256"]}
                 store.write_manifest(path.parent / "manifest.json", identity, {"views": len(test)})
             return read_predictions(path)
@@ -277,6 +288,7 @@ class Study:
         if unseal:
             for run in runs:  # before the look is logged: a look that cannot be taken is none
                 is_scored(run, results.test_file(self.folder / "results", run))
+                is_kept(run, self.protocol, run.key.folder(self.folder / "heatmaps"))
         return results.evaluate(
             runs,
             self.protocol,

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tramtrack import store
 from tramtrack.evaluation.aggregate import UNITS
 from tramtrack.explain.atlas import make_heatmaps
 from tramtrack.explain.choice import call, choose_views
+from tramtrack.explain.masks import MaskError
 from tramtrack.explain.overlay import prepared_mask, save_overlay
 from tramtrack.imaging.geometry import Geometry
+from tramtrack.progress import announce
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run, read_predictions
 
@@ -28,12 +31,13 @@ def explain_runs(
     study: Path,
     device: str = "auto",
 ) -> Path:
-    """Grad-CAM++ of each network's first seed on the chosen test views, into heatmaps/<network>/<variant>/seed-<k>/.
+    """The maps of each network's first seed on the chosen test views, into heatmaps/<network>/<variant>/seed-<k>/.
 
-    Takes the runs of the last evaluation whose test predictions are there. Hits, misses and false alarms are those of the
-    finest unit with labels and a threshold for every network: the view, else its breast, else its woman. Writes views.csv:
-    view_id, network, variant, seed, unit, bac (the unit's label), score (the view's), threshold, call, because. Returns the
-    folder.
+    Where the pass that scored the test views has left their maps there, these are taken. A mask that does not fit its view is
+    told of, and its outline left out. Takes the runs of the last evaluation whose test predictions are there. Hits, misses
+    and false alarms are those of the finest unit with labels and a threshold for every network: the view, else its breast,
+    else its woman. Writes views.csv: view_id, network, variant, seed, unit, bac (the unit's label), score (the view's),
+    threshold, call, because. Returns the folder.
     """
     folder = study / "heatmaps"
     points = pd.read_csv(study / "results" / "operating_points.csv")
@@ -51,23 +55,30 @@ def explain_runs(
     masks = dict(zip(views["view_id"], views["mask"], strict=True))
     validation = list(views.loc[views["fold"] == "validation", "file"])
     wanted = {view.view_id: files[view.view_id] for view in chosen}
-    outlines = {
-        view_id: prepared_mask(Path(masks[view_id]), geometry[view_id]) if masks[view_id] else None for view_id in wanted
-    }
+    outlines = {view_id: outline_of(masks[view_id], geometry[view_id]) for view_id in wanted}
     rows = []
     for name, run in shown.items() if chosen else ():
         place = run.key.folder(folder)
-        make_heatmaps(run, protocol, wanted, validation, geometry, place, device)
+        atlas = make_heatmaps(run, protocol, wanted, validation, place, device)
         scores = scored[name].set_index("view_id")
         for view in chosen:
             score, bac = float(scores.loc[view.view_id, "score"]), int(scores.loc[view.view_id, label])
             picture = place / f"{view.view_id}.png"
             if not picture.exists():
-                save_overlay(picture, wanted[view.view_id], place / f"{view.view_id}.npz", outlines[view.view_id])
+                save_overlay(picture, wanted[view.view_id], atlas[view.view_id], atlas.scale, outlines[view.view_id])
             verdict, why = call(score, bac, thresholds[name]), "; ".join(view.because)
             rows.append((view.view_id, *astuple(run.key), unit, bac, score, thresholds[name], verdict, why))
     store.write_csv(folder / "views.csv", pd.DataFrame(rows, columns=COLUMNS))
     return folder
+
+
+def outline_of(mask: str, geometry: Geometry) -> np.ndarray | None:
+    """The mask on the prepared grid, bool (rows, columns); None where there is none, or it does not fit, which is said."""
+    try:
+        return prepared_mask(Path(mask), geometry) if mask else None
+    except MaskError as error:
+        announce(f"{error}; the view goes without its mask")
+        return None
 
 
 def _finest_unit(points: pd.DataFrame, shown: Mapping[str, Run]) -> tuple[str, dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from tramtrack.explain.masks import MaskError
 from tramtrack.explain.overlay import draw_outline, prepared_mask
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.imaging.geometry import Geometry
@@ -163,7 +165,8 @@ def _plain(material: Material, view_id: str) -> Image.Image | None:
     picture = np.repeat(grey[..., None], 3, axis=2)
     mask = material.analysed.loc[material.analysed["view_id"] == view_id, "mask"].iloc[0]
     if mask and Path(mask).exists():
-        picture = _outlined(picture, Path(mask), load_geometry(material.folder / "prepared")[view_id])
+        with suppress(MaskError):  # said when the heat maps were made
+            picture = _outlined(picture, Path(mask), load_geometry(material.folder / "prepared")[view_id])
     return Image.fromarray(picture)
 
 
