@@ -55,6 +55,20 @@ def test_the_path_ends_in_a_report_and_a_table(finished):
     assert (known["low"] < known["high"]).all()
 
 
+def test_the_pass_that_scores_the_test_views_leaves_their_maps_which_are_measured(finished):
+    study, _ = finished
+    place = "vgg16/last-conv+random-weights/seed-0"
+    scored = pd.read_csv(study / "results" / "test" / place / "predictions.csv").set_index("view_id")
+    with np.load(study / "heatmaps" / place / "maps.npz") as kept:
+        assert list(kept["view_id"]) == list(scored.index)
+        assert kept["map"].shape == (len(scored), 4, 3) and kept["map"].min() >= 0
+        assert np.array_equal(kept["logit"], scored["logit"].to_numpy(dtype=np.float32))
+    measured = pd.read_csv(study / "results" / "localisation_views.csv")
+    assert set(measured["map"]) == {"vgg16", "centre blob", "vessel filter"} and set(measured["view_id"]) <= set(scored.index)
+    assert (measured["unit"] == "mm").all()
+    assert "How well the maps lie on the calcifications" in (study / "report" / "index.html").read_text()
+
+
 def test_files_and_women_add_up(finished, tiny_cohort):
     study, _ = finished
     views = pd.read_csv(study / "cohort" / "views.csv")

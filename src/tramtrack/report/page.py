@@ -22,6 +22,7 @@ from tramtrack.report.cohort_table import cohort_table
 from tramtrack.report.export import export
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
 from tramtrack.report.limits import limits
+from tramtrack.report.localisation import localisation
 from tramtrack.report.pictures import heatmap_groups, strides
 from tramtrack.report.reading import Material, read_material
 
@@ -102,6 +103,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "subgroups": tables.subgroup_rows(material),
         "mcnemar": tables.mcnemar_rows(material),
         "heatmaps": heatmap_groups(material),
+        "localisation": localisation(material),
         "strides": strides(material),
         "resources": tables.resource_rows(material),
         "settings": settings,

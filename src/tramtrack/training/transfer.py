@@ -132,7 +132,7 @@ class Classifier(nn.Module):
         return self.settings.pooling == "average" and self.backbone.cam_step == self.backbone.step_names[-1]
 
     def cam_map(self, state: State, boundary: str | None = None) -> Tensor:
-        """What crosses the cut (or enters ``boundary``) to the class activation map's features (N, feature_channels, h, w), which
+        """What crosses the cut or enters ``boundary`` to the class activation map's features (N, feature_channels, h, w), which
         are not negative unless the backbone says that its map is signed."""
         features = self.backbone.cam_map(state, boundary or self.boundary)
         return features if self.adapter is None else self.adapter(features)
