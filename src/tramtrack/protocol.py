@@ -248,6 +248,24 @@ class Explain(Section):
         2.0, "how far from the mask a map still counts as lying on it, in the breast's plane", unit="mm", ge=0, le=50
     )
     tolerance_pixels: float = setting(8.0, "the same in a prepared view whose file has no spacing", unit="pixels", ge=0, le=500)
+    trust_views: int = setting(
+        12, "validation views, those with a mask first, on which it is tested whether maps can be trusted", unit="views", ge=2
+    )
+    random_limit: float = setting(
+        0.5,
+        "highest mean rank correlation of the maps with those of the same network once all its weights are random; above it "
+        "they do not show what was learnt",
+        ge=-1,
+        le=1,
+    )
+    permuted_limit: float = setting(0.5, "the same, with those of a network trained on permuted labels", ge=-1, le=1)
+    seeds_limit: float = setting(0.5, "lowest mean rank correlation of the maps of two seeds", ge=-1, le=1)
+    flip_limit: float = setting(
+        0.7, "lowest mean rank correlation of a view's map with that of its mirror image, mirrored back", ge=-1, le=1
+    )
+    dose_limit: float = setting(
+        0.5, "lowest mean rank correlation of the share of calcification left in a view with score and map", ge=-1, le=1
+    )
 
 
 _FIRST_OF_EXPLAIN = {"method", "views_of_each_kind"}

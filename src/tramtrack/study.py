@@ -353,6 +353,51 @@ class Study:
         geometry = load_geometry(self.folder / "prepared")
         return explain_runs(runs, self.protocol, self.views(), geometry, self.folder, self.device)
 
+    def explain_views(self, view_ids: Sequence[str], method: str | None = None, layer: str | None = None) -> pd.DataFrame:
+        """The maps of single views under every network, on the original images; see `explain_views`.
+
+        ``method`` and ``layer`` are the protocol's where not given. Views of the test fold need it unsealed.
+        """
+        from tramtrack.explain.methods import Explainer
+        from tramtrack.explain.single import explain_views
+
+        given = {"method": method, "layer": layer}
+        asked = {name: value for name, value in given.items() if value is not None}
+        protocol = self.protocol
+        settings = protocol.explain.model_copy(update=asked)
+        Explainer(settings.method, settings.layer)  # refuses what is not known before any work
+        changed = protocol.model_copy(update={"explain": settings})
+        geometry = load_geometry(self.folder / "prepared")
+        return explain_views(self.runs(), changed, self.views(), geometry, self.folder, view_ids, self.device)
+
+    def trust(self, permuted: bool = False, weights_dir: Path | None = None) -> pd.DataFrame:
+        """Test on validation views whether the networks' maps can be trusted; returns results/trust.csv, see `judge_maps`.
+
+        With ``permuted`` each network is also trained once on permuted labels, into trust/, and its maps are compared.
+        """
+        from tramtrack.explain.trust_stage import judge_maps
+
+        runs = [run for run in self.runs() if run.weights == PRETRAINED]
+        if not runs:
+            raise TramtrackError(
+                f"{self.folder}: no pretrained run whose maps could be tested; run `tramtrack run {self.folder}`"
+            )
+        trained = self._permuted(runs, weights_dir) if permuted else {}
+        geometry = load_geometry(self.folder / "prepared")
+        return judge_maps(runs, trained, self.protocol, self.views(), geometry, self.folder / "results", self.device)
+
+    def _permuted(self, runs: Sequence[Run], weights_dir: Path | None) -> dict[str, Run]:
+        """By contestant a run like its first one, but for the training labels, which are dealt anew among the views."""
+        from tramtrack.explain.permuted import train_permuted
+
+        table = self.views()
+        table = table[table["fold"].isin(SCORED)].reset_index(drop=True)
+        trained: dict[str, Run] = {}
+        for run, name in zip(runs, results.names_of(runs), strict=True):
+            if name not in trained:
+                trained[name] = train_permuted(run, self.protocol, table, self.folder / "trust", weights_dir, self.device)
+        return trained
+
     def report(self, export: bool = False) -> Path:
         """Write report/index.html, one file that opens without a network; returns its path.
 

@@ -57,7 +57,7 @@ def measure_maps(
     rows = [row for row in views.to_dict("records") if row["view_id"] in masks]
     if not rows or not named:
         return None
-    strides = {name: _stride(runs[0][1], protocol) for name, runs in named.items()}
+    strides = {name: map_stride(runs[0][1], protocol) for name, runs in named.items()}
     identity = _identity(named, masks, protocol)
     manifest = folder / "localisation.json"
     if store.read_identity(manifest) == {"schema": store.SCHEMA_VERSION, **identity}:
@@ -68,7 +68,7 @@ def measure_maps(
         place = geometry[row["view_id"]]
         prepared = read_prepared(Path(row["file"]))
         breast = breast_of(prepared)
-        tolerance, unit = _tolerance(place, protocol)
+        tolerance, unit = tolerance_of(place, protocol)
         target = make_target(masks[row["view_id"]], breast, tolerance)
         if target is None:
             continue
@@ -134,12 +134,12 @@ def _of_view(
             yield {"map": name, "kind": kind, **found, "empty": int(not values.any()), "chance": chance}
 
 
-def _stride(atlas: Atlas, protocol: Protocol) -> int:
+def map_stride(atlas: Atlas, protocol: Protocol) -> int:
     """Prepared pixels to a cell of a run's maps."""
     return max(1, round(protocol.prepare.height / atlas.maps.shape[1]))
 
 
-def _tolerance(geometry: Geometry, protocol: Protocol) -> tuple[float, str]:
+def tolerance_of(geometry: Geometry, protocol: Protocol) -> tuple[float, str]:
     """The tolerance in prepared pixels, and the unit that it was stated in."""
     spacing = geometry.prepared_spacing_mm
     if spacing is None:

@@ -25,6 +25,7 @@ from tramtrack.report.limits import limits
 from tramtrack.report.localisation import localisation
 from tramtrack.report.pictures import heatmap_groups, strides
 from tramtrack.report.reading import Material, read_material
+from tramtrack.report.trust import trust
 
 HERE = Path(__file__).parent
 
@@ -104,6 +105,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "mcnemar": tables.mcnemar_rows(material),
         "heatmaps": heatmap_groups(material),
         "localisation": localisation(material),
+        "trust": trust(material),
         "strides": strides(material),
         "resources": tables.resource_rows(material),
         "settings": settings,
