@@ -20,6 +20,8 @@ from tramtrack.imaging.prepare import place_mask, read_prepared
 
 BAC_COLOUR = (64, 224, 255)
 BREAST_COLOUR = (120, 190, 120)
+MATCHED_PICTURE = ".matched.png"
+"""How the file of a picture ends whose map is averaged to the coarsest stride of the study."""
 
 
 def overlay(prepared: np.ndarray, values: np.ndarray, scale: float, outline: np.ndarray | None) -> np.ndarray:

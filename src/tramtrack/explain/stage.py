@@ -14,8 +14,9 @@ from tramtrack.evaluation.aggregate import UNITS
 from tramtrack.explain.atlas import Atlas, make_heatmaps
 from tramtrack.explain.choice import Chosen, call, choose_views
 from tramtrack.explain.masks import MaskError
-from tramtrack.explain.measure import measure_maps
-from tramtrack.explain.overlay import prepared_mask, save_overlay
+from tramtrack.explain.measure import map_stride, measure_maps
+from tramtrack.explain.overlay import MATCHED_PICTURE, prepared_mask, save_overlay
+from tramtrack.explain.place import block_average
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.progress import announce
 from tramtrack.protocol import Protocol
@@ -60,6 +61,7 @@ def explain_runs(
     masks = masks_of(test, geometry)
     wanted = {view_id: files[view_id] for view_id in dict.fromkeys([*(view.view_id for view in chosen), *masks])}
     named: dict[str, list[tuple[Run, Atlas]]] = {}
+    pictured: list[tuple[Path, Atlas]] = []
     rows = []
     for run, contestant in zip(runs, names_of(runs), strict=True) if wanted else ():
         name = _name(run)
@@ -72,7 +74,8 @@ def explain_runs(
         if is_shown and chosen:
             verdicts = _called(chosen, scored[name], label, thresholds[name])
             rows += [(row[0], *astuple(run.key), unit, *row[1:]) for row in verdicts]
-            _draw([row[0] for row in verdicts], atlas, wanted, masks, place)
+            pictured.append((place, atlas))
+    _draw([view.view_id for view in chosen], pictured, wanted, masks, protocol)
     measure_maps(named, test, masks, geometry, protocol, study / "results")
     store.write_csv(folder / "views.csv", pd.DataFrame(rows, columns=COLUMNS))
     return folder
@@ -108,13 +111,23 @@ def _called(
 
 
 def _draw(
-    view_ids: Sequence[str], atlas: Atlas, files: Mapping[str, Path], masks: Mapping[str, np.ndarray], folder: Path
+    view_ids: Sequence[str],
+    pictured: Sequence[tuple[Path, Atlas]],
+    files: Mapping[str, Path],
+    masks: Mapping[str, np.ndarray],
+    protocol: Protocol,
 ) -> None:
-    """The display pictures that are not there yet."""
-    for view_id in view_ids:
-        picture = folder / f"{view_id}.png"
-        if not picture.exists():
-            save_overlay(picture, files[view_id], atlas[view_id], atlas.scale, masks.get(view_id))
+    """The display pictures that are not there yet, into each folder; of finer maps also averaged to the coarsest stride."""
+    strides = [map_stride(atlas, protocol) for _, atlas in pictured]
+    for (folder, atlas), stride in zip(pictured, strides, strict=True):
+        for view_id in view_ids:
+            native = folder / f"{view_id}.png"
+            if not native.exists():
+                save_overlay(native, files[view_id], atlas[view_id], atlas.scale, masks.get(view_id))
+            matched = folder / f"{view_id}{MATCHED_PICTURE}"
+            if stride < max(strides) and not matched.exists():
+                averaged = block_average(atlas[view_id], round(max(strides) / stride))
+                save_overlay(matched, files[view_id], averaged, atlas.scale, masks.get(view_id))
 
 
 def _finest_unit(points: pd.DataFrame, shown: Mapping[str, Run]) -> tuple[str, dict[str, float]]:

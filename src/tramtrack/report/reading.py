@@ -101,7 +101,7 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
         else pd.DataFrame(columns=["view_id", "network"]),
         looks=tuple(sealing.looks(folder / "results" / "unsealed.jsonl")),
         files_seen=int(manifest["information"]["files"]),
-        tables={name: _table(folder, name) for name in (*COLUMNS, *CONTEST_TABLES)},
+        tables={name: _table(folder, name) for name in (*COLUMNS, *CONTEST_TABLES, *_made(folder, "localisation_views"))},
     )
 
 
@@ -119,6 +119,11 @@ def run_title(run: dict[str, Any], several_seeds: bool = False) -> str:
 def known(value: Any) -> bool:
     """Whether a cell of a table holds a number."""
     return value is not None and not pd.isna(value) and math.isfinite(float(value))
+
+
+def _made(folder: Path, name: str) -> tuple[str, ...]:
+    """The table's name, if it was made: not every study has masks."""
+    return (name,) if (folder / "results" / f"{name}.csv").exists() else ()
 
 
 def _table(folder: Path, name: str) -> pd.DataFrame:

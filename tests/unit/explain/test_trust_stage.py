@@ -5,20 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-import safetensors.torch
-import torch
 from PIL import Image
 
-from tramtrack import store
 from tramtrack.explain import trust_stage
 from tramtrack.explain.permuted import permute_labels
 from tramtrack.explain.trust import Outcome
 from tramtrack.explain.trust_stage import judge_maps, limit_of
 from tramtrack.imaging.geometry import fit
-from tramtrack.network.build import build
 from tramtrack.protocol import Evaluation, Explain, Prepare, Protocol, Transfer
-from tramtrack.training.record import Run
-from tramtrack.training.transfer import Classifier
 
 ROWS, COLUMNS = 64, 64
 PROTOCOL = Protocol(
@@ -29,17 +23,8 @@ PROTOCOL = Protocol(
 )
 
 
-def write_run(folder, seed: int) -> Run:
-    generator = torch.Generator().manual_seed(seed)
-    model = Classifier(build("mobilenet", generator), PROTOCOL.transfer, generator)
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    path = store.write_bytes(folder / f"seed-{seed}" / "weights.safetensors", safetensors.torch.save(state))
-    identity = {"network": "mobilenet", "variant": "last-conv", "seed": seed, "weights": "pretrained", "dtype": "float32"}
-    return Run(path.parent, identity, {"weights_file_sha256": store.file_sha256(path)})
-
-
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study(tmp_path_factory, write_run):
     """Two seeds of one network; six validation views of three women, three with a mask; and a test view."""
     folder = tmp_path_factory.mktemp("trust")
     rng, rows, geometry = np.random.default_rng(0), [], {}
@@ -56,7 +41,7 @@ def study(tmp_path_factory):
         fold = "test" if number == 6 else "validation"
         drawn = str(folder / f"{name}-mask.png") if number % 2 == 0 else ""
         rows.append({"view_id": name, "woman": f"w{number // 2}", "fold": fold, "file": folder / f"{name}.png", "mask": drawn})
-    return [write_run(folder, seed) for seed in (1, 2)], pd.DataFrame(rows), geometry, folder
+    return [write_run(folder, seed, PROTOCOL) for seed in (1, 2)], pd.DataFrame(rows), geometry, folder
 
 
 def test_every_test_is_judged_on_validation_views_with_a_mask_that_fits(study, tmp_path, capsys):

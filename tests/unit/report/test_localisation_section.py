@@ -42,3 +42,29 @@ def test_the_report_says_how_well_the_maps_lie_on_the_masks(study_folder: Module
     assert "0.500 (0.400 to 0.600)" in tables[0]
     strides = [re.findall(r'<th scope="row">VGG16</th><td class="num">(\d+)', table) for table in tables]
     assert strides == [["16"], ["32"]]
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_the_gallery_shows_finer_maps_at_equal_stride_as_well_with_their_localisation(
+    study_folder: ModuleType, tmp_path: Path
+) -> None:
+    made = study_folder.fabricate(tmp_path / "study")
+    plain = write_report(*made.arguments()).read_text()
+    assert "at equal stride" not in plain and "on the mask" not in plain
+    shown = pd.read_csv(made.folder / "heatmaps" / "views.csv", dtype=str)
+    row = shown[shown["network"] == "vgg16"].iloc[0]
+    place = made.folder / "heatmaps" / "vgg16" / row["variant"] / "seed-0"
+    (place / f"{row['view_id']}.matched.png").write_bytes((place / f"{row['view_id']}.png").read_bytes())
+    known = {"view_id": row["view_id"], "network": "vgg16", "variant": row["variant"], "seed": 0}
+    rows = [
+        {**known, "kind": kind, "pointing_game": hit, "average_precision": value}
+        for kind, hit, value in (("native", 1, 0.41), ("matched", 0, 0.13))
+    ]
+    store.write_csv(made.folder / "results" / "localisation_views.csv", pd.DataFrame(rows))
+    page = write_report(*made.arguments()).read_text()
+    captions = re.findall(r"<figcaption><b>VGG16</b>.*?</figcaption>", page)
+    assert len(captions) == len(re.findall(r"<figcaption><b>VGG16</b>", plain)) + 1
+    native, matched = (next(text for text in captions if words in text) for words in ("precision 0.41", "precision 0.13"))
+    assert "peak on the mask" in native and "at equal stride" not in native
+    assert "peak beside the mask" in matched and "at equal stride" in matched
+    assert 'alt="Heat map of VGG16 at equal stride' in page
