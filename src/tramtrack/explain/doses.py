@@ -25,7 +25,7 @@ def dose_series(prepared: np.ndarray, mask: np.ndarray, doses: tuple[float, ...]
         left = np.zeros(mask.size, dtype=bool)
         left[order[: round(dose * len(order))]] = True
         gone = _grown(mask & ~left.reshape(mask.shape)) & ~left.reshape(mask.shape)
-        series.append(np.where(gone, empty, prepared) if dose < 1 else prepared)
+        series.append(np.where(gone, empty, prepared))
     return series
 
 

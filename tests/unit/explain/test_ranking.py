@@ -42,6 +42,8 @@ def test_pairs_are_compared_on_the_views_they_share_and_seeds_are_averaged_first
     base = rng.uniform(0.2, 0.6, 24)
     seeds = pd.concat([rows("a", base + 0.1), rows("a", base + 0.3)])
     table = pd.concat([seeds, rows("b", base + rng.normal(0, 0.01, 24)).iloc[:20], rows("c", base)])
+    means = score_maps(table, SETTINGS).drop_duplicates("map").set_index("map")
+    assert means.loc["a", "estimate"] == pytest.approx(base.mean() + 0.2) and means.loc["a", "views"] == 24
     pairs = compare_maps(table, ["a", "b", "c"], SETTINGS)
     first = pairs[pairs["measure"] == MEASURES[0]].set_index(["map_a", "map_b"])
     row = first.loc[("a", "b")]
