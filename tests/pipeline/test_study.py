@@ -65,7 +65,9 @@ def test_the_pass_that_scores_the_test_views_leaves_their_maps_which_are_measure
         assert kept["map"].shape == (len(scored), 4, 3) and kept["map"].min() >= 0
         assert np.array_equal(kept["logit"], scored["logit"].to_numpy(dtype=np.float32))
     measured = pd.read_csv(study / "results" / "localisation_views.csv")
-    assert set(measured["map"]) == {"vgg16", "centre blob", "vessel filter"} and set(measured["view_id"]) <= set(scored.index)
+    assert set(measured["map"]) == {"vgg16 (random weights)", "centre blob", "vessel filter"} and set(
+        measured["view_id"]
+    ) <= set(scored.index)
     assert (measured["unit"] == "mm").all()
     assert "How well the maps lie on the calcifications" in (study / "report" / "index.html").read_text()
 

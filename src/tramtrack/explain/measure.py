@@ -32,9 +32,11 @@ from tramtrack.imaging.geometry import Geometry
 from tramtrack.imaging.prepare import read_prepared
 from tramtrack.progress import track
 from tramtrack.protocol import Protocol
-from tramtrack.training.record import Run
+from tramtrack.training.record import RANDOM_WEIGHTS, Run
 
 BASELINES = ("centre blob", "vessel filter")
+RANDOM = f" ({RANDOM_WEIGHTS})"
+"""How the name of a control ends, whose maps are measured and never ranked."""
 VIEW_COLUMNS = [
     "view_id", "woman", "map", "kind", "network", "variant", "seed", "stride", "tolerance", "unit",
     *MEASURES, "empty", "chance",
@@ -50,6 +52,8 @@ def measure_maps(
     folder: Path,
 ) -> dict[str, Any] | None:
     """Measure the maps of each contestant's runs and write the tables into ``folder`` (results/); None without masks.
+
+    A control's name ends with RANDOM: it is measured, and compared with nothing.
 
     ``views`` has view_id, woman and file (prepared); ``masks`` the boolean mask on the prepared grid of each view that has one.
     Tables made from the same maps, masks and settings are kept. Returns what localisation.json says.
@@ -78,9 +82,9 @@ def measure_maps(
     if not measured:
         return None
     table = pd.DataFrame(measured, columns=VIEW_COLUMNS)
-    names = [*named, *BASELINES]
-    pairs = compare_maps(table, names, protocol.evaluation)
-    of_networks = pairs[pairs["map_a"].isin(named) & pairs["map_b"].isin(named)]
+    ranked = [name for name in named if not name.endswith(RANDOM)]
+    pairs = compare_maps(table, [*ranked, *BASELINES], protocol.evaluation)
+    of_networks = pairs[pairs["map_a"].isin(ranked) & pairs["map_b"].isin(ranked)]
     stated = {"mm": f"{protocol.explain.tolerance_mm:g} mm", "pixels": f"{protocol.explain.tolerance_pixels:g} pixels"}
     information = {
         "tolerance": " or ".join(stated[unit] for unit in sorted(table["unit"].unique())),

@@ -14,14 +14,14 @@ from tramtrack.evaluation.aggregate import UNITS
 from tramtrack.explain.atlas import Atlas, make_heatmaps
 from tramtrack.explain.choice import Chosen, call, choose_views
 from tramtrack.explain.masks import MaskError
-from tramtrack.explain.measure import map_stride, measure_maps
+from tramtrack.explain.measure import RANDOM, map_stride, measure_maps
 from tramtrack.explain.overlay import MATCHED_PICTURE, prepared_mask, save_overlay
 from tramtrack.explain.place import block_average
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.progress import announce
 from tramtrack.protocol import Protocol
 from tramtrack.results import names_of, test_file
-from tramtrack.training.record import Run, read_predictions
+from tramtrack.training.record import PRETRAINED, Run, read_predictions
 
 COLUMNS = ["view_id", "network", "variant", "seed", "unit", "bac", "score", "threshold", "call", "because"]
 
@@ -70,7 +70,8 @@ def explain_runs(
             continue
         place = run.key.folder(folder)
         atlas = make_heatmaps(run, protocol, wanted, validation, place, device)
-        named.setdefault(contestant, []).append((run, atlas))
+        marked = contestant if run.weights == PRETRAINED else f"{contestant}{RANDOM}"
+        named.setdefault(marked, []).append((run, atlas))
         if is_shown and chosen:
             verdicts = _called(chosen, scored[name], label, thresholds[name])
             rows += [(row[0], *astuple(run.key), unit, *row[1:]) for row in verdicts]

@@ -9,9 +9,10 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.explain.localisation import MEASURES
-from tramtrack.explain.measure import BASELINES
+from tramtrack.explain.measure import BASELINES, RANDOM
 from tramtrack.explain.ranking import MATCHED, NATIVE
 from tramtrack.report.reading import Material, title
+from tramtrack.training.record import RANDOM_WEIGHTS
 
 HEADINGS = {
     "average_precision": "Average precision",
@@ -25,10 +26,10 @@ KINDS = {NATIVE: "Native maps", MATCHED: "At equal stride"}
 
 @dataclass(frozen=True)
 class Row:
-    """One map: its title, whether it is a baseline, stride, a cell "0.31 (0.25 to 0.38)" a measure, and its empty maps."""
+    """One map: its title, a tag (baseline, random weights), stride, a cell "0.31 (0.25 to 0.38)" a measure, its empty maps."""
 
     title: str
-    is_baseline: bool
+    tag: str
     stride: str
     cells: list[str]
     empty: int
@@ -81,7 +82,9 @@ def _row(rows: pd.DataFrame, order: list[str], information: dict[str, Any], kind
     name = str(rows["map"].iloc[0])
     strides = information["strides"]
     stride = "" if name in BASELINES else str(strides[name] if kind == NATIVE else max(strides.values()))
-    return Row(name if name in BASELINES else title(name), name in BASELINES, stride, cells, round(by_measure["empty"].max()))
+    tag = "baseline" if name in BASELINES else RANDOM_WEIGHTS if name.endswith(RANDOM) else ""
+    shown = name if name in BASELINES else title(name.removesuffix(RANDOM))
+    return Row(shown, tag, stride, cells, round(by_measure["empty"].max()))
 
 
 def _readable(sentence: str) -> str:

@@ -93,6 +93,17 @@ def test_the_tables_are_kept_until_a_map_or_a_mask_changes(arguments):
     assert store.read_identity(folder / "localisation.json") != identity
 
 
+def test_a_control_is_measured_and_never_ranked(arguments):
+    named, *others = arguments
+    control = {"vgg16 (random weights)": named["vgg16"], "xception": named["xception"]}
+    said = measure_maps(control, *others)
+    assert said is not None and said["sentences"] == []
+    folder = arguments[-1]
+    assert "vgg16 (random weights)" in set(pd.read_csv(folder / "localisation.csv")["map"])
+    pairs = pd.read_csv(folder / "localisation_pairs.csv")
+    assert set(pairs["map_a"]) | set(pairs["map_b"]) == {"xception", "centre blob", "vessel filter"}
+
+
 def test_without_masks_nothing_is_measured(arguments):
     named, views, _, geometry, protocol, folder = arguments
     assert measure_maps(named, views, {}, geometry, protocol, folder) is None
