@@ -55,16 +55,20 @@ check: .venv/test-tools
 samples: .venv/installed
 	$(BIN)/python tests/samples.py
 
-# A benchmark that compares with another library reads TRAMTRACK_PEERS_PYTHON; only then is that environment made.
-bench: .venv/test-tools $(if $(shell grep -ls TRAMTRACK_PEERS_PYTHON benchmarks/$(NAME).py),.venv-peers/installed)
-	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python benchmarks/$(NAME).py
+# A benchmark that compares with Keras reads TRAMTRACK_PEERS_PYTHON, one with pytorch-grad-cam runs beside it; only then is
+# that environment made.
+BENCH_PEERS = $(shell grep -ls TRAMTRACK_PEERS_PYTHON benchmarks/$(NAME).py)
+BENCH_TORCHVISION = $(shell grep -ls "import pytorch_grad_cam" benchmarks/$(NAME).py)
+bench: .venv/test-tools $(if $(BENCH_PEERS),.venv-peers/installed) $(if $(BENCH_TORCHVISION),.venv-peers-torchvision/installed)
+	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) \
+	  $(if $(BENCH_TORCHVISION),$(PEERS_TORCHVISION),$(BIN))/python benchmarks/$(NAME).py
 
 peers: .venv/test-tools .venv-peers/installed .venv-peers-torchvision/installed
 	$(BIN)/python tests/debian_packages.py peers
 	-$(BIN)/python tests/samples.py
 	$(PEERS)/python tests/contract/network/keras_reference.py golden tests/contract/network/golden
 	TRAMTRACK_PEERS_PYTHON=$(abspath $(PEERS)/python) $(BIN)/python -m pytest -m peers
-	$(PEERS_TORCHVISION)/python -m pytest -m peers tests/contract/network/test_timm.py tests/pipeline/test_challengers.py
+	$(PEERS_TORCHVISION)/python -m pytest -m peers tests/contract/network/test_timm.py tests/contract/explain tests/pipeline/test_challengers.py
 
 clean:
 	rm -rf demo .venv .venv-peers .venv-peers-torchvision

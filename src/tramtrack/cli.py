@@ -217,9 +217,59 @@ def claim(
 
 
 @app.command()
-def explain(study: StudyFolder, device: Device = "auto") -> None:
-    """Grad-CAM++ heat maps of hits, misses and false alarms, the same views under every network."""
-    _say(f"heat maps are in {_study(study, device=device).explain()}")
+def explain(
+    study: StudyFolder,
+    view: Annotated[
+        list[str] | None,
+        typer.Option("--view", help="A view_id, also several times. Default: hits, misses, false alarms."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="With --view: grad-cam++, grad-cam, integrated-gradients, occlusion.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="With --view: cam, stride-8 (the last step of that stride), or a step.")
+    ] = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Heat maps, the same views under every network: hits, misses and false alarms, or the views that are named.
+
+    A view that is named is drawn on its original image at full resolution, with its score and, where it has a mask, how well
+    the map lies on it.
+    """
+    if not view:
+        if method or layer:
+            raise UsageError("--method and --layer: expected with --view; the protocol's explain section holds for the study")
+        folder = _study(study, device=device).explain()
+        _print_json({"folder": str(folder)}) if as_json else _say(f"heat maps are in {folder}")
+        return
+    rows = json.loads(_study(study, device=device).explain_views(view, method, layer).to_json(orient="records"))
+    if as_json:
+        _print_json(rows)
+        return
+    names = [name for name in rows[0] if name not in ("seed", "method", "scale")]
+    texts = [{name: _short(row[name]) for name in names if any(other[name] is not None for other in rows)} for row in rows]
+    _table(texts, f"Maps, drawn in {study / 'heatmaps' / 'views'}")
+
+
+@app.command()
+def trust(
+    study: StudyFolder,
+    permuted: Annotated[
+        bool, typer.Option("--permuted", help="Also train each network once on permuted labels, and compare its maps.")
+    ] = False,
+    weights_dir: WeightsDir = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Whether heat maps can be trusted: random weights, permuted labels, seeds, mirror images, less calcification."""
+    rows = json.loads(_study(study, device=device).trust(permuted, weights_dir).to_json(orient="records"))
+    if as_json:
+        _print_json(rows)
+        return
+    judged = [row for row in rows if row["verdict"] != "information"]
+    names = ("map", "test", "stage", "estimate", "low", "high", "bound", "limit", "verdict")
+    _table([{name: _short(row[name]) for name in names} for row in judged], "Rank correlations, against the protocol's limits")
 
 
 @app.command()
@@ -352,6 +402,11 @@ def _names(text: str | None) -> list[str]:
     if not names:
         raise UsageError("--networks: expected names with commas between, received none")
     return [known_name(name) for name in names]
+
+
+def _short(value: Any) -> str:
+    """A cell of a table: numbers with three digits, nothing for what is not known."""
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _show_results(found: Any, as_json: bool) -> None:

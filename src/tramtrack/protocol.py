@@ -282,8 +282,41 @@ class Evaluation(Section):
 class Explain(Section):
     """Which heat maps are made."""
 
-    method: Literal["grad-cam++"] = setting("grad-cam++", "the class activation map", origin="paper")
+    method: Literal["grad-cam++", "grad-cam", "integrated-gradients", "occlusion"] = setting(
+        "grad-cam++",
+        "the kind of map; the last two look at the image itself, need the extra explain and cost many passes",
+        origin="paper",
+    )
+    layer: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = setting(
+        "cam",
+        "where the map is made: cam (the class activation layer), stride-8 (the last step of that stride), or a network's step",
+    )
     views_of_each_kind: int = setting(4, "hits, misses and false alarms of each network that are shown", unit="views", ge=1)
+    tolerance_mm: float = setting(
+        2.0, "how far from the mask a map still counts as lying on it, in the breast's plane", unit="mm", ge=0, le=50
+    )
+    tolerance_pixels: float = setting(8.0, "the same in a prepared view whose file has no spacing", unit="pixels", ge=0, le=500)
+    trust_views: int = setting(
+        12, "validation views, those with a mask first, on which it is tested whether maps can be trusted", unit="views", ge=2
+    )
+    random_limit: float = setting(
+        0.5,
+        "highest mean rank correlation of the maps with those of the same network once all its weights are random; above it "
+        "they do not show what was learnt",
+        ge=-1,
+        le=1,
+    )
+    permuted_limit: float = setting(0.5, "the same, with those of a network trained on permuted labels", ge=-1, le=1)
+    seeds_limit: float = setting(0.5, "lowest mean rank correlation of the maps of two seeds", ge=-1, le=1)
+    flip_limit: float = setting(
+        0.7, "lowest mean rank correlation of a view's map with that of its mirror image, mirrored back", ge=-1, le=1
+    )
+    dose_limit: float = setting(
+        0.5, "lowest mean rank correlation of the share of calcification left in a view with score and map", ge=-1, le=1
+    )
+
+
+_FIRST_OF_EXPLAIN = {"method", "views_of_each_kind"}
 
 
 class Protocol(Section):
@@ -312,9 +345,12 @@ class Protocol(Section):
         left_out = {"name", "description", "factors"} | ({"intake"} if self.intake == Intake() else set())
         settings = self.model_dump(mode="json", exclude=left_out)
         del settings["split"]["repeats"]
-        for key in ("consensus", "unmarked"):
-            if settings["labels"][key] == Labels.model_fields[key].default:
-                del settings["labels"][key]
+        younger = {"labels": ("consensus", "unmarked"), "explain": sorted(Explain.model_fields.keys() - _FIRST_OF_EXPLAIN)}
+        for section, keys in younger.items():
+            fields = type(getattr(self, section)).model_fields
+            for key in keys:
+                if settings[section][key] == fields[key].default:
+                    del settings[section][key]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def to_toml(self) -> str:

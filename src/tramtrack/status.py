@@ -35,8 +35,8 @@ def stages(folder: Path, cohort: str | None, folds: pd.DataFrame | None, left_ou
     looks = sealing.looks(folder / "results" / "unsealed.jsonl")
     sealed = f"unsealed, {len(looks)} look{'s' if len(looks) > 1 else ''}" if looks else "sealed"
     rows.append(_row("evaluate", (folder / "results" / "summary.json").exists(), f"test fold: {sealed}"))
-    shown = len(list(folder.glob("heatmaps/*/*/*/*.npz")))
-    rows.append(_row("explain", shown > 0, f"{shown} heat maps" if shown else ""))
+    shown = len(list(folder.glob("heatmaps/*/*/*/*.png")))
+    rows.append(_row("explain", shown > 0, f"{shown} heat maps shown" if shown else ""))
     page = folder / "report" / "index.html"
     rows.append(_row("report", page.exists(), str(page) if page.exists() else ""))
     return rows

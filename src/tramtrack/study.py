@@ -30,13 +30,7 @@ from tramtrack.network.registry import title
 from tramtrack.protocol import Factors, Protocol
 from tramtrack.status import stages
 from tramtrack.training import ledger
-from tramtrack.training.record import (
-    Keep,
-    Run,
-    load_run,
-    read_predictions,
-    write_predictions,
-)
+from tramtrack.training.record import PRETRAINED, Keep, Run, load_run, read_predictions, write_predictions
 from tramtrack.training.variants import Variant, variants, without_weights
 
 SCORED = ("training", "validation")
@@ -266,6 +260,7 @@ class Study:
         ``networks`` limits the evaluation to these; an unfinished one among them is refused. Once the test fold was opened
         with just these runs, its results are kept, with or without ``unseal``. Raises TramtrackError.
         """
+        from tramtrack.explain.atlas import explainer_of, is_kept, make_heatmaps
         from tramtrack.training.hardware import devices_of
         from tramtrack.training.run import predict_views
 
@@ -279,6 +274,7 @@ class Study:
         if not unseal and kept is not None and kept.unsealed and kept.runs == results.hashes_of(runs):
             return kept
         variant_of = {variant.name(): variant for variant in variants(self.protocol)}
+        cheap = explainer_of(self.protocol).is_cheap
 
         def is_scored(run: Run, path: Path) -> bool:
             identity = {"weights": run.information["weights_file_sha256"]}
@@ -287,11 +283,20 @@ class Study:
 
         def score_test(run: Run, path: Path) -> pd.DataFrame:
             if not is_scored(run, path):
-                what = f"{run.key.network}: seed {run.key.seed}, test views"
                 variant = variant_of[without_weights(run.key.variant)]
                 views = self.views(variant.size)
                 test = views[views["fold"] == "test"].reset_index(drop=True)
-                logits = predict_views(run, variant.protocol, list(test["file"]), what, self.device)
+                files = dict(zip(test["view_id"], test["file"], strict=True))
+                if cheap:  # the pass that scores a view holds all that its heat map needs
+                    place, validation = run.key.folder(self.folder / "heatmaps"), views["fold"] == "validation"
+                    what = "test views with their heat maps"
+                    atlas = make_heatmaps(
+                        run, variant.protocol, files, list(views.loc[validation, "file"]), place, self.device, what
+                    )
+                    logits = atlas.scores(list(files))
+                else:
+                    what = f"{run.key.network}: seed {run.key.seed}, test views"
+                    logits = predict_views(run, variant.protocol, list(files.values()), what, self.device)
                 write_predictions(path, test, logits)
                 identity = {"weights": run.information["weights_file_sha256"]}
                 store.write_manifest(path.parent / "manifest.json", identity, {"views": len(test)})
@@ -305,6 +310,7 @@ class Study:
         if unseal:
             for run in runs:  # before the look is logged: a look that cannot be taken is none
                 is_scored(run, results.test_file(self.folder / "results", run))
+                is_kept(run, self.protocol, run.key.folder(self.folder / "heatmaps"))
         return results.evaluate(
             runs,
             self.protocol,
@@ -354,14 +360,54 @@ class Study:
         from tramtrack.explain.stage import explain_runs
 
         evaluated = self._results().runs
-        own = variants(self.protocol)[0].name()
-        runs = [
-            run
-            for run in ledger.listed_runs(self.folder, self.protocol)
-            if results.name_of(run) in evaluated and without_weights(run.key.variant) == own
-        ]
+        runs = [run for run in self._own_runs() if results.name_of(run) in evaluated]
         geometry = load_geometry(self.folder / "prepared")
         return explain_runs(runs, self.protocol, self.views(), geometry, self.folder, self.device)
+
+    def explain_views(self, view_ids: Sequence[str], method: str | None = None, layer: str | None = None) -> pd.DataFrame:
+        """The maps of single views under every network, on the original images; see `explain_views`.
+
+        ``method`` and ``layer`` are the protocol's where not given. Views of the test fold need it unsealed.
+        """
+        from tramtrack.explain.methods import Explainer
+        from tramtrack.explain.single import explain_views
+
+        given = {"method": method, "layer": layer}
+        asked = {name: value for name, value in given.items() if value is not None}
+        protocol = self.protocol
+        settings = protocol.explain.model_copy(update=asked)
+        Explainer(settings.method, settings.layer)  # refuses what is not known before any work
+        changed = protocol.model_copy(update={"explain": settings})
+        geometry = load_geometry(self.folder / "prepared")
+        return explain_views(self._own_runs(), changed, self.views(), geometry, self.folder, view_ids, self.device)
+
+    def trust(self, permuted: bool = False, weights_dir: Path | None = None) -> pd.DataFrame:
+        """Test on validation views whether the networks' maps can be trusted; returns results/trust.csv, see `judge_maps`.
+
+        With ``permuted`` each network is also trained once on permuted labels, into trust/, and its maps are compared.
+        """
+        from tramtrack.explain.trust_stage import judge_maps
+
+        runs = [run for run in self._own_runs() if run.weights == PRETRAINED]
+        if not runs:
+            raise TramtrackError(
+                f"{self.folder}: no pretrained run whose maps could be tested; run `tramtrack run {self.folder}`"
+            )
+        trained = self._permuted(runs, weights_dir) if permuted else {}
+        geometry = load_geometry(self.folder / "prepared")
+        return judge_maps(runs, trained, self.protocol, self.views(), geometry, self.folder / "results", self.device)
+
+    def _permuted(self, runs: Sequence[Run], weights_dir: Path | None) -> dict[str, Run]:
+        """By contestant a run like its first one, but for the training labels, which are dealt anew among the views."""
+        from tramtrack.explain.permuted import train_permuted
+
+        table = self.views()
+        table = table[table["fold"].isin(SCORED)].reset_index(drop=True)
+        trained: dict[str, Run] = {}
+        for run, name in zip(runs, results.names_of(runs), strict=True):
+            if name not in trained:
+                trained[name] = train_permuted(run, self.protocol, table, self.folder / "trust", weights_dir, self.device)
+        return trained
 
     def report(self, export: bool = False) -> Path:
         """Write report/index.html, one file that opens without a network; returns its path.
@@ -413,6 +459,11 @@ class Study:
     def runs(self) -> list[Run]:
         """The finished runs: the eleven networks in the registry's order, then challengers by name; by variant and seed."""
         return ledger.finished_runs(self.folder)
+
+    def _own_runs(self) -> list[Run]:
+        """The finished runs of the protocol's own variant, whose heat maps are made."""
+        own = variants(self.protocol)[0].name()
+        return [run for run in self.runs() if without_weights(run.key.variant) == own]
 
     def best(self) -> Run:
         """The pretrained run with the highest AUC-ROC by woman on validation; the test fold has no say in it."""

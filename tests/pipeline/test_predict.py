@@ -84,7 +84,8 @@ def alone(woman, runs):
 
 
 def test_a_new_exam_gets_the_scores_that_the_study_gave_it(study, runs, exam, command, tmp_path):
-    """Seed 0 alone, against results/: each view's score to the bit, the woman's call by the study's own threshold."""
+    """Seed 0 alone, against results/: each view's score to rounding, since another batch sums in another order; the woman's
+    call by the study's own threshold."""
     done = command("predict", runs / "seed-0", exam, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     answer = Answer.model_validate_json((tmp_path / "out" / "prediction.json").read_text())
@@ -92,11 +93,11 @@ def test_a_new_exam_gets_the_scores_that_the_study_gave_it(study, runs, exam, co
     known = known[(known["seed"] == 0) & (known["woman"] == answer.woman)]
     assert len(known) == 4 and set(known["fold"]) == {"test"}
     for row in known.to_dict("records"):
-        assert answer.of("view", row["side"], row["view"]).score == pytest.approx(row["score"], rel=0, abs=1e-12)
+        assert answer.of("view", row["side"], row["view"]).score == pytest.approx(row["score"], rel=0, abs=1e-6)
     points = pd.read_csv(study / "results" / "operating_points.csv")
     cuts = points[points["seed"] == 0].set_index("unit")["threshold"]
     how = {"maximum": np.max, "mean": np.mean, "noisy-or": lambda scores: 1 - np.prod(1 - scores)}[answer.aggregation]
-    assert answer.of("woman").score == pytest.approx(how(known["score"]), abs=1e-12)
+    assert answer.of("woman").score == pytest.approx(how(known["score"]), abs=1e-6)
     for unit, side, view in (("view", "L", "CC"), ("breast", "R", None), ("woman", None, None)):
         scored = answer.of(unit, side, view)
         assert scored.threshold == pytest.approx(cuts[unit], abs=1e-12)

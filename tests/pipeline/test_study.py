@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.numpy
+from PIL import Image
 
 from tramtrack import sealing
 from tramtrack.engine import Failure, WorkerDied
@@ -54,6 +55,50 @@ def test_the_path_ends_in_a_report_and_a_table(finished):
     assert len(known)
     assert (known["low"] <= known["estimate"]).all() and (known["estimate"] <= known["high"]).all()
     assert (known["low"] < known["high"]).all()
+
+
+def test_the_pass_that_scores_the_test_views_leaves_their_maps_which_are_measured(finished):
+    study, _ = finished
+    place = "vgg16/last-conv+random-weights/seed-0"
+    scored = pd.read_csv(study / "results" / "test" / place / "predictions.csv").set_index("view_id")
+    with np.load(study / "heatmaps" / place / "maps.npz") as kept:
+        assert list(kept["view_id"]) == list(scored.index)
+        assert kept["map"].shape == (len(scored), 4, 3) and kept["map"].min() >= 0
+        assert np.array_equal(kept["logit"], scored["logit"].to_numpy(dtype=np.float32))
+    measured = pd.read_csv(study / "results" / "localisation_views.csv")
+    assert set(measured["map"]) == {"vgg16 (random weights)", "centre blob", "vessel filter"} and set(
+        measured["view_id"]
+    ) <= set(scored.index)
+    assert (measured["unit"] == "mm").all()
+    assert "How well the maps lie on the calcifications" in (study / "report" / "index.html").read_text()
+
+
+def test_a_single_view_is_drawn_at_its_originals_size_and_a_sealed_one_is_refused(finished, command, tmp_path):
+    study, _ = finished
+    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str).set_index("woman")["fold"]
+    views = pd.read_csv(study / "cohort" / "views.csv", dtype=str)
+    of_fold = {fold: views[views["woman"].map(folds) == fold].iloc[0] for fold in ("test", "validation")}
+    names = [name for fold in of_fold.values() for name in ("--view", fold["view_id"])]
+    done = command("explain", study, *names, "--method", "grad-cam", "--layer", "stride-8", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(row["view_id"], row["layer"], row["stride"]) for row in rows] == [
+        (fold["view_id"], "stride-8", 8) for fold in of_fold.values()
+    ]
+    for row, fold in zip(rows, of_fold.values(), strict=True):
+        with Image.open(study / "heatmaps" / "views" / row["view_id"] / row["picture"]) as picture:
+            assert picture.size == (int(fold["columns"]), int(fold["rows"]))
+    scored = pd.read_csv(study / "results" / "predictions.csv", dtype={"view_id": str}).set_index("view_id")["score"]
+    assert all(abs(row["score"] - scored[row["view_id"]]) < 1e-3 for row in rows)
+    unknown = command("explain", study, "--view", "nobody")
+    assert unknown.returncode == 2 and "view nobody: not in the folds" in unknown.stderr
+    method = command("explain", study, "--view", rows[0]["view_id"], "--method", "smoothgrad")
+    assert method.returncode == 2 and "expected one of grad-cam++" in method.stderr
+    sealed = tmp_path / "sealed"
+    shutil.copytree(study, sealed)
+    shutil.rmtree(sealed / "results")
+    refused = command("explain", sealed, "--view", of_fold["test"]["view_id"])
+    assert refused.returncode == 2 and "the test fold is sealed" in refused.stderr
 
 
 def test_files_and_women_add_up(finished, tiny_cohort):
@@ -279,7 +324,14 @@ def test_a_network_whose_weights_cannot_be_had_is_left_out_and_the_others_go_on(
     assert set(pd.read_csv(study / "results" / "scores.csv")["network"]) == {"mobilenetv2"}
     report = (study / "report" / "index.html").read_text()
     assert "no pretrained weights could be had" in report and "local file mobilenetv2.safetensors" in report
+    tested = command("trust", study, "--permuted", "--weights-dir", folder)
+    assert tested.returncode == 0, tested.stderr
+    table = pd.read_csv(study / "results" / "trust.csv")
+    assert {"flip", "dose", "permuted labels", "randomisation"} == set(table["test"])
+    assert set(table["verdict"]) <= {"pass", "fail", "information"}
+    assert (study / "trust" / "runs" / "mobilenetv2" / "last-conv+permuted-labels" / "seed-0" / "run.json").exists()
     status = json.loads(command("status", study, "--json").stdout)
+    assert not any("permuted" in row["detail"] for row in status)
     assert any(row["state"] == "left out" and "vgg16" in row["detail"] for row in status)
 
 

@@ -1,20 +1,25 @@
-"""Heat maps of the chosen views under one network: raw values, and the one scale on which all of them are shown."""
+"""Heat maps of views under one network, kept in one file: raw values, logits, and the one scale on which all are shown.
+
+A class activation map needs nothing but what the pass that scores a view holds anyway, so both come from the same pass.
+"""
 
 from __future__ import annotations
 
 import io
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from tramtrack import store
-from tramtrack.explain.gradcam import grad_cam_plus_plus
-from tramtrack.imaging.geometry import Geometry
+from tramtrack.explain.methods import Explainer
 from tramtrack.progress import track
 from tramtrack.protocol import Protocol
+from tramtrack.training.activations import TRUNK_BATCH
 from tramtrack.training.hardware import choose_device
 from tramtrack.training.loader import batches
 from tramtrack.training.record import Run
@@ -23,7 +28,36 @@ from tramtrack.training.transfer import Classifier, Trunk
 
 SCALE_PERCENTILE = 99.5
 SCALE_VIEWS = 12
-BATCH = 4
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """The maps of views under one run.
+
+    ``view_ids`` (n,), ``maps`` (n, h, w) float32 >= 0 on the cells of ``layer``, ``logits`` (n,) float32 from the same pass;
+    ``scale`` is the value that is shown brightest.
+    """
+
+    view_ids: tuple[str, ...]
+    maps: np.ndarray
+    logits: np.ndarray
+    scale: float
+    layer: str
+
+    def __getitem__(self, view_id: str) -> np.ndarray:
+        """The map (h, w) of a view."""
+        values: np.ndarray = self.maps[self.view_ids.index(view_id)]
+        return values
+
+    def scores(self, view_ids: Sequence[str]) -> np.ndarray:
+        """The logits (n,) of these views, in this order."""
+        place = {view_id: number for number, view_id in enumerate(self.view_ids)}
+        return np.array([self.logits[place[view_id]] for view_id in view_ids], dtype=np.float32)
+
+
+def explainer_of(protocol: Protocol) -> Explainer:
+    """The method and layer that a protocol asks for."""
+    return Explainer(protocol.explain.method, protocol.explain.layer)
 
 
 def make_heatmaps(
@@ -31,61 +65,94 @@ def make_heatmaps(
     protocol: Protocol,
     views: Mapping[str, Path],
     validation: Sequence[Path],
-    geometry: Mapping[str, Geometry],
     folder: Path,
     wanted: str = "auto",
-) -> float:
-    """Write <view_id>.npz (raw map, scale, geometry) for each of ``views`` (view_id to prepared file) into ``folder``.
+    what: str = "heat maps",
+) -> Atlas:
+    """The maps of ``views`` (view_id to prepared file), and maybe of others, from ``folder``/maps.npz; made where they lack.
 
     The display scale is the 99.5th percentile of this network's maps on up to 12 validation views, evenly spaced: a faint
-    map looks faint. Returns it. Views whose file is there already are not computed again. ``wanted`` is the device, see
-    `choose_device`.
+    map looks faint. Views are passed in the dtype of the run, in batches cut at fixed places, so that the logits repeat to
+    the bit. ``wanted`` is the device, see `choose_device`; ``what`` is said beside the progress bar.
     """
-    manifest = folder / "manifest.json"
-    identity = {"weights": run.information["weights_file_sha256"], "method": protocol.explain.method}
-    known = store.require_same_identity(manifest, identity, "remove this folder to make the heat maps anew")
+    explainer = explainer_of(protocol)
+    known = is_kept(run, protocol, folder)
     if not known:
         shutil.rmtree(folder, ignore_errors=True)  # maps without a manifest are of nobody knows which run
-    todo = {view_id: file for view_id, file in views.items() if not (folder / f"{view_id}.npz").exists()}
-    if known and not todo:
-        return float(store.read_json(manifest)["information"]["scale"])
-    device = choose_device(wanted)
+    kept = read_atlas(folder) if known else None
+    todo = [view_id for view_id in views if kept is None or view_id not in kept.view_ids]
+    if kept is not None and not todo:
+        return kept
+    device, dtype = choose_device(wanted), getattr(torch, run.identity["dtype"])
     model = rebuild(run, protocol, device)
-    trunk = model.fast_trunk(device, torch.float32)
-    layer = model.backbone.facts.cam_layer
-    if known:
-        scale = float(store.read_json(manifest)["information"]["scale"])
-    else:
-        scale = _display_scale(model, trunk, validation, device, run.key.network)
-        store.write_manifest(manifest, identity, {"scale": scale, "layer": layer})
-    names = list(todo)
-    passes = track(batches(list(todo.values()), BATCH, device), f"{run.key.network}: heat maps", -(-len(todo) // BATCH))
-    for number, grey in enumerate(passes):
-        maps, logits = grad_cam_plus_plus(model, grey, trunk)
-        for offset, (values, logit) in enumerate(zip(maps.cpu(), logits.cpu(), strict=True)):
-            view_id = names[number * BATCH + offset]
-            _write(folder / f"{view_id}.npz", values, float(logit), scale, geometry[view_id], layer)
-    return scale
+    trunk = model.fast_trunk(device, dtype)
+    scale = kept.scale if kept else _display_scale(explainer, model, trunk, validation, dtype, device, run.key.network)
+    files = [views[view_id] for view_id in todo]
+    maps, logits = _pass(explainer, model, trunk, files, dtype, device, f"{run.key.network}: seed {run.key.seed}, {what}")
+    if kept is not None:
+        maps, logits = np.concatenate((kept.maps, maps)), np.concatenate((kept.logits, logits))
+        todo = [*kept.view_ids, *todo]
+    atlas = Atlas(tuple(todo), maps, logits, scale, explainer.name_of_layer(model))
+    _write(atlas, folder, _identity(run, protocol))
+    return atlas
 
 
-def _display_scale(model: Classifier, trunk: Trunk, validation: Sequence[Path], device: torch.device, network: str) -> float:
+def is_kept(run: Run, protocol: Protocol, folder: Path) -> bool:
+    """Whether ``folder`` holds maps of this very run. Raises IdentityMismatch where they are another's."""
+    advice = "remove this folder to make the heat maps anew"
+    return store.require_same_identity(folder / "manifest.json", _identity(run, protocol), advice)
+
+
+def _identity(run: Run, protocol: Protocol) -> dict[str, str]:
+    settings = protocol.explain
+    return {"weights": run.information["weights_file_sha256"], "method": settings.method, "layer": settings.layer}
+
+
+def read_atlas(folder: Path) -> Atlas:
+    """The maps in ``folder`` (no pickle is read)."""
+    information = store.read_json(folder / "manifest.json")["information"]
+    with np.load(folder / "maps.npz", allow_pickle=False) as content:
+        view_ids = tuple(str(view_id) for view_id in content["view_id"])
+        return Atlas(view_ids, content["map"], content["logit"], float(information["scale"]), str(information["layer"]))
+
+
+def _pass(
+    explainer: Explainer,
+    model: Classifier,
+    trunk: Trunk,
+    files: Sequence[Path],
+    dtype: torch.dtype,
+    device: torch.device,
+    what: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maps (n, h, w) and logits (n,), float32, of prepared files."""
+    maps, logits = [], []
+    for grey in track(batches(files, TRUNK_BATCH, device), what, -(-len(files) // TRUNK_BATCH)):
+        values, scores = explainer.maps(model, grey, trunk, dtype)
+        maps.append(values.float().cpu().numpy())
+        logits.append(scores.float().cpu().numpy())
+    if not maps:
+        return np.zeros((0, 1, 1), dtype=np.float32), np.zeros(0, dtype=np.float32)
+    return np.concatenate(maps), np.concatenate(logits)
+
+
+def _display_scale(
+    explainer: Explainer,
+    model: Classifier,
+    trunk: Trunk,
+    validation: Sequence[Path],
+    dtype: torch.dtype,
+    device: torch.device,
+    network: str,
+) -> float:
     """The 99.5th percentile of the maps on evenly spaced validation views."""
     chosen = [validation[index] for index in np.unique(np.linspace(0, len(validation) - 1, SCALE_VIEWS).round().astype(int))]
-    passes = track(batches(chosen, BATCH, device), f"{network}: scale of heat maps", -(-len(chosen) // BATCH))
-    maps = [grad_cam_plus_plus(model, grey, trunk)[0].cpu().numpy() for grey in passes]
-    return float(np.percentile(np.concatenate(maps), SCALE_PERCENTILE))
+    maps, _ = _pass(explainer, model, trunk, chosen, dtype, device, f"{network}: scale of heat maps")
+    return float(np.percentile(maps, SCALE_PERCENTILE))
 
 
-def _write(path: Path, values: torch.Tensor, logit: float, scale: float, geometry: Geometry, layer: str) -> None:
+def _write(atlas: Atlas, folder: Path, identity: Mapping[str, Any]) -> None:
     stream = io.BytesIO()
-    box = np.array([geometry.top, geometry.left, geometry.bottom, geometry.right])
-    np.savez_compressed(
-        stream,
-        map=values.numpy().astype(np.float32),
-        logit=np.float32(logit),
-        scale=np.float32(scale),
-        layer=np.array(layer),
-        original_crop=box,
-        flipped=np.array(geometry.flipped),
-    )
-    store.write_bytes(path, stream.getvalue())
+    np.savez_compressed(stream, view_id=np.array(atlas.view_ids, dtype=np.str_), map=atlas.maps, logit=atlas.logits)
+    store.write_bytes(folder / "maps.npz", stream.getvalue())
+    store.write_manifest(folder / "manifest.json", identity, {"scale": atlas.scale, "layer": atlas.layer})

@@ -6,16 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tramtrack import store
 from tramtrack.evaluation.aggregate import UNITS
-from tramtrack.explain.atlas import make_heatmaps
-from tramtrack.explain.choice import call, choose_views
-from tramtrack.explain.overlay import prepared_mask, save_overlay
+from tramtrack.explain.atlas import Atlas, make_heatmaps
+from tramtrack.explain.choice import Chosen, call, choose_views
+from tramtrack.explain.masks import MaskError
+from tramtrack.explain.measure import RANDOM, map_stride, measure_maps
+from tramtrack.explain.overlay import MATCHED_PICTURE, prepared_mask, save_overlay
+from tramtrack.explain.place import block_average
 from tramtrack.imaging.geometry import Geometry
+from tramtrack.judgement.results import names_of, test_file
+from tramtrack.progress import announce
 from tramtrack.protocol import Protocol
-from tramtrack.training.record import Run, read_predictions
+from tramtrack.training.record import PRETRAINED, Run, read_predictions
 
 COLUMNS = ["view_id", "network", "variant", "seed", "unit", "bac", "score", "threshold", "call", "because"]
 
@@ -28,12 +34,14 @@ def explain_runs(
     study: Path,
     device: str = "auto",
 ) -> Path:
-    """Grad-CAM++ of each network's first seed on the chosen test views, into heatmaps/<network>/<variant>/seed-<k>/.
+    """The maps of each network's first seed on the chosen test views, into heatmaps/<network>/<variant>/seed-<k>/.
 
-    Takes the runs of the last evaluation whose test predictions are there. Hits, misses and false alarms are those of the
-    finest unit with labels and a threshold for every network: the view, else its breast, else its woman. Writes views.csv:
-    view_id, network, variant, seed, unit, bac (the unit's label), score (the view's), threshold, call, because. Returns the
-    folder.
+    Where the pass that scored the test views has left their maps there, these are taken. A mask that does not fit its view is
+    told of, and its outline left out. Takes the runs of the last evaluation whose test predictions are there. Hits, misses
+    and false alarms are those of the finest unit with labels and a threshold for every network: the view, else its breast,
+    else its woman. Writes views.csv: view_id, network, variant, seed, unit, bac (the unit's label), score (the view's),
+    threshold, call, because. Where test views have masks, the maps of all runs are measured against them, see `measure_maps`.
+    Returns the folder.
     """
     folder = study / "heatmaps"
     points = pd.read_csv(study / "results" / "operating_points.csv")
@@ -48,26 +56,79 @@ def explain_runs(
     stacked = [table.assign(network=name, bac=table[label]) for name, table in scored.items()]
     chosen = choose_views(pd.concat(stacked), thresholds, protocol.explain.views_of_each_kind) if thresholds else []
     files = dict(zip(views["view_id"], views["file"], strict=True))
-    masks = dict(zip(views["view_id"], views["mask"], strict=True))
     validation = list(views.loc[views["fold"] == "validation", "file"])
-    wanted = {view.view_id: files[view.view_id] for view in chosen}
-    outlines = {
-        view_id: prepared_mask(Path(masks[view_id]), geometry[view_id]) if masks[view_id] else None for view_id in wanted
-    }
+    test = views[views["fold"] == "test"]
+    masks = masks_of(test, geometry)
+    wanted = {view_id: files[view_id] for view_id in dict.fromkeys([*(view.view_id for view in chosen), *masks])}
+    named: dict[str, list[tuple[Run, Atlas]]] = {}
+    pictured: list[tuple[Path, Atlas]] = []
     rows = []
-    for name, run in shown.items() if chosen else ():
+    for run, contestant in zip(runs, names_of(runs), strict=True) if wanted else ():
+        name = _name(run)
+        is_shown = shown.get(name) is run
+        if not is_shown and not (masks and test_file(study / "results", run).exists()):
+            continue
         place = run.key.folder(folder)
-        make_heatmaps(run, protocol, wanted, validation, geometry, place, device)
-        scores = scored[name].set_index("view_id")
-        for view in chosen:
-            score, bac = float(scores.loc[view.view_id, "score"]), int(scores.loc[view.view_id, label])
-            picture = place / f"{view.view_id}.png"
-            if not picture.exists():
-                save_overlay(picture, wanted[view.view_id], place / f"{view.view_id}.npz", outlines[view.view_id])
-            verdict, why = call(score, bac, thresholds[name]), "; ".join(view.because)
-            rows.append((view.view_id, *astuple(run.key), unit, bac, score, thresholds[name], verdict, why))
+        atlas = make_heatmaps(run, protocol, wanted, validation, place, device)
+        marked = contestant if run.weights == PRETRAINED else f"{contestant}{RANDOM}"
+        named.setdefault(marked, []).append((run, atlas))
+        if is_shown and chosen:
+            verdicts = _called(chosen, scored[name], label, thresholds[name])
+            rows += [(row[0], *astuple(run.key), unit, *row[1:]) for row in verdicts]
+            pictured.append((place, atlas))
+    _draw([view.view_id for view in chosen], pictured, wanted, masks, protocol)
+    measure_maps(named, test, masks, geometry, protocol, study / "results")
     store.write_csv(folder / "views.csv", pd.DataFrame(rows, columns=COLUMNS))
     return folder
+
+
+def masks_of(views: pd.DataFrame, geometry: Mapping[str, Geometry]) -> dict[str, np.ndarray]:
+    """The boolean mask on the prepared grid of each view (view_id, mask) that has one which marks anything.
+
+    One that does not fit its view is told of and left out.
+    """
+    found = {}
+    for view_id, path in zip(views["view_id"], views["mask"], strict=True):
+        try:
+            mask = prepared_mask(Path(path), geometry[view_id]) if path else None
+        except MaskError as error:
+            announce(f"{error}; the view goes without its mask")
+            continue
+        if mask is not None and mask.any():
+            found[str(view_id)] = mask
+    return found
+
+
+def _called(
+    chosen: Sequence[Chosen], scored: pd.DataFrame, label: str, threshold: float
+) -> list[tuple[str, int, float, float, str, str]]:
+    """view_id, bac, score, threshold, call and because of each chosen view under one run."""
+    scores = scored.set_index("view_id")
+    rows = []
+    for view in chosen:
+        score, bac = float(scores.loc[view.view_id, "score"]), int(scores.loc[view.view_id, label])
+        rows.append((view.view_id, bac, score, threshold, call(score, bac, threshold), "; ".join(view.because)))
+    return rows
+
+
+def _draw(
+    view_ids: Sequence[str],
+    pictured: Sequence[tuple[Path, Atlas]],
+    files: Mapping[str, Path],
+    masks: Mapping[str, np.ndarray],
+    protocol: Protocol,
+) -> None:
+    """The display pictures that are not there yet, into each folder; of finer maps also averaged to the coarsest stride."""
+    strides = [map_stride(atlas, protocol) for _, atlas in pictured]
+    for (folder, atlas), stride in zip(pictured, strides, strict=True):
+        for view_id in view_ids:
+            native = folder / f"{view_id}.png"
+            if not native.exists():
+                save_overlay(native, files[view_id], atlas[view_id], atlas.scale, masks.get(view_id))
+            matched = folder / f"{view_id}{MATCHED_PICTURE}"
+            if stride < max(strides) and not matched.exists():
+                averaged = block_average(atlas[view_id], round(max(strides) / stride))
+                save_overlay(matched, files[view_id], averaged, atlas.scale, masks.get(view_id))
 
 
 def _finest_unit(points: pd.DataFrame, shown: Mapping[str, Run]) -> tuple[str, dict[str, float]]:

@@ -32,9 +32,11 @@ from tramtrack.report.cohort_table import cohort_table
 from tramtrack.report.export import export
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
 from tramtrack.report.limits import limits
+from tramtrack.report.localisation import localisation
 from tramtrack.report.pictures import heatmap_groups, strides
 from tramtrack.report.reading import Material, read_material
 from tramtrack.report.sheet import sheet
+from tramtrack.report.trust import trust
 
 HERE = Path(__file__).parent
 
@@ -119,6 +121,8 @@ def _contents(material: Material) -> dict[str, Any]:
         "false_alarms": score_tables.false_alarm_rows(material),
         "mcnemar": claim_tables.mcnemar_rows(material),
         "heatmaps": heatmap_groups(material),
+        "localisation": localisation(material),
+        "trust": trust(material),
         "strides": strides(material),
         "resources": provenance_tables.resource_rows(material),
         "settings": settings,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from tramtrack.explain.overlay import draw_outline, prepared_mask
+from tramtrack.explain.masks import MaskError
+from tramtrack.explain.overlay import MATCHED_PICTURE, draw_outline, prepared_mask
+from tramtrack.explain.ranking import MATCHED, NATIVE
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.imaging.prepare import read_prepared
@@ -36,10 +39,15 @@ SIGNS = {"hit": "✓", "correct rejection": "✓", "miss": "✗", "false alarm":
 
 @dataclass(frozen=True)
 class Map:
-    """One network's map of one view: ``picture`` is a data URI, or empty where its file is missing."""
+    """One network's map of one view: ``picture`` is a data URI, or empty where its file is missing.
+
+    ``at_stride`` says that a finer map was averaged to the coarsest stride; ``localisation`` how well it lies on the mask.
+    """
 
     title: str
     control: str
+    at_stride: bool
+    localisation: str
     score: float
     threshold: float
     call: str
@@ -117,18 +125,21 @@ def _shown(material: Material, rows: pd.DataFrame, encode: Callable[[Image.Image
     maps = []
     for row in rows.to_dict("records"):
         random = str(row["variant"]).endswith("+random-weights")
-        picture = _open(_map_file(material, row))
-        maps.append(
-            Map(
-                title=title(str(row["network"])),
-                control=RANDOM_WEIGHTS if random else "",
-                score=float(row["score"]),
-                threshold=float(row["threshold"]),
-                call=str(row["call"]),
-                sign=SIGNS[str(row["call"])],
-                picture=encode(picture) if picture else "",
+        for kind, file in _map_files(material, row).items():
+            picture = _open(file)
+            maps.append(
+                Map(
+                    title=title(str(row["network"])),
+                    control=RANDOM_WEIGHTS if random else "",
+                    at_stride=kind == MATCHED,
+                    localisation=_localisation(material, row, kind),
+                    score=float(row["score"]),
+                    threshold=float(row["threshold"]),
+                    call=str(row["call"]),
+                    sign=SIGNS[str(row["call"])],
+                    picture=encode(picture) if picture else "",
+                )
             )
-        )
     side = "right" if about["side"] == "R" else "left"
     return Shown(
         view_id=view_id,
@@ -144,7 +155,7 @@ def _shown(material: Material, rows: pd.DataFrame, encode: Callable[[Image.Image
 
 def _fitting_encoder(material: Material, tables: list[pd.DataFrame]) -> Callable[[Image.Image], str]:
     """An encoder at the largest height at which all pictures fit into the budget, judged on every third of them."""
-    files = [_map_file(material, row) for rows in tables for row in rows.to_dict("records")]
+    files = [file for rows in tables for row in rows.to_dict("records") for file in _map_files(material, row).values()]
     pictures = [picture for picture in map(_open, files[::3]) if picture]
     count = len(files) + len(tables)
     for height in HEIGHTS:
@@ -163,7 +174,8 @@ def _plain(material: Material, view_id: str) -> Image.Image | None:
     picture = np.repeat(grey[..., None], 3, axis=2)
     mask = material.analysed.loc[material.analysed["view_id"] == view_id, "mask"].iloc[0]
     if mask and Path(mask).exists():
-        picture = _outlined(picture, Path(mask), load_geometry(material.folder / "prepared")[view_id])
+        with suppress(MaskError):  # said when the heat maps were made
+            picture = _outlined(picture, Path(mask), load_geometry(material.folder / "prepared")[view_id])
     return Image.fromarray(picture)
 
 
@@ -171,9 +183,27 @@ def _outlined(picture: np.ndarray, mask: Path, geometry: Geometry) -> np.ndarray
     return draw_outline(picture, prepared_mask(mask, geometry))
 
 
-def _map_file(material: Material, row: dict[Any, Any]) -> Path:
+def _map_files(material: Material, row: dict[Any, Any]) -> dict[str, Path]:
+    """The picture of the native map and, where the network's is finer than others', of the one at equal stride, by kind."""
     key = RunKey(str(row["network"]), str(row["variant"]), int(row["seed"]))
-    return key.folder(material.folder / "heatmaps") / f"{row['view_id']}.png"
+    folder = key.folder(material.folder / "heatmaps")
+    matched = folder / f"{row['view_id']}{MATCHED_PICTURE}"
+    return {NATIVE: folder / f"{row['view_id']}.png", **({MATCHED: matched} if matched.exists() else {})}
+
+
+def _localisation(material: Material, row: dict[Any, Any], kind: str) -> str:
+    """How well this map lies on the view's mask, in a few words; empty where it was not measured."""
+    table = material.tables.get("localisation_views")
+    if table is None:
+        return ""
+    same = table["view_id"].eq(row["view_id"]) & table["kind"].eq(kind)
+    for column in ("network", "variant", "seed"):
+        same &= table[column].eq(row[column])
+    found = table[same].to_dict("records")
+    if not found:
+        return ""
+    hit = "peak on the mask" if found[0]["pointing_game"] > 0.5 else "peak beside the mask"
+    return f"average precision {found[0]['average_precision']:.2f}, {hit}"
 
 
 def _open(file: Path) -> Image.Image | None:

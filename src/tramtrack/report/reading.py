@@ -116,7 +116,10 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
         else pd.DataFrame(columns=["view_id", "network"]),
         looks=tuple(sealing.looks(folder / "results" / "unsealed.jsonl")),
         files_seen=int(manifest["information"]["files"]),
-        tables={name: _own(_table(folder, name), beside) for name in (*COLUMNS, *CONTEST_TABLES)},
+        tables={
+            name: _own(_table(folder, name), beside)
+            for name in (*COLUMNS, *CONTEST_TABLES, *_made(folder, "localisation_views"))
+        },
         variant_scores=every,
     )
 
@@ -144,6 +147,11 @@ def _own(table: pd.DataFrame, beside: set[str]) -> pd.DataFrame:
     keys = zip(table["network"], table["variant"], table["seed"], strict=True)
     kept = [pd.isna(v) or RunKey(str(n), str(v), int(s)).folder(Path()).as_posix() not in beside for n, v, s in keys]
     return table.loc[np.array(kept, dtype=bool)].reset_index(drop=True)
+
+
+def _made(folder: Path, name: str) -> tuple[str, ...]:
+    """The table's name, if it was made: not every study has masks."""
+    return (name,) if (folder / "results" / f"{name}.csv").exists() else ()
 
 
 def _table(folder: Path, name: str) -> pd.DataFrame:

@@ -51,7 +51,10 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (N,), computed in float32 whatever the base's dtype."""
-        pooled = self.pool(features.to(self.dense1.weight.dtype))
+        return self.classify(self.pool(features.to(self.dense1.weight.dtype)))
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Logits (N,) of pooled features (N, C), or (N, 2C) where both poolings are asked for."""
         hidden = self.dropout(torch.relu(self.dense1(pooled)))
         hidden = self.dropout(torch.relu(self.dense2(hidden)))
         logits: Tensor = self.output(hidden).squeeze(1)
@@ -123,10 +126,15 @@ class Classifier(nn.Module):
             use_winograd(fast, self.boundary)
         return lambda grey: fast.trunk(fast.prepare_input(grey), self.boundary)
 
-    def cam_map(self, state: State) -> Tensor:
-        """What crosses the cut to the class activation map's features (N, feature_channels, h, w), which are
-        not negative unless the backbone says that its map is signed."""
-        features = self.backbone.cam_map(state, self.boundary)
+    @property
+    def averages(self) -> bool:
+        """Whether the head sees nothing of the class activation map but its average, so that all cells weigh alike."""
+        return self.settings.pooling == "average" and self.backbone.cam_step == self.backbone.step_names[-1]
+
+    def cam_map(self, state: State, boundary: str | None = None) -> Tensor:
+        """What crosses the cut or enters ``boundary`` to the class activation map's features (N, feature_channels, h, w), which
+        are not negative unless the backbone says that its map is signed."""
+        features = self.backbone.cam_map(state, boundary or self.boundary)
         return features if self.adapter is None else self.adapter(features)
 
     def score(self, cam_map: Tensor) -> Tensor:

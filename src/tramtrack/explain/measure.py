@@ -1,0 +1,166 @@
+"""The localisation of a study: every map of a test view with a mask, measured native and at equal stride, beside two baselines.
+
+results/localisation_views.csv has a row a view and map, localisation.csv the means with intervals, localisation_pairs.csv which
+maps can be told apart, localisation.json what they were made of and what can be said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tramtrack import store
+from tramtrack.explain.atlas import Atlas
+from tramtrack.explain.localisation import (
+    MEASURES,
+    PRIMARY,
+    Target,
+    breast_of,
+    centre_blob,
+    localise,
+    make_target,
+    vessel_filter,
+)
+from tramtrack.explain.place import block_average, to_prepared
+from tramtrack.explain.ranking import MATCHED, NATIVE, compare_maps, score_maps, sentences
+from tramtrack.imaging.geometry import Geometry
+from tramtrack.imaging.prepare import read_prepared
+from tramtrack.progress import track
+from tramtrack.protocol import Protocol
+from tramtrack.training.record import RANDOM_WEIGHTS, Run
+
+BASELINES = ("centre blob", "vessel filter")
+RANDOM = f" ({RANDOM_WEIGHTS})"
+"""How the name of a control ends, whose maps are measured and never ranked."""
+VIEW_COLUMNS = [
+    "view_id", "woman", "map", "kind", "network", "variant", "seed", "stride", "tolerance", "unit",
+    *MEASURES, "empty", "chance",
+]  # fmt: skip
+
+
+def measure_maps(
+    named: Mapping[str, Sequence[tuple[Run, Atlas]]],
+    views: pd.DataFrame,
+    masks: Mapping[str, np.ndarray],
+    geometry: Mapping[str, Geometry],
+    protocol: Protocol,
+    folder: Path,
+) -> dict[str, Any] | None:
+    """Measure the maps of each contestant's runs and write the tables into ``folder`` (results/); None without masks.
+
+    A control's name ends with RANDOM: it is measured, and compared with nothing.
+
+    ``views`` has view_id, woman and file (prepared); ``masks`` the boolean mask on the prepared grid of each view that has one.
+    Tables made from the same maps, masks and settings are kept. Returns what localisation.json says.
+    """
+    rows = [row for row in views.to_dict("records") if row["view_id"] in masks]
+    if not rows or not named:
+        return None
+    strides = {name: map_stride(runs[0][1], protocol) for name, runs in named.items()}
+    identity = _identity(named, masks, protocol)
+    manifest = folder / "localisation.json"
+    if store.read_identity(manifest) == {"schema": store.SCHEMA_VERSION, **identity}:
+        return dict(store.read_json(manifest)["information"])
+    manifest.unlink(missing_ok=True)
+    measured = []
+    for row in track(rows, "Measuring heat maps"):
+        place = geometry[row["view_id"]]
+        prepared = read_prepared(Path(row["file"]))
+        breast = breast_of(prepared)
+        tolerance, unit = tolerance_of(place, protocol)
+        target = make_target(masks[row["view_id"]], breast, tolerance)
+        if target is None:
+            continue
+        about = {"view_id": row["view_id"], "woman": row["woman"], "tolerance": tolerance, "unit": unit}
+        for entry in _of_view(row["view_id"], named, strides, prepared, target, place):
+            measured.append({**about, **entry})
+    if not measured:
+        return None
+    table = pd.DataFrame(measured, columns=VIEW_COLUMNS)
+    ranked = [name for name in named if not name.endswith(RANDOM)]
+    pairs = compare_maps(table, [*ranked, *BASELINES], protocol.evaluation)
+    of_networks = pairs[pairs["map_a"].isin(ranked) & pairs["map_b"].isin(ranked)]
+    stated = {"mm": f"{protocol.explain.tolerance_mm:g} mm", "pixels": f"{protocol.explain.tolerance_pixels:g} pixels"}
+    information = {
+        "tolerance": " or ".join(stated[unit] for unit in sorted(table["unit"].unique())),
+        "views": int(table["view_id"].nunique()),
+        "women": int(table["woman"].nunique()),
+        "strides": strides,
+        "primary": PRIMARY,
+        "sentences": sentences(of_networks, PRIMARY),
+    }
+    store.write_csv(folder / "localisation_views.csv", table)
+    store.write_csv(folder / "localisation.csv", score_maps(table, protocol.evaluation))
+    store.write_csv(folder / "localisation_pairs.csv", pairs)
+    store.write_manifest(manifest, identity, information)
+    return information
+
+
+def _of_view(
+    view_id: str,
+    named: Mapping[str, Sequence[tuple[Run, Atlas]]],
+    strides: Mapping[str, int],
+    prepared: np.ndarray,
+    target: Target,
+    geometry: Geometry,
+) -> Iterator[dict[str, Any]]:
+    """The rows of one view: every run's map native and at the coarsest stride, and the baselines."""
+    chance = float(target.near.sum() / target.breast.sum())
+    coarsest = max(strides.values())
+    kinds = (NATIVE, MATCHED) if len(set(strides.values())) > 1 else (NATIVE,)
+    for name, runs in named.items():
+        for run, atlas in runs:
+            values = atlas[view_id]
+            about = {
+                "map": name,
+                "network": run.key.network,
+                "variant": run.key.variant,
+                "seed": run.key.seed,
+                "chance": chance,
+            }
+            native = localise(to_prepared(values, *prepared.shape), target)
+            empty = int(not values.any())
+            for kind in kinds:
+                found, stride = native, strides[name]
+                if kind == MATCHED and stride < coarsest:
+                    averaged = block_average(values, round(coarsest / stride))
+                    found, stride = localise(to_prepared(averaged, *prepared.shape), target), coarsest
+                yield {**about, "kind": kind, "stride": stride, **found, "empty": empty}
+    baselines = (centre_blob(target.breast), vessel_filter(prepared, target.breast, geometry.prepared_spacing_mm))
+    for name, values in zip(BASELINES, baselines, strict=True):
+        found = localise(values, target)
+        for kind in kinds:
+            yield {"map": name, "kind": kind, **found, "empty": int(not values.any()), "chance": chance}
+
+
+def map_stride(atlas: Atlas, protocol: Protocol) -> int:
+    """Prepared pixels to a cell of a run's maps."""
+    return max(1, round(protocol.prepare.height / atlas.maps.shape[1]))
+
+
+def tolerance_of(geometry: Geometry, protocol: Protocol) -> tuple[float, str]:
+    """The tolerance in prepared pixels, and the unit that it was stated in."""
+    spacing = geometry.prepared_spacing_mm
+    if spacing is None:
+        return protocol.explain.tolerance_pixels, "pixels"
+    return protocol.explain.tolerance_mm / spacing, "mm"
+
+
+def _identity(
+    named: Mapping[str, Sequence[tuple[Run, Atlas]]], masks: Mapping[str, np.ndarray], protocol: Protocol
+) -> dict[str, Any]:
+    """What the tables depend on."""
+    drawn = hashlib.sha256()
+    for view_id, mask in masks.items():
+        drawn.update(view_id.encode() + np.packbits(mask).tobytes())
+    return {
+        "weights": {name: [str(run.information["weights_file_sha256"]) for run, _ in runs] for name, runs in named.items()},
+        "masks": drawn.hexdigest(),
+        "explain": protocol.explain.model_dump(mode="json"),
+        "evaluation": protocol.evaluation.model_dump(mode="json"),
+    }

@@ -1,0 +1,154 @@
+"""The trust tests of a study: every network's maps on validation views, against the limits of the protocol.
+
+Writes results/trust.csv. A map that fails stays in the report with its verdict; nothing here decides whether it is shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import special
+
+from tramtrack import store
+from tramtrack.evaluation.intervals import standard_error
+from tramtrack.evaluation.resampling import resample_women
+from tramtrack.explain.atlas import explainer_of
+from tramtrack.explain.measure import tolerance_of
+from tramtrack.explain.stage import masks_of
+from tramtrack.explain.trust import Outcome, dosed, flipped, likeness, maps_of, randomised, repeated
+from tramtrack.imaging.geometry import Geometry
+from tramtrack.imaging.prepare import read_prepared
+from tramtrack.judgement.results import names_of
+from tramtrack.network.registry import file_stem
+from tramtrack.progress import track
+from tramtrack.protocol import Explain, Protocol
+from tramtrack.training.hardware import choose_device
+from tramtrack.training.record import PRETRAINED, Run
+from tramtrack.training.run import rebuild
+
+COLUMNS = ["map", "test", "stage", "estimate", "low", "high", "bound", "limit", "verdict", "views", "women"]
+RANDOM_SEED = 9
+
+
+def judge_maps(
+    runs: Sequence[Run],
+    permuted: Mapping[str, Run],
+    protocol: Protocol,
+    views: pd.DataFrame,
+    geometry: Mapping[str, Geometry],
+    folder: Path,
+    device: str = "auto",
+) -> pd.DataFrame:
+    """Test the maps of the pretrained ``runs`` and write ``folder``/trust.csv, a row a map, test and stage.
+
+    ``permuted`` has, for some contestants, a run trained on permuted labels. ``bound`` says whether the limit is the "most" or
+    the "least" that passes; stages on the way have neither, and "information" as their verdict. Intervals are of resampled
+    women, by Student's t. Views are those of validation, evenly spaced among those with a mask (or among all, where none has).
+    What was found of each network is kept in ``folder``/trust/, so that an interrupted test goes on at the next.
+    """
+    chosen, masks = _views(views, geometry, protocol.explain.trust_views)
+    grey = np.stack([read_prepared(Path(file)) for file in chosen["file"]])
+    marked = [(number, masks[view_id]) for number, view_id in enumerate(chosen["view_id"]) if view_id in masks]
+    tolerances = [tolerance_of(geometry[chosen["view_id"][number]], protocol)[0] for number, _ in marked]
+    of_name: dict[str, list[Run]] = {}
+    for run, name in zip(runs, names_of(runs), strict=True):
+        if run.weights == PRETRAINED:
+            of_name.setdefault(name, []).append(run)
+    on = choose_device(device)
+    rows = []
+    for name, same in track(list(of_name.items()), "Testing heat maps"):
+        kept = folder / "trust" / f"{file_stem(name.replace('/', '-'))}.json"
+        identity = _identity(same, permuted.get(name), protocol, chosen, marked)
+        if store.read_identity(kept) != {"schema": store.SCHEMA_VERSION, **identity}:
+            found = []
+            for outcome in _tests(same, permuted.get(name), protocol, grey, marked, tolerances, on):
+                women = chosen["woman"].to_numpy()
+                women = women[[number for number, _ in marked]] if outcome.test == "dose" else women
+                found.append({"map": name, **_judged(outcome, women, protocol)})
+            store.write_manifest(kept, identity, {"rows": found})
+        rows += store.read_json(kept)["information"]["rows"]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    store.write_csv(folder / "trust.csv", table)
+    return table
+
+
+def _views(views: pd.DataFrame, geometry: Mapping[str, Geometry], count: int) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Evenly spaced validation views, and the masks of those that have one."""
+    validation = views[views["fold"] == "validation"].reset_index(drop=True)
+    masks = masks_of(validation, geometry)
+    candidates = validation[validation["view_id"].isin(masks)] if masks else validation
+    places = np.unique(np.linspace(0, len(candidates) - 1, min(count, len(candidates))).round().astype(int))
+    return candidates.iloc[places].reset_index(drop=True), masks
+
+
+def _identity(
+    runs: Sequence[Run],
+    permuted: Run | None,
+    protocol: Protocol,
+    chosen: pd.DataFrame,
+    marked: Sequence[tuple[int, np.ndarray]],
+) -> dict[str, Any]:
+    """What the outcomes of one network depend on."""
+    drawn = hashlib.sha256(b"".join(np.packbits(mask).tobytes() for _, mask in marked))
+    return {
+        "weights": [str(run.information["weights_file_sha256"]) for run in [*runs, *([permuted] if permuted else [])]],
+        "views": list(chosen["view_id"]),
+        "masks": drawn.hexdigest(),
+        "explain": protocol.explain.model_dump(mode="json"),
+        "evaluation": protocol.evaluation.model_dump(mode="json"),
+    }
+
+
+def _tests(
+    runs: Sequence[Run],
+    permuted: Run | None,
+    protocol: Protocol,
+    grey: np.ndarray,
+    marked: Sequence[tuple[int, np.ndarray]],
+    tolerances: Sequence[float],
+    device: torch.device,
+) -> Iterator[Outcome]:
+    """Every test of the runs of one network."""
+    explainer = explainer_of(protocol)
+    by_seed = {run.key.seed: maps_of(explainer, rebuild(run, protocol, device), grey)[0] for run in runs}
+    yield from repeated(by_seed, grey)
+    model = rebuild(runs[0], protocol, device)
+    yield flipped(explainer, model, grey)
+    masks = [mask for _, mask in marked]
+    yield from dosed(explainer, model, grey[[number for number, _ in marked]], masks, tolerances)
+    if permuted is not None:
+        other, _ = maps_of(explainer, rebuild(permuted, protocol, device), grey)
+        yield Outcome("permuted labels", "trained anew", likeness(by_seed[runs[0].key.seed], other, grey))
+    yield from randomised(explainer, model, runs[0].key.network, grey, RANDOM_SEED)
+
+
+def limit_of(outcome: Outcome, settings: Explain) -> tuple[str, float | None]:
+    """Whether the outcome's limit is the "most" or the "least" that passes, and that; ("", None) for a stage on the way."""
+    if outcome.test == "randomisation":
+        return ("most", settings.random_limit) if outcome.stage == "everything" else ("", None)
+    if outcome.test == "permuted labels":
+        return "most", settings.permuted_limit
+    limits = {"repeatability": settings.seeds_limit, "flip": settings.flip_limit, "dose": settings.dose_limit}
+    return "least", limits[outcome.test]
+
+
+def _judged(outcome: Outcome, women: np.ndarray, protocol: Protocol) -> dict[str, object]:
+    settings, values = protocol.evaluation, outcome.values
+    names, woman = np.unique(women.astype(str), return_inverse=True)
+    weights = resample_women(len(names), settings.resamples, np.random.default_rng(settings.seed))
+    sums, counts = (np.bincount(woman, weights=part, minlength=len(names)) for part in (values, np.ones(len(values))))
+    error, mean = standard_error((weights.T @ sums) / (weights.T @ counts)), float(values.mean())
+    half = float(special.stdtrit(len(names) - 1, 0.5 + settings.confidence / 2)) * error if len(names) > 1 else 2.0
+    bound, limit = limit_of(outcome, protocol.explain)
+    verdict = "information"
+    if limit is not None:
+        verdict = "pass" if (mean <= limit if bound == "most" else mean >= limit) else "fail"
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)
+    about = {"test": outcome.test, "stage": outcome.stage, "estimate": mean, "low": low, "high": high}
+    return {**about, "bound": bound, "limit": limit, "verdict": verdict, "views": len(values), "women": len(names)}

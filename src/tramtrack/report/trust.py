@@ -1,0 +1,65 @@
+"""Whether the heat maps can be trusted, as the report shows it; read from results/trust.csv."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from tramtrack.report.reading import Material, title
+
+MEANINGS = {
+    "repeatability": "the maps of two seeds",
+    "flip": "a view's map and its mirror image's, mirrored back",
+    "dose": "the share of calcification left, and the {stage}",
+    "permuted labels": "the same network trained on permuted labels",
+    "randomisation": "the same network with random weights",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One test: the map's title, what is compared, the correlation "0.31 (0.10 to 0.52)", the limit in words, the verdict."""
+
+    title: str
+    test: str
+    meaning: str
+    stage: str
+    value: str
+    limit: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The tests that have a limit, the stages on the way of a randomisation, and how many failed."""
+
+    judged: list[Row]
+    stages: list[Row]
+    failed: int
+    views: int
+
+
+def trust(material: Material) -> Trust | None:
+    """What was tested, or None where nothing was."""
+    path = material.folder / "results" / "trust.csv"
+    if not path.exists():
+        return None
+    rows = pd.read_csv(path).to_dict("records")
+    judged = [_row(row) for row in rows if row["verdict"] != "information"]
+    stages = [_row(row) for row in rows if row["test"] == "randomisation"]
+    return Trust(judged, stages, sum(row.verdict == "fail" for row in judged), max(int(row["views"]) for row in rows))
+
+
+def _row(row: dict[Any, Any]) -> Row:
+    limit = f"at {row['bound']} {row['limit']:g}" if row["verdict"] != "information" else ""
+    return Row(
+        title=title(str(row["map"])),
+        test=str(row["test"]),
+        meaning=MEANINGS[str(row["test"])].format(stage=row["stage"]),
+        stage=str(row["stage"]),
+        value=f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
+        limit=limit,
+        verdict=str(row["verdict"]),
+    )

@@ -1,0 +1,110 @@
+"""From maps and masks to the tables in results/ and the section in the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tramtrack import store
+from tramtrack.explain.atlas import Atlas
+from tramtrack.explain.measure import measure_maps
+from tramtrack.imaging.geometry import fit
+from tramtrack.protocol import Evaluation, Prepare, Protocol
+from tramtrack.training.record import Run
+
+ROWS, COLUMNS = 128, 64
+PROTOCOL = Protocol(prepare=Prepare(height=ROWS, width=COLUMNS), evaluation=Evaluation(resamples=200))
+NAMES = [f"v{number}" for number in range(8)]
+
+
+def run(network: str, weights: str = "ab") -> Run:
+    identity = {"network": network, "variant": "last-conv", "seed": 0, "weights": "pretrained"}
+    return Run(Path(), identity, {"weights_file_sha256": weights})
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    """Eight views of four women; vgg16's map has cells of 8 pixels and lies on the mask, xception's of 16 lies beside it."""
+    rng = np.random.default_rng(0)
+    geometry, masks, fine, coarse, files = {}, {}, [], [], []
+    for number, name in enumerate(NAMES):
+        spacing = None if number == 0 else 0.5
+        geometry[name] = fit((ROWS, COLUMNS), (0, 0, ROWS, COLUMNS), False, (ROWS, COLUMNS), spacing)
+        mask = np.zeros((ROWS, COLUMNS), dtype=bool)
+        row = int(rng.integers(20, 100))
+        mask[row : row + 6, 20:24] = True
+        masks[name] = mask
+        prepared = np.full((ROWS, COLUMNS), 9000, dtype=np.uint16)
+        Image.fromarray(prepared).save(tmp_path / f"{name}.png")
+        files.append(tmp_path / f"{name}.png")
+        values = rng.random((ROWS // 8, COLUMNS // 8)).astype(np.float32) * 0.1
+        values[(row + 3) // 8, 2] = 5
+        fine.append(values)
+        coarse.append(rng.random((ROWS // 16, COLUMNS // 16)).astype(np.float32))
+    coarse[3] *= 0
+    views = pd.DataFrame({"view_id": NAMES, "woman": [f"w{n // 2}" for n in range(8)], "file": files})
+    logits = np.zeros(8, dtype=np.float32)
+    named = {
+        "vgg16": [(run("vgg16"), Atlas(tuple(NAMES), np.stack(fine), logits, 1.0, "block5_conv3"))],
+        "xception": [(run("xception"), Atlas(tuple(NAMES), np.stack(coarse), logits, 1.0, "out"))],
+    }
+    return named, views, masks, geometry, PROTOCOL, tmp_path / "results"
+
+
+def test_maps_are_measured_native_and_at_equal_stride_beside_the_baselines(arguments):
+    said = measure_maps(*arguments)
+    folder = arguments[-1]
+    assert said is not None and said["strides"] == {"vgg16": 8, "xception": 16}
+    assert (said["views"], said["women"], said["tolerance"]) == (8, 4, "2 mm or 8 pixels")
+    views = pd.read_csv(folder / "localisation_views.csv")
+    assert len(views) == 8 * 2 * 4
+    first = views[views["view_id"] == "v0"].iloc[0]
+    assert (first["tolerance"], first["unit"]) == (8, "pixels")
+    assert (views.loc[views["view_id"] == "v1", "tolerance"] == 4).all()
+    means = pd.read_csv(folder / "localisation.csv").set_index(["map", "kind", "measure"])
+    vgg16 = means.loc["vgg16"]["estimate"]
+    assert vgg16["native", "pointing_game"] == 1
+    assert vgg16["native", "mass"] > vgg16["matched", "mass"] > means.loc[("xception", "matched", "mass"), "estimate"]
+    assert means.loc[("xception", "native", "rank"), "estimate"] == means.loc[("xception", "matched", "rank"), "estimate"]
+    assert means.loc[("xception", "native", "rank"), "empty"] == 1
+    pairs = pd.read_csv(folder / "localisation_pairs.csv")
+    assert len(pairs) == 6 * 2 * 5
+    assert len(said["sentences"]) == 1 and said["sentences"][0].startswith("vgg16 against xception, native maps: ")
+
+
+def test_the_tables_are_kept_until_a_map_or_a_mask_changes(arguments):
+    named, _, masks, *_, folder = arguments
+    measure_maps(*arguments)
+    before = (folder / "localisation_views.csv").read_bytes()
+    (folder / "localisation_views.csv").write_text("as it was")
+    measure_maps(*arguments)
+    assert (folder / "localisation_views.csv").read_text() == "as it was"
+    masks["v7"] = np.roll(masks["v7"], 5, axis=1)
+    measure_maps(*arguments)
+    assert (folder / "localisation_views.csv").read_bytes() not in (before, b"as it was")
+    atlas = named["vgg16"][0][1]
+    named["vgg16"] = [(run("vgg16", "cd"), atlas)]
+    identity = store.read_identity(folder / "localisation.json")
+    measure_maps(*arguments)
+    assert store.read_identity(folder / "localisation.json") != identity
+
+
+def test_a_control_is_measured_and_never_ranked(arguments):
+    named, *others = arguments
+    control = {"vgg16 (random weights)": named["vgg16"], "xception": named["xception"]}
+    said = measure_maps(control, *others)
+    assert said is not None and said["sentences"] == []
+    folder = arguments[-1]
+    assert "vgg16 (random weights)" in set(pd.read_csv(folder / "localisation.csv")["map"])
+    pairs = pd.read_csv(folder / "localisation_pairs.csv")
+    assert set(pairs["map_a"]) | set(pairs["map_b"]) == {"xception", "centre blob", "vessel filter"}
+
+
+def test_without_masks_nothing_is_measured(arguments):
+    named, views, _, geometry, protocol, folder = arguments
+    assert measure_maps(named, views, {}, geometry, protocol, folder) is None
+    assert not folder.exists()

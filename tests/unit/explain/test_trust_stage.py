@@ -1,0 +1,100 @@
+"""What the trust tests of a study are made on, how they are judged, and what is kept of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tramtrack.explain import trust_stage
+from tramtrack.explain.permuted import permute_labels
+from tramtrack.explain.trust import Outcome
+from tramtrack.explain.trust_stage import judge_maps, limit_of
+from tramtrack.imaging.geometry import fit
+from tramtrack.protocol import Evaluation, Explain, Prepare, Protocol, Transfer
+
+ROWS, COLUMNS = 64, 64
+PROTOCOL = Protocol(
+    prepare=Prepare(height=ROWS, width=COLUMNS),
+    transfer=Transfer(widths=(8, 4)),
+    evaluation=Evaluation(resamples=200),
+    explain=Explain(trust_views=4),
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, write_run):
+    """Two seeds of one network; six validation views of three women, three with a mask; and a test view."""
+    folder = tmp_path_factory.mktemp("trust")
+    rng, rows, geometry = np.random.default_rng(0), [], {}
+    for number in range(7):
+        name = f"v{number}"
+        grey = rng.integers(9000, 20000, (ROWS, COLUMNS)).astype(np.uint16)
+        grey[20:40, 30:33] += 30000
+        Image.fromarray(grey).save(folder / f"{name}.png")
+        mask = np.zeros((ROWS, COLUMNS), dtype=np.uint8)
+        mask[20:40, 30:33] = 255
+        if number % 2 == 0:
+            Image.fromarray(mask if number else mask[:9]).save(folder / f"{name}-mask.png")
+        geometry[name] = fit((ROWS, COLUMNS), (0, 0, ROWS, COLUMNS), False, (ROWS, COLUMNS), 0.5)
+        fold = "test" if number == 6 else "validation"
+        drawn = str(folder / f"{name}-mask.png") if number % 2 == 0 else ""
+        rows.append({"view_id": name, "woman": f"w{number // 2}", "fold": fold, "file": folder / f"{name}.png", "mask": drawn})
+    return [write_run(folder, seed, PROTOCOL) for seed in (1, 2)], pd.DataFrame(rows), geometry, folder
+
+
+def test_every_test_is_judged_on_validation_views_with_a_mask_that_fits(study, tmp_path, capsys):
+    runs, views, geometry, _ = study
+    table = judge_maps(runs, {"mobilenet": runs[1]}, PROTOCOL, views, geometry, tmp_path)
+    judged = table[table["verdict"] != "information"].set_index(["test", "stage"])
+    assert list(judged.index) == [
+        ("repeatability", "seeds 1 and 2"), ("flip", "top to bottom"), ("dose", "score"), ("dose", "map"),
+        ("permuted labels", "trained anew"), ("randomisation", "everything"),
+    ]  # fmt: skip
+    assert (judged["views"] == 2).all() and (judged["women"] == 2).all()  # v2 and v4: the mask of v0 does not fit
+    assert judged["estimate"].loc["repeatability"].iloc[0] == judged["estimate"].loc["permuted labels"].iloc[0]
+    assert (table["low"] <= table["estimate"]).all() and (table["estimate"] <= table["high"]).all()
+    for row in judged.reset_index().to_dict("records"):
+        within = row["estimate"] <= row["limit"] if row["bound"] == "most" else row["estimate"] >= row["limit"]
+        assert row["verdict"] == ("pass" if within else "fail")
+    assert pd.read_csv(tmp_path / "trust.csv")["map"].eq("mobilenet").all()
+    assert "expected a mask of 64 x 64 pixels" in capsys.readouterr().err
+
+
+def test_what_was_found_is_kept_until_something_changes(study, tmp_path, monkeypatch):
+    runs, views, geometry, _ = study
+    made = []
+    monkeypatch.setattr(trust_stage, "_tests", lambda *_: made.append(1) or iter([Outcome("flip", "x", np.array([0.5, 0.9]))]))
+    first = judge_maps(runs[:1], {}, PROTOCOL, views, geometry, tmp_path)
+    assert judge_maps(runs[:1], {}, PROTOCOL, views, geometry, tmp_path).equals(first) and len(made) == 1
+    stricter = PROTOCOL.model_copy(update={"explain": Explain(trust_views=4, flip_limit=0.75)})
+    assert list(first["verdict"]) == ["pass"]
+    assert list(judge_maps(runs[:1], {}, stricter, views, geometry, tmp_path)["verdict"]) == ["fail"]
+    judge_maps(runs[:1], {"mobilenet": runs[1]}, stricter, views, geometry, tmp_path)
+    assert len(made) == 3
+
+
+def test_limits_are_the_protocols():
+    settings = Explain(random_limit=0.1, permuted_limit=0.2, seeds_limit=0.3, flip_limit=0.4, dose_limit=0.6)
+    named = {
+        ("randomisation", "everything"): ("most", 0.1),
+        ("randomisation", "down to x"): ("", None),
+        ("permuted labels", "trained anew"): ("most", 0.2),
+        ("repeatability", "seeds 1 and 2"): ("least", 0.3),
+        ("flip", "top to bottom"): ("least", 0.4),
+        ("dose", "map"): ("least", 0.6),
+    }
+    for (test, stage), expected in named.items():
+        assert limit_of(Outcome(test, stage, np.zeros(1)), settings) == expected
+
+
+def test_permuted_labels_are_the_known_ones_of_training_in_another_order():
+    table = pd.DataFrame({"fold": ["training"] * 40 + ["validation"] * 10, "label": [0.0, 1.0] * 25})
+    table.loc[3, "label"] = np.nan
+    found = permute_labels(table)
+    training = found["fold"] == "training"
+    assert found.loc[~training, "label"].equals(table.loc[~training, "label"])
+    assert np.isnan(found.loc[3, "label"]) and found.loc[training, "label"].sum() == table.loc[training, "label"].sum()
+    assert 10 < (found.loc[training, "label"] != table.loc[training, "label"]).sum() < 30
+    assert permute_labels(table).equals(found)
