@@ -50,7 +50,8 @@ def judge_maps(
 
     ``permuted`` has, for some contestants, a run trained on permuted labels. ``bound`` says whether the limit is the "most" or
     the "least" that passes; stages on the way have neither, and "information" as their verdict. Intervals are of resampled
-    women, by Student's t, and -1 to 1 where the women do not differ. Views are those of validation, evenly spaced among those with a mask (or among all, where none has).
+    women, by Student's t, and -1 to 1 where the women do not differ. Views are those of validation, evenly spaced among those
+    with a mask (or among all, where none has).
     What was found of each network is kept in ``folder``/trust/, so that an interrupted test goes on at the next.
     """
     chosen, masks = _views(views, geometry, protocol.explain.trust_views)
