@@ -2,8 +2,9 @@
 
 The cost of our maps is what score and map take longer than the score alone, behind one frozen trunk, and the 12 validation
 views of the display scale, spread over the 576 views of the demo's cohort. pytorch-grad-cam gets the same network, views and
-threads, in float32. Also printed: what its epsilon of 1e-6 leaves of the maximum of a 1536x768 view's map, how far the two maps
-correlate, and the growth of the resident memory over 1,000 images. Runs in the torchvision environment, which `make bench NAME=gradcam` makes.
+threads, in float32. Also printed: what its epsilon of 1e-6 leaves of the maximum of the map of a 1536x768 view, how far the
+two maps correlate, and the growth of the resident memory over 1,000 images. Runs in the torchvision environment, which
+`make bench NAME=gradcam` makes.
 
 Goal: the maps cost at most 15 % of the forward pass with every network, and at least 5 times less than pytorch-grad-cam.
 """
