@@ -16,6 +16,7 @@ import torch
 from scipy import special
 
 from tramtrack import store
+from tramtrack.evaluation.comparisons import ROUNDING
 from tramtrack.evaluation.intervals import standard_error
 from tramtrack.evaluation.resampling import resample_women
 from tramtrack.explain.atlas import explainer_of
@@ -49,7 +50,8 @@ def judge_maps(
 
     ``permuted`` has, for some contestants, a run trained on permuted labels. ``bound`` says whether the limit is the "most" or
     the "least" that passes; stages on the way have neither, and "information" as their verdict. Intervals are of resampled
-    women, by Student's t. Views are those of validation, evenly spaced among those with a mask (or among all, where none has).
+    women, by Student's t, and -1 to 1 where the women do not differ. Views are those of validation, evenly spaced among those
+    with a mask (or among all, where none has).
     What was found of each network is kept in ``folder``/trust/, so that an interrupted test goes on at the next.
     """
     chosen, masks = _views(views, geometry, protocol.explain.trust_views)
@@ -144,7 +146,7 @@ def _judged(outcome: Outcome, women: np.ndarray, protocol: Protocol) -> dict[str
     weights = resample_women(len(names), settings.resamples, np.random.default_rng(settings.seed))
     sums, counts = (np.bincount(woman, weights=part, minlength=len(names)) for part in (values, np.ones(len(values))))
     error, mean = standard_error((weights.T @ sums) / (weights.T @ counts)), float(values.mean())
-    half = float(special.stdtrit(len(names) - 1, 0.5 + settings.confidence / 2)) * error if len(names) > 1 else 2.0
+    half = float(special.stdtrit(len(names) - 1, 0.5 + settings.confidence / 2)) * error if error > ROUNDING else 2.0
     bound, limit = limit_of(outcome, protocol.explain)
     verdict = "information"
     if limit is not None:

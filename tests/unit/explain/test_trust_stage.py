@@ -55,6 +55,7 @@ def test_every_test_is_judged_on_validation_views_with_a_mask_that_fits(study, t
     assert (judged["views"] == 2).all() and (judged["women"] == 2).all()  # v2 and v4: the mask of v0 does not fit
     assert judged["estimate"].loc["repeatability"].iloc[0] == judged["estimate"].loc["permuted labels"].iloc[0]
     assert (table["low"] <= table["estimate"]).all() and (table["estimate"] <= table["high"]).all()
+    assert (table["low"] < table["high"]).all()
     for row in judged.reset_index().to_dict("records"):
         within = row["estimate"] <= row["limit"] if row["bound"] == "most" else row["estimate"] >= row["limit"]
         assert row["verdict"] == ("pass" if within else "fail")
