@@ -34,6 +34,11 @@ class Answer:
         """How many views a change raised."""
         return sum(value > 0 for value in self.changes[change])
 
+    def raised_more(self) -> int:
+        """How many views inserted BAC raised by more than the tube without calcium did."""
+        pairs = zip(self.changes[BAC_INSERTED], self.changes[TUBE_INSERTED], strict=True)
+        return sum(artery > tube for artery, tube in pairs)
+
     def claims(self) -> dict[str, bool]:
         """Each claim, and whether this run bears it out."""
         (artery,), bands = self.changes[ARTERY_FILLED], self.changes[BAND_FILLED]
@@ -53,6 +58,7 @@ def answer(scores: pd.DataFrame) -> Answer:
     (with_bac,) = unchanged.index[unchanged["label"] == 1]
     rivals = unchanged["logit"].drop(with_bac)
     changed = scores[scores["change"] != AS_IT_IS]
+    changed = changed.iloc[np.argsort(unchanged.index.get_indexer(changed["view"]), kind="stable")]
     before = unchanged["logit"].loc[changed["view"]].to_numpy()
     by_how_much = pd.Series(changed["logit"].to_numpy() - before)
     changes = by_how_much.groupby(changed["change"].to_numpy()).agg(list).to_dict()

@@ -136,14 +136,15 @@ def print_table(title: str, found: list[Scored]) -> None:
     for change in (BAC_INSERTED, TUBE_INSERTED):
         pairs = len(found[0].answer.changes[change])
         line(f"{change}: views raised of {pairs}", "", [str(one.answer.raised(change)) for one in found])
+    line("BAC inserted: views raised by more than by the tube", "", [str(one.answer.raised_more()) for one in found])
     line("AUC by view, phantoms of the validation fold", "", [f"{one.auc:.3f}" for one in found])
 
 
-def print_claims(found: list[Scored]) -> bool:
-    """In how many seeds each claim holds; whether all hold in every seed."""
+def print_claims(found: list[Scored], control: bool) -> bool:
+    """In how many seeds each claim holds, of a control without a verdict; whether all hold in every seed."""
     kept = pd.DataFrame([one.answer.claims() for one in found])
     for claim, count in kept.sum().items():
-        print(f"  {claim:58} {count} of {len(found)} seeds{'' if count == len(found) else ': NOT MET'}")
+        print(f"  {claim:58} {count} of {len(found)} seeds{'' if control or count == len(found) else ': NOT MET'}")
     return bool(kept.all(axis=None))
 
 
@@ -158,7 +159,7 @@ def compare(folder: Path, stated: Protocol, networks: list[str]) -> tuple[int, b
             kept = folder / "scores" / ("random" if group.weights == "random" else group.study)
             found = [scored(run, run.key.folder(kept), stated, views) for run in runs]
             print_table(f"{network}, {group.name}", found)
-            figures.append((sum(one.answer.place == 1 for one in found), print_claims(found)))
+            figures.append((sum(one.answer.place == 1 for one in found), print_claims(found, group is not GROUPS[0])))
     return figures[0]
 
 

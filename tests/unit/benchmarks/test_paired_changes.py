@@ -31,8 +31,8 @@ def scores(of_positive: float = 3.0, artery: float = -2.0, bands: tuple[float, .
     rows.insert(5, ("positive", 1, AS_IT_IS, of_positive))
     rows.append(("positive", 1, ARTERY_FILLED, of_positive + artery))
     rows += [("positive", 1, BAND_FILLED, of_positive + change) for change in bands]
-    for change, count in ((BAC_INSERTED, raised), (TUBE_INSERTED, tube)):
-        rows += [(view, 0, change, place / 10 + (0.25 if place < count else -0.25)) for place, view in enumerate(OTHERS)]
+    for change, count, most in ((BAC_INSERTED, raised, 0.25), (TUBE_INSERTED, tube, 0.3)):
+        rows += [(view, 0, change, place / 10 + (most if place < count else -0.25)) for place, view in enumerate(OTHERS)]
     return pd.DataFrame(rows, columns=["view", "label", "change", "logit"])
 
 
@@ -51,6 +51,7 @@ def test_a_change_is_the_twins_score_less_that_of_its_own_view() -> None:
     assert found.changes[ARTERY_FILLED] == pytest.approx([-2.0])
     assert sorted(found.changes[BAND_FILLED]) == pytest.approx([-0.5, 0.1])
     assert (found.raised(BAC_INSERTED), found.raised(TUBE_INSERTED)) == (10, 9)
+    assert found.raised_more() == 1  # of the ten that BAC raises, the tube raises nine by more
     in_order = answer(scores()).changes[BAC_INSERTED]
     assert in_order == pytest.approx([0.25] * 10 + [-0.25] * 2)
 
