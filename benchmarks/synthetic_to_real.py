@@ -83,7 +83,7 @@ def protocol(epochs: int | None, seeds: list[int]) -> Protocol:
     settings["split"] |= SHARES
     settings["augmentation"]["variants"] = VARIANTS
     settings["training"] |= {"seeds": seeds} | ({} if epochs is None else {"epochs": epochs})
-    return Protocol.from_toml(tomli_w.dumps(settings), "synthetic_to_real")
+    return Protocol.from_toml(tomli_w.dumps(settings), "--epochs, --seeds")
 
 
 def make_cohort(folder: Path, women: int, seed: int) -> None:
@@ -148,9 +148,8 @@ def print_claims(found: list[Scored], control: bool) -> bool:
     return bool(kept.all(axis=None))
 
 
-def compare(folder: Path, stated: Protocol, networks: list[str]) -> tuple[int, bool]:
+def compare(folder: Path, stated: Protocol, networks: list[str], views: pd.DataFrame) -> tuple[int, bool]:
     """Train, score and print all; the seeds in which P_00646 is first, and whether all claims hold, of the first network."""
-    views = write_views(folder / "views", stated.prepare)
     figures = []
     for network in networks:
         for group in GROUPS:
@@ -179,13 +178,14 @@ def main() -> None:
         parser.error(f"--seeds: expected whole numbers with commas between, received {options.seeds!r}")
     try:
         stated = protocol(options.epochs, seeds)
+        views = write_views(options.folder / "views", stated.prepare)
         make_cohort(options.folder, options.women, options.cohort_seed)
         print(
             f"{options.women} women, cohort seed {options.cohort_seed}, {VARIETY}; "
             f"{stated.prepare.height} x {stated.prepare.width}, {stated.training.epochs} epochs, {VARIANTS} variants a view, "
             f"training seeds {options.seeds}; on {processor()}"
         )
-        first, met = compare(options.folder, stated, options.networks.split(","))
+        first, met = compare(options.folder, stated, options.networks.split(","), views)
     except TramtrackError as error:
         raise SystemExit(f"synthetic_to_real: {error}") from None
     finish("synthetic_to_real", first, f"of {len(seeds)} seeds with P_00646 first of {VIEWS}", len(seeds), met)
