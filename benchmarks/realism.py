@@ -34,7 +34,7 @@ from tramtrack.phantom.insertion_files import open_image
 from tramtrack.phantom.likeness import Likeness, Section, likeness, middle_line, page_margin, sections
 from tramtrack.phantom.settings import PhantomSettings
 from tramtrack.phantom.sheet import contact_sheet
-from tramtrack.phantom.vessel_paths import VesselPath, find_path, survey, trace_path
+from tramtrack.phantom.vessel_paths import Survey, VesselPath, find_path, survey, trace_path
 from tramtrack.progress import track
 from tramtrack.protocol import Prepare
 
@@ -91,11 +91,22 @@ def real_files(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def prepared(file: Path) -> tuple[Prepared, tuple[int, int]]:
-    """A view as the networks see it, and the row and column at which its page margin ended."""
+def without_page(file: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    """A file's picture (rows, columns), float32 in [0, 1], and the row and column at which its page margin ended."""
     picture = read_picture(file).values
     margin = page_margin(picture)
-    return prepare_picture(np.ascontiguousarray(picture[margin]), SIZE), (margin[0].start, margin[1].start)
+    return np.ascontiguousarray(picture[margin]), (margin[0].start, margin[1].start)
+
+
+def prepared(file: Path) -> tuple[Prepared, tuple[int, int]]:
+    """A view as the networks see it, and the row and column at which its page margin ended."""
+    picture, corner = without_page(file)
+    return prepare_picture(picture, SIZE), corner
+
+
+def real_path(seen: Survey, corner: tuple[int, int]) -> VesselPath:
+    """The artery of P_00646, traced in its picture without the page margin that ended at ``corner``."""
+    return trace_path(seen, ARTERY - corner[::-1])
 
 
 def greys(view: Prepared) -> np.ndarray:
@@ -114,10 +125,8 @@ def on_prepared(path: VesselPath, view: Prepared, corner: tuple[int, int]) -> Ve
 
 def real_artery(file: Path) -> list[Section]:
     view, corner = prepared(file)
-    margin = page_margin(read_picture(file).values)
-    seen = survey(np.ascontiguousarray(read_picture(file).values[margin]))
-    path = trace_path(seen, ARTERY - corner[::-1])
-    return sections(greys(view), on_prepared(VesselPath(path.points + corner[::-1], path.source), view, corner))
+    path = real_path(survey(without_page(file)[0]), corner)
+    return sections(greys(view), on_prepared(path, view, (0, 0)))
 
 
 def synthetic_arteries(cohort: Path) -> list[Section]:

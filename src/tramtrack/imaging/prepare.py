@@ -40,15 +40,24 @@ def prepare_breast(picture: Picture, breast: Breast, settings: Prepare, spacing_
     return Prepared(prepared.pixels, prepared.geometry, picture.steps + prepared.steps)
 
 
-def prepare_picture(values: np.ndarray, settings: Prepare, spacing_mm: float | None = None) -> Prepared:
-    """Prepare a picture (rows, columns), float32 in [0, 1], dense bright. Raises NoBreast."""
-    return _prepare(values, find_breast(values), settings, spacing_mm)
+def prepare_picture(
+    values: np.ndarray, settings: Prepare, spacing_mm: float | None = None, like: np.ndarray | None = None
+) -> Prepared:
+    """Prepare a picture (rows, columns), float32 in [0, 1], dense bright. Raises NoBreast.
+
+    With ``like``, a picture of the same shape, ``values`` are cropped and stretched as that one is: where two pictures are
+    alike, so are their prepared views.
+    """
+    like = values if like is None else like
+    return _prepare(values, find_breast(like), settings, spacing_mm, like)
 
 
-def _prepare(values: np.ndarray, breast: Breast, settings: Prepare, spacing_mm: float | None) -> Prepared:
+def _prepare(
+    values: np.ndarray, breast: Breast, settings: Prepare, spacing_mm: float | None, like: np.ndarray | None = None
+) -> Prepared:
     top, left, bottom, right = breast.crop
     crop, mask = values[top:bottom, left:right], breast.mask_of_crop
-    tissue = crop[mask]
+    tissue = (crop if like is None else like[top:bottom, left:right])[mask]
     low, high = (_percentile(tissue, percent) for percent in (settings.darkest_percentile, settings.brightest_percentile))
     stretched = np.subtract(crop, low, dtype=np.float32)
     stretched /= np.float32(max(high - low, 1e-6))

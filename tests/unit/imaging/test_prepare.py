@@ -58,6 +58,17 @@ def test_greys_do_not_depend_on_the_scale_of_the_picture() -> None:
     assert np.abs(first.pixels.astype(int) - second.pixels.astype(int)).max() <= 2
 
 
+def test_a_picture_prepared_like_another_differs_only_where_the_two_do() -> None:
+    picture = breast_picture(640, 480)
+    changed = picture.copy()
+    changed[300:340, 60:110] = 1.0  # brighter than any tissue, and more of it than the brightest percentile leaves out
+    where = place_mask(changed != picture, prepare_picture(picture, CANVAS).geometry)
+    twin = prepare_picture(changed, CANVAS, like=picture).pixels.astype(int)
+    difference = np.abs(twin - prepare_picture(picture, CANVAS).pixels)
+    assert difference[where].mean() > 5000 and (difference[~where] == 0).all()
+    assert (prepare_picture(changed, CANVAS).pixels.astype(int) != prepare_picture(picture, CANVAS).pixels)[~where].any()
+
+
 @pytest.mark.parametrize("chest_wall", ["left", "right"])
 def test_greys_in_single_precision_are_those_of_double_within_one_of_65536_steps(chest_wall: str) -> None:
     picture = breast_picture(1280, 960, chest_wall=chest_wall)
