@@ -30,7 +30,15 @@ from tramtrack.network.registry import title
 from tramtrack.protocol import Factors, Protocol
 from tramtrack.status import stages
 from tramtrack.training import ledger
-from tramtrack.training.record import PRETRAINED, Keep, Run, load_run, read_predictions, write_predictions
+from tramtrack.training.record import (
+    PRETRAINED,
+    Keep,
+    Run,
+    load_run,
+    read_predictions,
+    require_own_weights,
+    write_predictions,
+)
 from tramtrack.training.variants import Variant, variants, without_weights
 
 SCORED = ("training", "validation")
@@ -309,6 +317,7 @@ class Study:
                 splits.append(read_split(repeat.folder, "test" if unseal else "validation"))
         if unseal:
             for run in runs:  # before the look is logged: a look that cannot be taken is none
+                require_own_weights(run)
                 is_scored(run, results.test_file(self.folder / "results", run))
                 is_kept(run, self.protocol, run.key.folder(self.folder / "heatmaps"))
         return results.evaluate(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.errors import TramtrackError
 from tramtrack.network.registry import NETWORKS, NetworkFacts, file_stem
 from tramtrack.protocol import Transfer
 
@@ -113,6 +114,14 @@ class Run:
     def predictions(self) -> pd.DataFrame:
         """Scores of training and validation views."""
         return read_predictions(self.folder / "predictions.csv")
+
+
+def require_own_weights(run: Run) -> Path:
+    """The weights file of a run. Raises TramtrackError where it is not the one that the run wrote."""
+    path = run.folder / "weights.safetensors"
+    if not path.exists() or store.file_sha256(path) != run.information["weights_file_sha256"]:
+        raise TramtrackError(f"{path}: not the weights that this run wrote; remove the run's folder to train it again")
+    return path
 
 
 def load_run(folder: Path) -> Run | None:

@@ -29,7 +29,17 @@ from tramtrack.training.augment import Draw, draw
 from tramtrack.training.hardware import choose_device, describe, dtype_name, resolve_dtype
 from tramtrack.training.loader import batches
 from tramtrack.training.loop import Examples, best_epoch, class_weights, predict, read_history, train
-from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Epoch, Keep, Run, RunKey, load_run, write_predictions
+from tramtrack.training.record import (
+    PRETRAINED,
+    RANDOM_WEIGHTS,
+    Epoch,
+    Keep,
+    Run,
+    RunKey,
+    load_run,
+    require_own_weights,
+    write_predictions,
+)
 from tramtrack.training.resources import multiply_adds, seconds_a_view_uncached, watch_memory
 from tramtrack.training.states import Counted, Kept, Recomputed, States, parts_an_epoch
 from tramtrack.training.transfer import Classifier
@@ -363,10 +373,7 @@ def rebuild(run: Run, protocol: Protocol, device: torch.device) -> Classifier:
     """The trained network from a run's folder, in inference mode. Raises TramtrackError where its weights were changed."""
     generator = torch.Generator().manual_seed(0)
     model = Classifier(build(run.key.network, generator), protocol.transfer, generator)
-    path = run.folder / "weights.safetensors"
-    if store.file_sha256(path) != run.information["weights_file_sha256"]:
-        raise TramtrackError(f"{path}: not the weights that this run wrote; remove the run's folder to train it again")
-    model.load_state_dict(safetensors.torch.load_file(path))
+    model.load_state_dict(safetensors.torch.load_file(require_own_weights(run)))
     return _placed(model, device).eval()
 
 
