@@ -28,14 +28,18 @@ def predict(
 ) -> None:
     """What trained networks say of a new exam: scores, calls, a probability, and how far they can be relied on."""
     from tramtrack import store
+    from tramtrack.errors import UsageError
     from tramtrack.prediction.case import NoView
     from tramtrack.prediction.case import predict as answer_exam
 
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: expected a folder, received a file")
+    for name in ("prediction.json", "prediction.html"):  # of an earlier exam: they must not stand for this one
+        (out / name).unlink(missing_ok=True)
     try:
         case = answer_exam(exam, [run, *(also or [])], prevalence=prevalence, key=key, device=device)
     except NoView as refusal:
         store.write_text(out / "prediction.json", refusal.answer.model_dump_json(indent=2) + "\n")
-        (out / "prediction.html").unlink(missing_ok=True)
         raise
     page = case.save(out)
     answer = case.answer

@@ -120,9 +120,12 @@ class Study:
         stated = self._wanted is not None or (self.folder / "protocol.toml").exists()
         prepare = protocol.prepare if stated else None
         secret = choose(key, self.folder, known_as(folder))
-        return make_cohort(
+        cohort = make_cohort(
             Path(source), folder, table, processes, protocol.intake, secret, protocol.labels, settled, prepare, seen
         )
+        if self._wanted is not None:
+            self._keep_protocol()
+        return cohort
 
     @property
     def cohort(self) -> Cohort:

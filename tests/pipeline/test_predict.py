@@ -140,6 +140,14 @@ def test_what_is_missing_is_flagged(runs, exam):
     assert answer.of("breast", "L").score == answer.of("view", "L", "CC").score
 
 
+def test_who_was_in_the_study_already_is_flagged(study, runs, tiny_cohort, alone):
+    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str).set_index("fold")["woman"]
+    for fold in ("training", "validation"):
+        flags = tt.predict(tiny_cohort / "dicom" / folds[fold].iloc[0], runs / "seed-0", processes=1).answer.flags
+        assert f"this woman or image was in the study's {fold} fold: the score says nothing of new women" in flags
+    assert not any("was in the study" in flag for flag in alone[0].flags)
+
+
 def test_an_image_table_of_another_place_is_flagged(runs, tmp_path):
     grey = np.zeros((256, 192), np.uint16)
     grey[20:236, :120] = np.linspace(60000, 9000, 120)
@@ -155,8 +163,12 @@ def test_an_image_table_of_another_place_is_flagged(runs, tmp_path):
 
 def test_what_the_intake_would_exclude_gets_its_reason_and_no_score(runs, exam, command, tmp_path):
     (exam / "notes.txt").write_text("nothing")
+    shutil.copyfile(exam / "LCC.dcm", exam / "zcopy.dcm")
     answer = tt.predict(exam, runs / "seed-0", processes=1).answer
-    assert [(item.file, item.reason) for item in answer.excluded] == [("notes.txt", "not an image file")]
+    found = {item.file: (item.reason, item.detail) for item in answer.excluded}
+    assert found["notes.txt"][0] == "not an image file"
+    assert found["zcopy.dcm"] == ("duplicate SOP instance", "the same SOP instance as LCC.dcm")
+    assert str(tmp_path) not in answer.model_dump_json()
     for file in exam.glob("*.dcm"):
         file.unlink()
     (tmp_path / "out").mkdir()

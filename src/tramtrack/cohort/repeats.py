@@ -24,6 +24,8 @@ def share_cohort(source: Path, target: Path) -> None:
         content = (source / name).read_bytes() if (source / name).exists() else None
         if content is not None and (not (target / name).exists() or (target / name).read_bytes() != content):
             store.write_bytes(target / name, content)
+        if content is None:  # of an earlier intake
+            (target / name).unlink(missing_ok=True)
 
 
 def share_prepared(source: Path, target: Path) -> None:

@@ -133,7 +133,8 @@ def claim_on(comparison: Comparison | Untested, fold: str, names: Mapping[str, s
     verdict: Verdict = "unresolved"
     if not comparison.testable:
         verdict = "cannot be tested"
-        sentence = f"{pair}: cannot be tested {where}, {_too_little(comparison)} ({evidence})."
+        bare = f"difference {difference:.3f}; {_basis(comparison)}"  # an interval would say more than the test can
+        sentence = f"{pair}: cannot be tested {where}, {_too_little(comparison)} ({bare})."
     elif comparison.separated:
         verdict = "supported"
         if difference < 0:

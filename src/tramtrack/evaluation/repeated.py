@@ -40,4 +40,5 @@ def corrected_t(differences: ArrayLike, tested: float, trained: float, confidenc
     if error <= 1e-12:
         return None
     half = float(stats.t.ppf(0.5 + confidence / 2, count - 1)) * error
-    return Repeated(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / error, count - 1)), count)
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)  # differences of shares
+    return Repeated(mean, low, high, float(2 * stats.t.sf(abs(mean) / error, count - 1)), count)

@@ -6,7 +6,6 @@ A class activation map needs nothing but what the pass that scores a view holds 
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +77,7 @@ def make_heatmaps(
     explainer = explainer_of(protocol)
     known = is_kept(run, protocol, folder)
     if not known:
-        shutil.rmtree(folder, ignore_errors=True)  # maps without a manifest are of nobody knows which run
+        (folder / "maps.npz").unlink(missing_ok=True)  # maps without a manifest are of nobody knows which run
     kept = read_atlas(folder) if known else None
     todo = [view_id for view_id in views if kept is None or view_id not in kept.view_ids]
     if kept is not None and not todo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from tramtrack.errors import UsageError
 from tramtrack.explain.attribution import integrated_gradients, occlusion
+from tramtrack.explain.depth import resolve_layer
 from tramtrack.explain.gradcam import Combine, class_activation_maps, combine, combine_by_average
 from tramtrack.training.transfer import Classifier, Trunk
 
@@ -37,6 +39,8 @@ class Explainer:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise UsageError(f"method {self.method}: expected one of {', '.join(METHODS)}")
+        if not re.fullmatch(r"\w[\w.-]*", self.layer):
+            raise UsageError(f"layer {self.layer!r}: expected cam, stride-<pixels>, or the name of a step")
         if self.method in _ON_THE_IMAGE and self.layer != "cam":
             raise UsageError(f"method {self.method}: it explains the image itself and has no layer, received {self.layer}")
 
@@ -49,7 +53,7 @@ class Explainer:
         """The layer's name as it is read: Keras's for the class activation layer, the step's for others, "input" for none."""
         if self.method in _ON_THE_IMAGE:
             return "input"
-        return model.backbone.facts.cam_layer if self.layer == "cam" else self.layer
+        return model.backbone.facts.cam_layer if self.layer == "cam" else resolve_layer(model.backbone, self.layer)
 
     def maps(
         self, model: Classifier, grey: Tensor, trunk: Trunk | None = None, dtype: torch.dtype = torch.float32

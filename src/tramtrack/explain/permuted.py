@@ -21,10 +21,15 @@ SEED = 27
 
 
 def permute_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of views (fold, label) with the known labels of its training views dealt anew among them."""
-    chosen = ((table["fold"] == "training") & table["label"].notna()).to_numpy()
+    """The table of views (fold, label) with the known labels of each fold's views dealt anew among them.
+
+    Those of validation as well: they choose the epoch that is kept, and true ones would teach the control something.
+    """
     labels = table["label"].to_numpy(dtype=float, copy=True)
-    labels[chosen] = np.random.default_rng(SEED).permutation(labels[chosen])
+    generator = np.random.default_rng(SEED)
+    for fold in sorted(table["fold"].unique()):
+        chosen = ((table["fold"] == fold) & table["label"].notna()).to_numpy()
+        labels[chosen] = generator.permutation(labels[chosen])
     return table.assign(label=labels)
 
 

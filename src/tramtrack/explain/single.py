@@ -26,7 +26,8 @@ from tramtrack.progress import track
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run
 
-COLUMNS = ["view_id", "network", "variant", "seed", "method", "layer", "stride", "score", "scale", *MEASURES, "picture"]
+KEY = ["network", "variant", "seed", "method", "layer", "stride"]
+COLUMNS = ["view_id", "fold", *KEY, "score", "scale", *MEASURES, "picture"]
 
 
 def explain_views(
@@ -41,9 +42,9 @@ def explain_views(
     """The first seed's map of each view under each network, into heatmaps/views/<view_id>/: pictures and maps.csv.
 
     ``protocol.explain`` says which kind of map. A finer map is also shown averaged to the coarsest stride among the networks.
-    Columns: view_id, network, variant, seed, method, layer, stride, score, scale (the value shown brightest), the measures
-    where the view has a mask, picture. Raises UsageError for a view that is not there or whose fold is sealed, and
-    TramtrackError where one could not be shown, after all others are.
+    Columns: view_id, fold (a score in training or validation says little), network, variant, seed, method, layer, stride,
+    score, scale (the value shown brightest), the measures where the view has a mask, picture. Raises UsageError for a view
+    that is not there or whose fold is sealed, and TramtrackError where one could not be shown, after all others are.
     """
     chosen = _chosen(views, view_ids, runs, study)
     first: dict[str, Run] = {}
@@ -66,13 +67,22 @@ def explain_views(
             failures.append(f"{row['view_id']}: {error}")
             continue
         tables.append(pd.DataFrame(drawn, columns=COLUMNS))
-        store.write_csv(folder / "maps.csv", tables[-1])
+        _add_to(folder / "maps.csv", tables[-1])
     if failures:
         raise TramtrackError(
             f"{len(failures)} of {len(chosen)} views could not be shown, the others are in {study / 'heatmaps' / 'views'}; "
             f"first: {failures[0]}"
         )
     return pd.concat(tables, ignore_index=True)
+
+
+def _add_to(path: Path, table: pd.DataFrame) -> None:
+    """Put the rows of ``table`` into a maps.csv beside those of other methods and layers that are there already."""
+    if path.exists():
+        before = pd.read_csv(path, keep_default_na=False, na_values={key: [""] for key in MEASURES})
+        same = before.set_index(KEY).index.isin(table.set_index(KEY).index)
+        table = pd.concat((before[~same].reindex(columns=COLUMNS), table), ignore_index=True)
+    store.write_csv(path, table)
 
 
 def _chosen(views: pd.DataFrame, view_ids: Sequence[str], runs: Sequence[Run], study: Path) -> pd.DataFrame:
@@ -117,7 +127,8 @@ def _of_view(
             values = native if at == stride else block_average(native, round(coarsest / stride))
             picture = folder / f"{file_stem(name.replace('/', '-'))}-{explainer.method}-{explainer.layer}-{at}.png"
             save_original_overlay(picture, Path(row["original"]), values, atlas.scale, geometry, original_mask)
-            about = {"view_id": row["view_id"], "network": run.key.network, "variant": run.key.variant, "seed": run.key.seed}
+            of_run = {"network": run.key.network, "variant": run.key.variant, "seed": run.key.seed}
+            about = {"view_id": row["view_id"], "fold": row["fold"], **of_run}
             shown = {
                 "method": explainer.method,
                 "layer": atlas.layer,

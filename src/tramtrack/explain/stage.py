@@ -118,17 +118,15 @@ def _draw(
     masks: Mapping[str, np.ndarray],
     protocol: Protocol,
 ) -> None:
-    """The display pictures that are not there yet, into each folder; of finer maps also averaged to the coarsest stride."""
+    """The display pictures into each folder, drawn anew, since a mask may have changed; of finer maps also averaged to the
+    coarsest stride."""
     strides = [map_stride(atlas, protocol) for _, atlas in pictured]
     for (folder, atlas), stride in zip(pictured, strides, strict=True):
         for view_id in view_ids:
-            native = folder / f"{view_id}.png"
-            if not native.exists():
-                save_overlay(native, files[view_id], atlas[view_id], atlas.scale, masks.get(view_id))
-            matched = folder / f"{view_id}{MATCHED_PICTURE}"
-            if stride < max(strides) and not matched.exists():
+            save_overlay(folder / f"{view_id}.png", files[view_id], atlas[view_id], atlas.scale, masks.get(view_id))
+            if stride < max(strides):
                 averaged = block_average(atlas[view_id], round(max(strides) / stride))
-                save_overlay(matched, files[view_id], averaged, atlas.scale, masks.get(view_id))
+                save_overlay(folder / f"{view_id}{MATCHED_PICTURE}", files[view_id], averaged, atlas.scale, masks.get(view_id))
 
 
 def _finest_unit(points: pd.DataFrame, shown: Mapping[str, Run]) -> tuple[str, dict[str, float]]:

@@ -140,6 +140,16 @@ def limit_of(outcome: Outcome, settings: Explain) -> tuple[str, float | None]:
     return "least", limits[outcome.test]
 
 
+def verdict_of(low: float, high: float, bound: str, limit: float) -> str:
+    """ "pass" where the whole interval of a correlation keeps the limit, "fail" where none of it does, else "unresolved".
+
+    "most" holds for the correlation's size: an inverted map shows the image as well as the map does.
+    """
+    if bound == "least":
+        return "pass" if low >= limit else "fail" if high < limit else "unresolved"
+    return "pass" if -limit <= low and high <= limit else "fail" if low > limit or high < -limit else "unresolved"
+
+
 def _judged(outcome: Outcome, women: np.ndarray, protocol: Protocol) -> dict[str, object]:
     settings, values = protocol.evaluation, outcome.values
     names, woman = np.unique(women.astype(str), return_inverse=True)
@@ -148,9 +158,9 @@ def _judged(outcome: Outcome, women: np.ndarray, protocol: Protocol) -> dict[str
     error, mean = standard_error((weights.T @ sums) / (weights.T @ counts)), float(values.mean())
     half = float(special.stdtrit(len(names) - 1, 0.5 + settings.confidence / 2)) * error if error > ROUNDING else 2.0
     bound, limit = limit_of(outcome, protocol.explain)
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)
     verdict = "information"
     if limit is not None:
-        verdict = "pass" if (mean <= limit if bound == "most" else mean >= limit) else "fail"
-    low, high = max(-1.0, mean - half), min(1.0, mean + half)
+        verdict = verdict_of(low, high, bound, limit)
     about = {"test": outcome.test, "stage": outcome.stage, "estimate": mean, "low": low, "high": high}
     return {**about, "bound": bound, "limit": limit, "verdict": verdict, "views": len(values), "women": len(names)}

@@ -47,13 +47,15 @@ def answer_claim(text: str, protocol: Protocol, folder: Path) -> Claim:
     pair = [contestant(text, name, names) for name in (statement.network_a, statement.network_b)]
     statement = replace(statement, network_a=pair[0], network_b=pair[1])
     titles = {name: readable(name) for name in names}
+    beside = bool(summary.get("beside")) and len(own) == len(contenders)
     if statement.target == ARCHITECTURES:
-        return _of_architectures(statement, names, titles, protocol.evaluation, folder, summary)
+        made = _of_architectures(statement, names, titles, protocol.evaluation, folder, summary)
+        return replace(made, family="secondary") if beside or statement.fold == "training" else made
     question, answers = _ask(own, statement, protocol.evaluation, summary)
     assert question is not None
     found = next(item for item in compare_answers(question, answers) if {item.network_a, item.network_b} == set(pair))
     made = answer(statement, found, titles, protocol.evaluation.margin)
-    return replace(made, family="secondary") if summary.get("beside") and len(own) == len(contenders) else made
+    return replace(made, family="secondary") if beside or statement.fold == "training" else made
 
 
 def _ask(

@@ -23,6 +23,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLSLossless
 
 from tramtrack.cohort.header import spacing_mm
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.imaging.breast import NoBreast
 from tramtrack.imaging.pixels import PICTURE_SUFFIXES, decode, picture_of, read_dicom, read_stored
 from tramtrack.imaging.prepare import png_bytes
 from tramtrack.imaging.presentation import present
@@ -94,8 +95,13 @@ def insert_file(source: Path, out: Path, wanted: Insertion, path: VesselPath | P
     """
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out: expected a folder, received the file {out}")
+    if not source.is_file():
+        raise UsageError(f"{source}: expected an image file, found no such file")
     opened = open_image(source)
-    seen = survey(opened.picture)
+    try:
+        seen = survey(opened.picture)
+    except NoBreast as error:
+        raise TramtrackError(f"{source}: {error}") from error
     shape = (opened.stored.shape[0], opened.stored.shape[1])
     interior = seen.enlarged_interior(shape)
     if isinstance(path, Path):

@@ -181,7 +181,8 @@ def _empty(source: Path, found: Intake, panel: Panel) -> Answer:
         flags=(),
         sources=(),
         excluded=tuple(
-            Refused(file=_below(item.file, source), reason=str(item.reason), detail=item.detail) for item in found.exclusions
+            Refused(file=_below(item.file, source), reason=str(item.reason), detail=_placeless(item.detail, source))
+            for item in found.exclusions
         ),
     )
 
@@ -225,9 +226,14 @@ def _no_view(source: Path, found: Intake, panel: Panel) -> NoView:
     first = found.exclusions.items[0]
     return NoView(
         f"{source}: none of {len(found.exclusions)} files is a standard view, so there is no score; {found.exclusions!r}; "
-        f"first: {_below(first.file, source)}: {first.detail}",
+        f"first: {_below(first.file, source)}: {_placeless(first.detail, source)}",
         _empty(source, found, panel),
     )
+
+
+def _placeless(detail: str, source: Path) -> str:
+    """A detail that names another file of the exam, by its path below the exam's folder as well."""
+    return detail.replace(f"{source if source.is_dir() else source.parent}/", "")
 
 
 def _below(file: str, source: Path) -> str:

@@ -13,6 +13,10 @@ SPACING_TOLERANCE = 0.01
 def flags_of(exam: Exam, panel: Panel) -> tuple[str, ...]:
     """Sentences, what concerns the runs first, then the exam, then its views in their order; empty where there is no doubt."""
     found: list[str] = []
+    folds = {panel.seen.women.get(exam.woman), *(panel.seen.pixels.get(view.pixels_sha256) for view in exam.views)} - {None}
+    if folds:
+        fold = "training" if "training" in folds else "validation"
+        found.append(f"this woman or image was in the study's {fold} fold: the score says nothing of new women")
     random = sorted({run.key.network for run in panel.runs if run.weights != PRETRAINED})
     if random:
         found.append(f"random weights: {', '.join(random)} never saw ImageNet; a control, not a result")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from tramtrack.training.variants import variants, without_weights
 @dataclass(frozen=True)
 class Seen:
     """What the views that the runs were trained on have in common: makers, spacings in mm (lowest, highest), and whether all
-    are synthetic."""
+    are synthetic; and whose they were, and those of validation: ``women`` and ``pixels`` (pixels_sha256) name the fold."""
 
     manufacturers: frozenset[str]
     spacings_mm: tuple[float, float] | None
     synthetic: bool
+    women: Mapping[str, str]
+    pixels: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -128,4 +130,9 @@ def _seen(study: Path) -> Seen:
     trained = views[views["woman"].isin(set(folds.loc[folds["fold"] == "training", "woman"]))]
     spacings = trained["spacing_mm"].dropna()
     between = (float(spacings.min()), float(spacings.max())) if len(spacings) else None
-    return Seen(frozenset(trained["manufacturer"]) - {""}, between, bool((trained["synthetic"] == "yes").all()))
+    fold_of = dict(zip(folds["woman"], folds["fold"], strict=True))
+    known = views.assign(fold=views["woman"].map(fold_of))
+    known = known[known["fold"].isin(("training", "validation"))]
+    women, pixels = (dict(zip(known[name], known["fold"], strict=True)) for name in ("woman", "pixels_sha256"))
+    synthetic = bool((trained["synthetic"] == "yes").all())
+    return Seen(frozenset(trained["manufacturer"]) - {""}, between, synthetic, women, pixels)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from tramtrack import store
+from tramtrack.network.registry import file_stem
 from tramtrack.report.reading import Material, title
 
 MEANINGS = {
@@ -33,12 +35,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Trust:
-    """The tests that have a limit, the stages on the way of a randomisation, and how many failed."""
+    """The tests that have a limit, the stages on the way of a randomisation, and how many failed or stay unresolved."""
 
     judged: list[Row]
     stages: list[Row]
     failed: int
+    unresolved: int
     views: int
+    women: int
 
 
 def trust(material: Material) -> Trust | None:
@@ -46,10 +50,22 @@ def trust(material: Material) -> Trust | None:
     path = material.folder / "results" / "trust.csv"
     if not path.exists():
         return None
-    rows = pd.read_csv(path).to_dict("records")
+    rows = [row for row in pd.read_csv(path).to_dict("records") if _is_of_these_runs(material, str(row["map"]))]
+    if not rows:
+        return None
     judged = [_row(row) for row in rows if row["verdict"] != "information"]
     stages = [_row(row) for row in rows if row["test"] == "randomisation"]
-    return Trust(judged, stages, sum(row.verdict == "fail" for row in judged), max(int(row["views"]) for row in rows))
+    failed, unresolved = (sum(row.verdict == verdict for row in judged) for verdict in ("fail", "unresolved"))
+    views, women = (max(int(row[name]) for row in rows) for name in ("views", "women"))
+    return Trust(judged, stages, failed, unresolved, views, women)
+
+
+def _is_of_these_runs(material: Material, name: str) -> bool:
+    """Whether the maps that were tested are of runs that this report shows."""
+    kept = material.folder / "results" / "trust" / f"{file_stem(name.replace('/', '-'))}.json"
+    tested = (store.read_identity(kept) or {}).get("weights", [])
+    shown = set(store.read_json(material.folder / "results" / "summary.json")["runs"].values())
+    return bool(tested) and tested[0] in shown
 
 
 def _row(row: dict[Any, Any]) -> Row:

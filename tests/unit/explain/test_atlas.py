@@ -62,5 +62,5 @@ def test_the_protocols_method_and_layer_are_used(study, tmp_path):
     grey = torch.from_numpy(np.asarray(Image.open(files["v1"])).astype(np.float32))[None, None]
     dtype = getattr(torch, run.identity["dtype"])
     expected, _ = Explainer("grad-cam", "stride-16").maps(model, grey, None, dtype)
-    assert atlas.layer == "stride-16" and atlas.maps.shape == (1, 4, 2)
+    assert atlas.layer == "conv_pw_11" and atlas.maps.shape == (1, 4, 2)
     assert np.allclose(atlas.maps[0], expected[0].numpy(), rtol=1e-4, atol=1e-7)

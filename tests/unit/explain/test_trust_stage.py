@@ -10,7 +10,7 @@ from PIL import Image
 from tramtrack.explain import trust_stage
 from tramtrack.explain.permuted import permute_labels
 from tramtrack.explain.trust import Outcome
-from tramtrack.explain.trust_stage import judge_maps, limit_of
+from tramtrack.explain.trust_stage import judge_maps, limit_of, verdict_of
 from tramtrack.imaging.geometry import fit
 from tramtrack.protocol import Evaluation, Explain, Prepare, Protocol, Transfer
 
@@ -57,8 +57,7 @@ def test_every_test_is_judged_on_validation_views_with_a_mask_that_fits(study, t
     assert (table["low"] <= table["estimate"]).all() and (table["estimate"] <= table["high"]).all()
     assert (table["low"] < table["high"]).all()
     for row in judged.reset_index().to_dict("records"):
-        within = row["estimate"] <= row["limit"] if row["bound"] == "most" else row["estimate"] >= row["limit"]
-        assert row["verdict"] == ("pass" if within else "fail")
+        assert row["verdict"] == verdict_of(row["low"], row["high"], row["bound"], row["limit"])
     assert pd.read_csv(tmp_path / "trust.csv")["map"].eq("mobilenet").all()
     assert "expected a mask of 64 x 64 pixels" in capsys.readouterr().err
 
@@ -66,10 +65,12 @@ def test_every_test_is_judged_on_validation_views_with_a_mask_that_fits(study, t
 def test_what_was_found_is_kept_until_something_changes(study, tmp_path, monkeypatch):
     runs, views, geometry, _ = study
     made = []
-    monkeypatch.setattr(trust_stage, "_tests", lambda *_: made.append(1) or iter([Outcome("flip", "x", np.array([0.5, 0.9]))]))
+    monkeypatch.setattr(
+        trust_stage, "_tests", lambda *_: made.append(1) or iter([Outcome("flip", "x", np.array([0.79, 0.81]))])
+    )
     first = judge_maps(runs[:1], {}, PROTOCOL, views, geometry, tmp_path)
     assert judge_maps(runs[:1], {}, PROTOCOL, views, geometry, tmp_path).equals(first) and len(made) == 1
-    stricter = PROTOCOL.model_copy(update={"explain": Explain(trust_views=4, flip_limit=0.75)})
+    stricter = PROTOCOL.model_copy(update={"explain": Explain(trust_views=4, flip_limit=0.95)})
     assert list(first["verdict"]) == ["pass"]
     assert list(judge_maps(runs[:1], {}, stricter, views, geometry, tmp_path)["verdict"]) == ["fail"]
     judge_maps(runs[:1], {"mobilenet": runs[1]}, stricter, views, geometry, tmp_path)
@@ -90,12 +91,25 @@ def test_limits_are_the_protocols():
         assert limit_of(Outcome(test, stage, np.zeros(1)), settings) == expected
 
 
-def test_permuted_labels_are_the_known_ones_of_training_in_another_order():
+@pytest.mark.parametrize(
+    ("low", "high", "bound", "verdict"),
+    [
+        (-0.2, 0.4, "most", "pass"), (0.6, 0.9, "most", "fail"), (0.4, 0.6, "most", "unresolved"),
+        (-0.9, -0.6, "most", "fail"), (-0.9, 0.1, "most", "unresolved"), (-1.0, 1.0, "most", "unresolved"),
+        (0.5, 0.9, "least", "pass"), (-0.3, 0.4, "least", "fail"), (0.4, 0.9, "least", "unresolved"),
+    ],
+)  # fmt: skip
+def test_a_verdict_needs_the_whole_interval(low, high, bound, verdict):
+    assert verdict_of(low, high, bound, 0.5) == verdict
+
+
+def test_permuted_labels_are_the_known_ones_of_each_fold_in_another_order():
     table = pd.DataFrame({"fold": ["training"] * 40 + ["validation"] * 10, "label": [0.0, 1.0] * 25})
     table.loc[3, "label"] = np.nan
     found = permute_labels(table)
     training = found["fold"] == "training"
-    assert found.loc[~training, "label"].equals(table.loc[~training, "label"])
+    assert sorted(found.loc[~training, "label"]) == sorted(table.loc[~training, "label"])
+    assert not found.loc[~training, "label"].equals(table.loc[~training, "label"])
     assert np.isnan(found.loc[3, "label"]) and found.loc[training, "label"].sum() == table.loc[training, "label"].sum()
     assert 10 < (found.loc[training, "label"] != table.loc[training, "label"]).sum() < 30
     assert permute_labels(table).equals(found)
