@@ -35,9 +35,6 @@ from tramtrack.training.record import (
     Keep,
     Run,
     load_run,
-    read_predictions,
-    require_own_weights,
-    write_predictions,
 )
 from tramtrack.training.variants import Variant, variants, without_weights
 
@@ -271,9 +268,8 @@ class Study:
         ``networks`` limits the evaluation to these; an unfinished one among them is refused. Once the test fold was opened
         with just these runs, its results are kept, with or without ``unseal``. Raises TramtrackError.
         """
-        from tramtrack.explain.atlas import explainer_of, is_kept, make_heatmaps
+        from tramtrack.explain import sealed_fold
         from tramtrack.training.hardware import devices_of
-        from tramtrack.training.run import predict_views
 
         devices_of(self.device)  # refuses one that is not there before the test fold is looked at
         self.split()
@@ -285,33 +281,13 @@ class Study:
         if not unseal and kept is not None and kept.unsealed and kept.runs == results.hashes_of(runs):
             return kept
         variant_of = {variant.name(): variant for variant in variants(self.protocol)}
-        cheap = explainer_of(self.protocol).is_cheap
 
-        def is_scored(run: Run, path: Path) -> bool:
-            identity = {"weights": run.information["weights_file_sha256"]}
-            advice = "these test scores are of an earlier run; remove their folder to score anew"
-            return store.require_same_identity(path.parent / "manifest.json", identity, advice)
+        def maps_of(run: Run) -> Path:
+            return run.key.folder(self.folder / "heatmaps")
 
         def score_test(run: Run, path: Path) -> pd.DataFrame:
-            if not is_scored(run, path):
-                variant = variant_of[without_weights(run.key.variant)]
-                views = self.views(variant.size)
-                test = views[views["fold"] == "test"].reset_index(drop=True)
-                files = dict(zip(test["view_id"], test["file"], strict=True))
-                if cheap:  # the pass that scores a view holds all that its heat map needs
-                    place, validation = run.key.folder(self.folder / "heatmaps"), views["fold"] == "validation"
-                    what = "test views with their heat maps"
-                    atlas = make_heatmaps(
-                        run, variant.protocol, files, list(views.loc[validation, "file"]), place, self.device, what
-                    )
-                    logits = atlas.scores(list(files))
-                else:
-                    what = f"{run.key.network}: seed {run.key.seed}, test views"
-                    logits = predict_views(run, variant.protocol, list(files.values()), what, self.device)
-                write_predictions(path, test, logits)
-                identity = {"weights": run.information["weights_file_sha256"]}
-                store.write_manifest(path.parent / "manifest.json", identity, {"views": len(test)})
-            return read_predictions(path)
+            variant = variant_of[without_weights(run.key.variant)]
+            return sealed_fold.score_test(run, path, variant.protocol, self.views(variant.size), maps_of(run), self.device)
 
         splits = []
         for repeat in repeats:
@@ -320,9 +296,8 @@ class Study:
                 splits.append(read_split(repeat.folder, "test" if unseal else "validation"))
         if unseal:
             for run in runs:  # before the look is logged: a look that cannot be taken is none
-                require_own_weights(run)
-                is_scored(run, results.test_file(self.folder / "results", run))
-                is_kept(run, self.protocol, run.key.folder(self.folder / "heatmaps"))
+                scores = results.test_file(self.folder / "results", run)
+                sealed_fold.require_scorable(run, scores, self.protocol, maps_of(run))
         return results.evaluate(
             runs,
             self.protocol,

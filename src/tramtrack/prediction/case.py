@@ -23,6 +23,7 @@ from tramtrack.imaging.gallery import AHEAD, prepare_views
 from tramtrack.imaging.prepare import read_prepared
 from tramtrack.prediction.answer import Answer, Answering, Probability, Refused, Scored, Source
 from tramtrack.prediction.flags import flags_of
+from tramtrack.prediction.page import page
 from tramtrack.prediction.panel import Panel, load_panel
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run
@@ -51,10 +52,8 @@ class Case:
 
     def save(self, folder: str | Path) -> Path:
         """Write prediction.json and prediction.html (one file, opens offline) into ``folder``; returns the page's path."""
-        from tramtrack.prediction.page import page
-
         store.write_text(Path(folder) / "prediction.json", self.answer.model_dump_json(indent=2) + "\n")
-        return store.write_text(Path(folder) / "prediction.html", page(self))
+        return store.write_text(Path(folder) / "prediction.html", page(self.answer, self.pictures))
 
 
 def predict(

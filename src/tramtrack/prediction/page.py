@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from importlib import resources
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jinja2 import Environment
 from PIL import Image
 
-if TYPE_CHECKING:
-    from tramtrack.prediction.case import Case
+from tramtrack.prediction.answer import Answer
 
 PICTURE_ROWS = 360
 """Height of a view on the page, in pixels."""
 
 
-def page(case: Case) -> str:
-    """The page's HTML."""
+def page(answer: Answer, pictures: Mapping[tuple[str, str], np.ndarray]) -> str:
+    """The page's HTML; ``pictures`` are the prepared views (uint16) by side and view."""
     template = Environment(autoescape=True).from_string(
         (resources.files("tramtrack.prediction") / "case.html").read_text("utf-8")
     )
     order = [("R", "CC"), ("L", "CC"), ("R", "MLO"), ("L", "MLO")]  # as they hang at a reading desk
     views = [
-        (case.answer.of("view", side, view), picture_of(case.pictures[side, view], side))
+        (answer.of("view", side, view), picture_of(pictures[side, view], side))
         for side, view in order
-        if (side, view) in case.pictures
+        if (side, view) in pictures
     ]
-    others = [scored for scored in case.answer.scores if scored.unit != "view"]
-    return template.render(a=case.answer, views=views, others=others, woman=case.answer.of("woman"))
+    others = [scored for scored in answer.scores if scored.unit != "view"]
+    return template.render(a=answer, views=views, others=others, woman=answer.of("woman"))
 
 
 def picture_of(pixels: np.ndarray, side: str) -> str:
