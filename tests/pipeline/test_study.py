@@ -83,7 +83,7 @@ def test_a_single_view_is_drawn_at_its_originals_size_and_a_sealed_one_is_refuse
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert [(row["view_id"], row["layer"], row["stride"]) for row in rows] == [
-        (fold["view_id"], "stride-8", 8) for fold in of_fold.values()
+        (fold["view_id"], "block4_conv3", 8) for fold in of_fold.values()
     ]
     for row, fold in zip(rows, of_fold.values(), strict=True):
         with Image.open(study / "heatmaps" / "views" / row["view_id"] / row["picture"]) as picture:
