@@ -178,6 +178,8 @@ def apply_labels(views: pd.DataFrame, path: Path, secret: bytes = b"", table: La
 
 
 def pseudonymous(key: Key, secret: bytes, known: frozenset[str]) -> Key:
+    """A key (woman, exam, side, view) under the pseudonyms that ``secret`` makes; what is one already, or is a woman ``known``
+    to the cohort by that very name, stays."""
     woman, exam, side, view = key
     if woman in known:
         return key
