@@ -247,7 +247,7 @@ def explain(
     if as_json:
         _print_json(rows)
         return
-    names = [name for name in rows[0] if name not in ("seed", "method", "scale")]
+    names = [name for name in rows[0] if name not in ("seed", "scale")]
     texts = [{name: _short(row[name]) for name in names if any(other[name] is not None for other in rows)} for row in rows]
     _table(texts, f"Maps, drawn in {study / 'heatmaps' / 'views'}")
 
