@@ -110,13 +110,14 @@ def start_process(
     arguments: tuple[Any, ...],
     threads: int | None = None,
     environment: Mapping[str, str] | None = None,
+    daemon: bool = True,
 ) -> Any:
     """Start a spawned process that never runs the caller's main module and leaves Ctrl-C to its parent; returns it.
 
     ``threads`` is what its numerical libraries are told to use, ``environment`` what its variables are beside the caller's;
-    None leaves them as they are.
+    None leaves them as they are. Only one that is no ``daemon`` may start processes itself; its caller must end it.
     """
-    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=daemon)
     given = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)) if threads else {}
     given |= environment or {}
     told = {name: os.environ.get(name) for name in given}

@@ -1,0 +1,41 @@
+"""The seam between the service and the prediction: an exam's folder in, a folder of results out."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+from tramtrack.service.worker import Predict
+
+
+def load(runs: tuple[str, ...], prevalence: float | None, key: str | None, device: str) -> Predict:
+    """Load trained runs, in the process that predicts with them; arguments as those of `tramtrack.predict`.
+
+    Raises TramtrackError where a run is incomplete or was changed.
+    """
+    from tramtrack import store
+    from tramtrack.prediction.case import NoView
+    from tramtrack.prediction.predictor import Predictor
+
+    predictor = Predictor(runs, device=device)
+
+    def predict(exam: Path, results: Path) -> None:
+        try:
+            case = predictor.predict(exam, prevalence=prevalence, key=key)
+        except NoView as refusal:
+            store.write_text(results / "prediction.json", refusal.answer.model_dump_json(indent=2) + "\n")
+            raise
+        case.save(results)
+        dicom = results / "dicom"
+        pack(case.save_dicom(dicom), results / "dicom.zip")
+        shutil.rmtree(dicom)
+
+    return predict
+
+
+def pack(files: list[Path], target: Path) -> None:
+    """Write files into a zip, stored as they are."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for file in files:
+            archive.write(file, file.name)

@@ -1,0 +1,84 @@
+"""A prediction for tests of the service: it does what the first file says, in the process that the service starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from tramtrack.errors import TramtrackError
+from tramtrack.prediction.answer import Answer, Refused
+from tramtrack.service.predictor import pack
+from tramtrack.service.worker import Predict
+
+NAME = "DOE^JANE"
+
+
+def said(what: str) -> bytes:
+    """A file with the prefix of DICOM that tells `load` what to do."""
+    return bytes(128) + b"DICM" + what.encode()
+
+
+def answer_about(exam: Path) -> Answer:
+    """A valid answer that lists an exam's files."""
+    return Answer(
+        tramtrack="0",
+        woman="W-000000000000",
+        exam="E-000000000000",
+        synthetic=True,
+        runs=(),
+        aggregation="mean",
+        validation_women=2,
+        validation_positives=1,
+        scores=(),
+        probability=None,
+        flags=(),
+        sources=(),
+        excluded=tuple(
+            Refused(file=path.name, reason="not looked at", detail=str(path.stat().st_size)) for path in sorted(exam.iterdir())
+        ),
+    )
+
+
+def load(journal: str = "") -> Predict:
+    """Predict by what the first file says; each exam begun is a line in the file ``journal``."""
+
+    def predict(exam: Path, results: Path) -> None:
+        first, _, value = sorted(exam.iterdir())[0].read_bytes()[132:].partition(b":")
+        if journal:
+            with Path(journal).open("a") as stream:
+                stream.write(f"{exam.parent.name}\n")
+        for stream in (sys.stdout, sys.stderr):
+            print(f"a library quotes {NAME}", file=stream, flush=True)
+        warnings.warn(f"invalid value for VR PN: {NAME}", stacklevel=1)
+        if first == b"hang":
+            time.sleep(600)
+        if first == b"sleep":
+            time.sleep(float(value))
+        if first == b"die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if first == b"break":
+            raise OSError(28, "No space left on device", str(exam))
+        if first == b"surprise":
+            raise ValueError(f"invalid value {NAME}")
+        (results / "prediction.json").write_text(answer_about(exam).model_dump_json())
+        if first == b"unanswered":
+            raise TramtrackError(f"{exam}: none of 1 files is a standard view; the run is in {Path.cwd()}/runs/a")
+        (results / "prediction.html").write_text("<!doctype html><title>an exam</title>")
+        (results / "result.dcm").write_bytes(said("a result"))
+        pack([results / "result.dcm"], results / "dicom.zip")
+
+    return predict
+
+
+def refuse_to_load() -> Predict:
+    """A run that was changed."""
+    raise TramtrackError("runs/a: not the weights that this run wrote")
+
+
+def die_while_loading() -> Predict:
+    """A process that does not come up."""
+    os._exit(3)
