@@ -23,25 +23,29 @@ def predict(
     key: Annotated[
         str | None, typer.Option("--key", help="The key file of the pseudonyms, or none for plain names; default: your own.")
     ] = None,
+    heatmaps: Annotated[
+        bool, typer.Option("--heatmaps/--no-heatmaps", help="Show where in each view the score comes from.")
+    ] = True,
     device: Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print prediction.json instead of a table.")] = False,
 ) -> None:
     """What trained networks say of a new exam: scores, calls, a probability, and how far they can be relied on."""
     from tramtrack import store
     from tramtrack.errors import UsageError
-    from tramtrack.prediction.case import NoView
-    from tramtrack.prediction.case import predict as answer_exam
+    from tramtrack.prediction.case import WRITTEN, NoView
+    from tramtrack.prediction.predictor import predict as answer_exam
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, received a file")
-    for name in ("prediction.json", "prediction.html"):  # of an earlier exam: they must not stand for this one
+    for name in WRITTEN:  # of an earlier exam: they must not stand for this one
         (out / name).unlink(missing_ok=True)
     try:
-        case = answer_exam(exam, [run, *(also or [])], prevalence=prevalence, key=key, device=device)
+        case = answer_exam(exam, [run, *(also or [])], prevalence=prevalence, key=key, heatmaps=heatmaps, device=device)
     except NoView as refusal:
         store.write_text(out / "prediction.json", refusal.answer.model_dump_json(indent=2) + "\n")
         raise
     page = case.save(out)
+    pictures = case.save_heatmaps(out)
     answer = case.answer
     if as_json:
         print(answer.model_dump_json(indent=2))
@@ -65,4 +69,6 @@ def predict(
         say(f"read with care: {flag}")
     if answer.excluded:
         say(f"{len(answer.excluded)} files are no standard view; each reason stands in {out / 'prediction.json'}")
+    if pictures:
+        say(f"{len(pictures)} heat maps at the images' own resolution: {', '.join(picture.name for picture in pictures)}")
     say(f"the page is {page}")

@@ -15,6 +15,8 @@ import safetensors.numpy
 from PIL import Image
 
 import tramtrack as tt
+from tramtrack.explain.place import to_original
+from tramtrack.imaging.gallery import load_geometry
 from tramtrack.network.build import build
 from tramtrack.prediction.answer import RESEARCH_USE, Answer
 
@@ -102,6 +104,8 @@ def test_a_new_exam_gets_the_scores_that_the_study_gave_it(study, runs, exam, co
         scored = answer.of(unit, side, view)
         assert scored.threshold == pytest.approx(cuts[unit], abs=1e-12)
         assert scored.call == ("positive" if scored.score >= scored.threshold else "negative")
+    with Image.open(tmp_path / "out" / "heatmap_R_MLO.png") as picture:
+        assert picture.size == (192, 256)
     assert f"woman     {answer.of('woman').score:.3f}" in re.sub(r" *[│┃] *", "     ", done.stdout)
 
 
@@ -128,8 +132,55 @@ def test_the_answer_follows_its_published_schema(together):
 def test_the_page_is_one_file_and_says_what_it_must(together, tmp_path):
     text = together.save(tmp_path).read_text()
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text) and "http" not in text
-    assert text.count("<img ") == 4 and RESEARCH_USE in text and "Synthetic." in text and "mobilenetv2" in text
+    assert text.count("<img ") == 8 and RESEARCH_USE in text and "Synthetic." in text and "mobilenetv2" in text
     assert repr(together).startswith(f"Case({together.answer.woman}, 4 views; score ")
+
+
+def test_heat_maps_lie_on_the_original_images(study, woman, runs, tmp_path):
+    """Those that the study made of the same views, brought back to the images' own grid; the study's scale too."""
+    case = tt.predict(woman, runs / "seed-0", processes=1)
+    with np.load(study / "heatmaps" / "mobilenetv2" / "last-conv" / "seed-0" / "maps.npz") as kept:
+        known = dict(zip(kept["view_id"], kept["map"], strict=True))
+    scale = json.loads((study / "heatmaps" / "mobilenetv2" / "last-conv" / "seed-0" / "manifest.json").read_text())
+    geometry = load_geometry(study / "prepared")
+    for side, view in (("L", "MLO"), ("R", "CC")):
+        found = case.heatmap(side, view)
+        (view_id,) = (name for name in known if name.startswith(woman.name) and name.endswith(f"{side}_{view}"))
+        assert found.values.dtype == np.float32 and found.values.shape == (256, 192)
+        assert found.values.max() > 0
+        np.testing.assert_allclose(found.values, to_original(known[view_id], geometry[view_id]), rtol=1e-3, atol=1e-6)
+        assert found.scale == scale["information"]["scale"] and found.file == woman / f"{side}{view}.dcm"
+    found.overlay().save(tmp_path / "map.png")
+    with Image.open(tmp_path / "map.png") as picture:
+        assert picture.size == (192, 256) and picture.mode == "RGB"
+        assert np.ptp(np.asarray(picture).astype(int), axis=2).max() > 60, "the map is in colour"
+    with pytest.raises(tt.UsageError, match="this exam has maps of L-CC L-MLO R-CC R-MLO"):
+        case.heatmap("L", "XCC")
+    with pytest.raises(tt.UsageError, match="expected 0 to 0"):
+        case.heatmap("L", "CC", run=1)
+
+
+def test_several_runs_share_a_heat_map(together):
+    """The mean of both maps, each over its own scale, so that the run with the larger numbers does not outshout the other."""
+    each = [together.heatmap("L", "CC", run) for run in range(2)]
+    assert each[0].scale != each[1].scale
+    both = together.heatmap("L", "CC")
+    expected = np.mean([one.values / one.scale for one in each], axis=0)
+    assert both.scale == 1 and both.values == pytest.approx(expected, abs=1e-5)
+
+
+def test_runs_that_are_kept_ready_answer_alike(together, woman, runs, command, tmp_path):
+    ready = tt.Predictor(runs, processes=1)
+    assert repr(ready) == "Predictor(mobilenetv2, seed 0, mobilenetv2, seed 1)"
+    for _ in range(2):
+        case = ready.predict(woman, heatmaps=False)
+        for one, other in zip(case.answer.scores, together.answer.scores, strict=True):
+            assert one.model_copy(update={"score": 0, "by_run": ()}) == other.model_copy(update={"score": 0, "by_run": ()})
+            assert one.by_run == pytest.approx(other.by_run, abs=1e-6)
+        assert case.maps == {} and case.save(tmp_path).read_text().count("<img ") == 4
+    (tmp_path / "heatmap_L_CC.png").write_text("of an earlier exam")
+    assert command("predict", runs, woman, "--out", tmp_path, "--no-heatmaps").returncode == 0
+    assert not (tmp_path / "heatmap_L_CC.png").exists()
 
 
 def test_what_is_missing_is_flagged(runs, exam):

@@ -13,10 +13,12 @@ from tramtrack.cohort.cohort import load_cohort
 from tramtrack.cohort.folds import read_folds
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.aggregate import AGGREGATIONS, UNITS, Aggregation
+from tramtrack.explain.atlas import is_kept
+from tramtrack.imaging.gallery import PREPARED
 from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run, load_run
-from tramtrack.training.variants import variants, without_weights
+from tramtrack.training.variants import Variant, variants, without_weights
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Panel:
 
     ``protocols`` are those that each was trained under: the study's, or one of its variants; they prepare views alike.
     ``chosen`` holds the thresholds and recalibrations that validation gives for this mean, ``validation`` the counts behind
-    them, ``aggregation`` how views become a breast and a woman.
+    them, ``aggregation`` how views become a breast and a woman. ``scales`` are what the runs' heat maps show brightest, None
+    where the study made none; ``validation_files``, its prepared validation views, then give it.
     """
 
     runs: tuple[Run, ...]
@@ -48,6 +51,8 @@ class Panel:
     chosen: Chosen
     validation: dict[str, int]
     seen: Seen
+    scales: tuple[float | None, ...]
+    validation_files: tuple[Path, ...]
 
 
 def load_panel(paths: Sequence[Path]) -> Panel:
@@ -67,7 +72,8 @@ def load_panel(paths: Sequence[Path]) -> Panel:
         )
     (study,) = studies
     protocol = _protocol(study, runs)
-    protocols = tuple(_trained_under(run, protocol) for run in runs)
+    trained = [_trained_under(run, protocol) for run in runs]
+    protocols = tuple(variant.protocol for variant in trained)
     if any(other.prepare != protocols[0].prepare for other in protocols):
         raise UsageError(f"{' and '.join(map(str, paths))}: expected runs that see views of one size, received several sizes")
     aggregation = _aggregation(study, runs, protocol)
@@ -75,7 +81,19 @@ def load_panel(paths: Sequence[Path]) -> Panel:
     validation = predictions_of(table, "validation")
     units = {unit: validation.units(unit, aggregation) for unit in UNITS}
     counts = units["woman"].counts()
-    return Panel(runs, protocols, study, protocol, aggregation, choose(units, protocol.evaluation), counts, _seen(study))
+    prepared = study / PREPARED / trained[0].size
+    return Panel(
+        runs=runs,
+        protocols=protocols,
+        study=study,
+        protocol=protocol,
+        aggregation=aggregation,
+        chosen=choose(units, protocol.evaluation),
+        validation=counts,
+        seen=_seen(study),
+        scales=tuple(_scale(study, run, own) for run, own in zip(runs, protocols, strict=True)),
+        validation_files=tuple(prepared / f"{view_id}.png" for view_id in table.loc[table["fold"] == "validation", "view_id"]),
+    )
 
 
 def _runs_in(path: Path) -> list[Run]:
@@ -101,12 +119,22 @@ def _protocol(study: Path, runs: Sequence[Run]) -> Protocol:
     return Protocol.from_toml(path.read_text(encoding="utf-8"), str(path))
 
 
-def _trained_under(run: Run, protocol: Protocol) -> Protocol:
+def _trained_under(run: Run, protocol: Protocol) -> Variant:
     """The variant of its study's protocol under which a run was trained."""
     for variant in variants(protocol):
         if variant.name() == without_weights(run.key.variant) and variant.protocol.sha256 == run.identity["protocol"]:
-            return variant.protocol
+            return variant
     raise TramtrackError(f"{run.folder}: trained under another protocol than its study has now; train it again")
+
+
+def _scale(study: Path, run: Run, protocol: Protocol) -> float | None:
+    """What the maps that the study made of this very run show brightest, or None."""
+    folder = run.key.folder(study / "heatmaps")
+    try:
+        known = is_kept(run, protocol, folder)
+    except store.IdentityMismatch:  # of an earlier run, or another method
+        return None
+    return float(store.read_json(folder / "manifest.json")["information"]["scale"]) if known else None
 
 
 def _aggregation(study: Path, runs: Sequence[Run], protocol: Protocol) -> Aggregation:

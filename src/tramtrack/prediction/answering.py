@@ -1,0 +1,139 @@
+"""From the scores of an exam's views to all that is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from tramtrack.cohort.exam import Exam, View
+from tramtrack.cohort.ingest import Intake
+from tramtrack.evaluation.aggregate import Predictions, Unit
+from tramtrack.evaluation.calibration import Recalibration
+from tramtrack.evaluation.scores import Undefined
+from tramtrack.prediction.answer import Answer, Answering, Probability, Refused, Scored, Source
+from tramtrack.prediction.case import NoView
+from tramtrack.prediction.flags import flags_of
+from tramtrack.prediction.panel import Panel
+
+
+def answer_of(source: Path, exam: Exam, found: Intake, panel: Panel, scores: np.ndarray, prevalence: float) -> Answer:
+    """The answer to the one exam that was found in ``source``; ``scores`` (runs, views) float64 in [0, 1]."""
+    views = exam.views
+    scored = [_scored(panel, "view", scores[:, [place]], [view], view) for place, view in enumerate(views)]
+    for side in sorted({view.side for view in views}):
+        places = [place for place, view in enumerate(views) if view.side == side]
+        scored.append(_scored(panel, "breast", scores[:, places], [views[place] for place in places], views[places[0]]))
+    woman = _scored(panel, "woman", scores, views, views[0])
+    return _empty(source, found, panel).model_copy(
+        update={
+            "woman": exam.woman,
+            "exam": exam.exam,
+            "synthetic": any(view.synthetic for view in views),
+            "scores": (*scored, woman),
+            "probability": _probability(panel, woman.score, prevalence),
+            "flags": flags_of(exam, panel),
+            "sources": tuple(
+                Source(
+                    side=view.side.value,
+                    view=view.view.value,
+                    file=_below(view.file, source),
+                    sha256=view.sha256,
+                    spacing_mm=view.spacing_mm,
+                    steps=view.steps,
+                )
+                for view in views
+            ),
+        }
+    )
+
+
+def _empty(source: Path, found: Intake, panel: Panel) -> Answer:
+    """What can be said without a view."""
+    return Answer(
+        tramtrack=version("tramtrack"),
+        woman="",
+        exam="",
+        synthetic=False,
+        runs=tuple(
+            Answering(
+                network=run.key.network,
+                variant=run.key.variant,
+                seed=run.key.seed,
+                weights="pretrained" if run.weights == "pretrained" else "random weights",
+                weights_file_sha256=run.information["weights_file_sha256"],
+                protocol_sha256=run.identity["protocol"],
+            )
+            for run in panel.runs
+        ),
+        aggregation=panel.aggregation,
+        validation_women=panel.validation["women"],
+        validation_positives=panel.validation["positives"],
+        scores=(),
+        probability=None,
+        flags=(),
+        sources=(),
+        excluded=tuple(
+            Refused(file=_below(item.file, source), reason=str(item.reason), detail=_placeless(item.detail, source))
+            for item in found.exclusions
+        ),
+    )
+
+
+def _scored(panel: Panel, unit: Unit, scores: np.ndarray, views: Sequence[View], first: View) -> Scored:
+    """One unit from its views' scores (runs, views); the mean over runs is taken view by view, as it was on validation."""
+    by_run = tuple(_aggregate(panel, unit, row, views) for row in scores)
+    score = _aggregate(panel, unit, scores.mean(axis=0), views)
+    cut = panel.chosen.threshold(unit, panel.protocol.evaluation.threshold)
+    threshold, reason = (None, cut.reason) if isinstance(cut, Undefined) else (cut, "")
+    return Scored(
+        unit=unit,
+        side=None if unit == "woman" else first.side.value,
+        view=first.view.value if unit == "view" else None,
+        score=score,
+        by_run=by_run,
+        threshold=threshold,
+        call=None if threshold is None else "positive" if score >= threshold else "negative",
+        reason=reason,
+    )
+
+
+def _aggregate(panel: Panel, unit: Unit, scores: np.ndarray, views: Sequence[View]) -> float:
+    """The score of the one unit that these views make; labels play no part in it."""
+    none = np.zeros(len(views), dtype=np.int8)
+    side, view = (np.array([str(getattr(each, name)) for each in views]) for name in ("side", "view"))
+    units = Predictions(np.zeros(len(views)), side, view, scores, none, none, none).units(unit, panel.aggregation)
+    (score,) = units.scores
+    return float(score)
+
+
+def _probability(panel: Panel, score: float, prevalence: float) -> Probability:
+    fitted = panel.chosen.recalibrations["woman"]
+    if not isinstance(fitted, Recalibration):
+        return Probability(value=None, prevalence=prevalence, reason=f"no recalibration: {fitted.reason} in validation")
+    value = float(fitted.probabilities(np.array([score]), prevalence)[0])
+    return Probability(value=value, prevalence=prevalence, reason="")
+
+
+def no_view(source: Path, found: Intake, panel: Panel) -> NoView:
+    """The refusal of an exam in which no file is a view, with the answer that has no score."""
+    first = found.exclusions.items[0]
+    return NoView(
+        f"{source}: none of {len(found.exclusions)} files is a standard view, so there is no score; {found.exclusions!r}; "
+        f"first: {_below(first.file, source)}: {_placeless(first.detail, source)}",
+        _empty(source, found, panel),
+    )
+
+
+def _placeless(detail: str, source: Path) -> str:
+    """A detail that names another file of the exam, by its path below the exam's folder as well."""
+    return detail.replace(f"{source if source.is_dir() else source.parent}/", "")
+
+
+def _below(file: str, source: Path) -> str:
+    """``file`` as its path below the exam's folder: where the exam lies is nobody's business."""
+    top = source if source.is_dir() else source.parent
+    path = Path(file)
+    return path.relative_to(top).as_posix() if path.is_relative_to(top) else path.name
