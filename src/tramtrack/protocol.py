@@ -59,6 +59,13 @@ class Split(Section):
     training: float = setting(0.70, "share of the women in the training fold", origin="inferred", gt=0, lt=1)
     validation: float = setting(0.15, "share of the women in the validation fold", origin="inferred", gt=0, lt=1)
     test: float = setting(0.15, "share of the women in the test fold", origin="inferred", gt=0, lt=1)
+    calibration: float = setting(
+        0.0,
+        "share of the women in a fold that nothing but conformal calls of new exams (BAC likely, unlikely) is made from, at "
+        "the cohort's own prevalence; 0 for none",
+        ge=0,
+        lt=1,
+    )
     seed: int = setting(2024, "seed of the dealing", ge=0)
     repeats: int = setting(
         1,
@@ -81,9 +88,10 @@ class Split(Section):
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Split:
-        total = self.training + self.validation + self.test
+        total = self.training + self.validation + self.calibration + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"training + validation + test must be 1, received {total:.3f}")
+            named = "training + validation + calibration + test" if self.calibration else "training + validation + test"
+            raise ValueError(f"{named} must be 1, received {total:.3f}")
         return self
 
 
@@ -271,6 +279,13 @@ class Evaluation(Section):
         gt=0,
         lt=1,
     )
+    alpha: float = setting(
+        0.1,
+        "of women with BAC at most this share is called BAC unlikely, of those without at most this share BAC likely, on "
+        "average over exchangeable exams; needs a calibration fold with at least 1 / alpha - 1 women of each class",
+        gt=0,
+        lt=0.5,
+    )
     margin: float = setting(
         0.05, "two networks whose difference surely lies between minus and plus this count as equivalent", gt=0, lt=1
     )
@@ -345,7 +360,12 @@ class Protocol(Section):
         left_out = {"name", "description", "factors"} | ({"intake"} if self.intake == Intake() else set())
         settings = self.model_dump(mode="json", exclude=left_out)
         del settings["split"]["repeats"]
-        younger = {"labels": ("consensus", "unmarked"), "explain": sorted(Explain.model_fields.keys() - _FIRST_OF_EXPLAIN)}
+        younger = {
+            "split": ("calibration",),
+            "labels": ("consensus", "unmarked"),
+            "evaluation": ("alpha",),
+            "explain": sorted(Explain.model_fields.keys() - _FIRST_OF_EXPLAIN),
+        }
         for section, keys in younger.items():
             fields = type(getattr(self, section)).model_fields
             for key in keys:

@@ -47,7 +47,13 @@ def study(ingested, tiny_protocol, command, tmp_path_factory):
     }
     safetensors.numpy.save_file(tensors, weights / "mobilenetv2.safetensors")
     text = tiny_protocol.read_text().replace("[training]", f"[training]\nseeds = {list(SEEDS)}")
-    two.write_text(text.replace("widths = [16, 8]", "widths = [64, 32]"))
+    for before, after in (
+        ("widths = [16, 8]", "widths = [64, 32]"),
+        ("validation = 0.3\ntest = 0.3", "validation = 0.2\ncalibration = 0.2\ntest = 0.2"),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    two.write_text(text)
     done = command("run", folder, "--protocol", two, "--networks", "mobilenetv2", "--weights-dir", weights)
     assert done.returncode == 0, done.stderr
     scores = pd.read_csv(folder / "results" / "predictions.csv").groupby("seed")["score"]
@@ -62,9 +68,11 @@ def runs(study):
 
 @pytest.fixture(scope="module")
 def woman(study, tiny_cohort):
-    """The folder of the exam of a woman of the test fold."""
-    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str)
-    return tiny_cohort / "dicom" / folds.loc[folds["fold"] == "test", "woman"].iloc[0]
+    """The folder of the exam of a woman of the test fold, by a vendor that training has seen."""
+    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str)[["woman", "fold"]]
+    views = pd.read_csv(study / "cohort" / "views.csv", dtype=str).merge(folds, on="woman")
+    known = set(views.loc[views["fold"] == "training", "manufacturer"])
+    return tiny_cohort / "dicom" / views.loc[(views["fold"] == "test") & views["manufacturer"].isin(known), "woman"].iloc[0]
 
 
 @pytest.fixture
@@ -193,7 +201,7 @@ def test_what_is_missing_is_flagged(runs, exam):
 
 def test_who_was_in_the_study_already_is_flagged(study, runs, tiny_cohort, alone):
     folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str).set_index("fold")["woman"]
-    for fold in ("training", "validation"):
+    for fold in ("training", "validation", "calibration"):
         flags = tt.predict(tiny_cohort / "dicom" / folds[fold].iloc[0], runs / "seed-0", processes=1).answer.flags
         assert f"this woman or image was in the study's {fold} fold: the score says nothing of new women" in flags
     assert not any("was in the study" in flag for flag in alone[0].flags)
@@ -266,6 +274,71 @@ def test_a_run_that_was_changed_answers_nothing(study, exam, command, tmp_path):
     folds.write_text(folds.read_text().replace("training", "test", 1))
     done = command("predict", run, exam, "--out", tmp_path / "out")
     assert done.returncode == 1 and "trained on other folds than its study has now" in done.stderr
+
+
+def calibration_scores(study, aggregation):
+    """The scores of the calibration women under both seeds together, by hand: with BAC, without."""
+    tables = [
+        pd.read_csv(study / "calibration" / "mobilenetv2" / "last-conv" / f"seed-{seed}" / "predictions.csv") for seed in SEEDS
+    ]
+    mean = tables[0].assign(score=(tables[0]["score"] + tables[1]["score"]) / 2)
+    how = {"maximum": np.max, "mean": np.mean, "noisy-or": lambda scores: 1 - np.prod(1 - scores)}[aggregation]
+    women = mean.groupby("woman").agg(score=("score", how), bac=("bac_woman", "first"))
+    return women.loc[women["bac"] == 1, "score"], women.loc[women["bac"] == 0, "score"]
+
+
+def test_bac_likely_or_unlikely_comes_from_women_kept_for_nothing_else(study, runs, woman, together, command, tmp_path):
+    found = together.answer.conformal
+    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str)
+    kept = set(folds.loc[folds["fold"] == "calibration", "woman"])
+    for seed in SEEDS:
+        assert not kept & set(pd.read_csv(runs / f"seed-{seed}" / "predictions.csv", dtype=str)["woman"])
+    assert not kept & set(pd.read_csv(study / "results" / "predictions.csv", dtype=str)["woman"])
+    assert (found.finding, found.calibration_with_bac, found.calibration_without_bac) == (None, 2, 2)
+    assert "alpha 0.1: 2 women with BAC and 2 without were kept for calibration, so the smallest possible alpha is 0.3334" in (
+        found.reason
+    )
+    answer = tt.predict(woman, runs, alpha=0.4, processes=1, heatmaps=False).answer
+    score, (with_bac, without_bac) = answer.of("woman").score, calibration_scores(study, answer.aggregation)
+    p_with, p_without = (1 + (with_bac <= score).sum()) / 3, (1 + (without_bac >= score).sum()) / 3
+    assert (answer.conformal.p_with_bac, answer.conformal.p_without_bac) == pytest.approx((p_with, p_without))
+    expected = {(True, False): "BAC likely", (False, True): "BAC unlikely"}
+    assert answer.conformal.finding == expected.get((p_with > 0.4, p_without > 0.4), "indeterminate")
+    assert "at most 40 % of women with BAC are called unlikely" in answer.conformal.guarantee
+    done = command("predict", runs, woman, "--out", tmp_path / "out", "--alpha", "0.4", "--no-heatmaps")
+    assert f"{answer.conformal.finding} at an error rate of 0.4" in done.stdout
+    assert "2 women with BAC and 2 without kept for calibration" in done.stdout
+    done = command("predict", runs, woman, "--out", tmp_path / "out", "--alpha", "0.01")
+    assert done.returncode == 2 and "the smallest possible alpha is 0.3334" in done.stderr
+
+
+def test_an_exam_unlike_those_of_calibration_stays_indeterminate(runs, exam):
+    (exam / "LMLO.dcm").unlink()
+    found = tt.predict(exam, runs, alpha=0.4, processes=1, heatmaps=False).answer.conformal
+    assert (found.finding, found.p_with_bac) == ("indeterminate", None)
+    assert found.reason == "this exam is unlike those of calibration: view missing: L MLO"
+
+
+def test_without_calibration_nothing_is_called_likely(study, runs, woman, command, tmp_path):
+    """Scores of other weights count for nothing; `calibrate` makes them anew, and keeps those that are there."""
+    copy = shutil.copytree(study, tmp_path / "study")
+    seed = copy / "runs" / "mobilenetv2" / "last-conv" / "seed-0"
+    kept = copy / "calibration" / "mobilenetv2" / "last-conv"
+    shutil.rmtree(kept / "seed-0")
+    before = (kept / "seed-1" / "predictions.csv").stat().st_mtime_ns
+    reason = tt.predict(woman, seed, processes=1, heatmaps=False).answer.conformal.reason
+    assert reason == "these runs have not scored the calibration fold; `tramtrack calibrate` on the study does so"
+    with pytest.raises(tt.UsageError, match=r"alpha 0\.4: these runs have not scored"):
+        tt.predict(woman, seed, alpha=0.4)
+    done = command("calibrate", copy)
+    assert done.returncode == 0 and "calibration women: 2 with BAC, 2 without BAC" in done.stdout
+    original = study / "calibration" / "mobilenetv2" / "last-conv" / "seed-0" / "predictions.csv"
+    assert (kept / "seed-0" / "predictions.csv").read_bytes() == original.read_bytes()
+    assert (kept / "seed-1" / "predictions.csv").stat().st_mtime_ns == before
+    protocol = copy / "protocol.toml"
+    text = protocol.read_text().replace("calibration = 0.2", "calibration = 0.0").replace("test = 0.2", "test = 0.4")
+    protocol.write_text(text)
+    assert command("calibrate", copy).returncode == 1
 
 
 def test_the_probability_is_for_the_prevalence_that_is_stated(runs, woman, alone):

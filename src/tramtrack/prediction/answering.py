@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tramtrack.cohort.exam import Exam, View
 from tramtrack.cohort.ingest import Intake
+from tramtrack.errors import UsageError
 from tramtrack.evaluation.aggregate import Predictions, Unit
 from tramtrack.evaluation.calibration import Recalibration
+from tramtrack.evaluation.conformal import INDETERMINATE, Finding
 from tramtrack.evaluation.scores import Undefined
-from tramtrack.prediction.answer import Answer, Answering, Probability, Refused, Scored, Source
+from tramtrack.prediction.answer import GUARANTEE, Answer, Answering, Conformal, Probability, Refused, Scored, Source
 from tramtrack.prediction.case import NoView
-from tramtrack.prediction.flags import flags_of
+from tramtrack.prediction.flags import flags_of_exam, flags_of_runs
 from tramtrack.prediction.panel import Panel
 
+UNDECIDED = {
+    True: "the score fits women with BAC and women without at this error rate",
+    False: "the score fits neither women with BAC nor women without at this error rate",
+}
+"""Why nothing is found of an exam that is not doubted: whether its score fits both classes, or none."""
 
-def answer_of(source: Path, exam: Exam, found: Intake, panel: Panel, scores: np.ndarray, prevalence: float) -> Answer:
+
+@dataclass(frozen=True)
+class Stated:
+    """For what an answer holds: ``prevalence`` in (0, 1) of its probability, ``alpha`` in (0, 0.5) of its conformal call."""
+
+    prevalence: float
+    alpha: float
+
+
+def answer_of(source: Path, exam: Exam, found: Intake, panel: Panel, scores: np.ndarray, stated: Stated) -> Answer:
     """The answer to the one exam that was found in ``source``; ``scores`` (runs, views) float64 in [0, 1]."""
+    doubts = flags_of_exam(exam, panel)
     views = exam.views
     scored = [_scored(panel, "view", scores[:, [place]], [view], view) for place, view in enumerate(views)]
     for side in sorted({view.side for view in views}):
@@ -33,8 +52,9 @@ def answer_of(source: Path, exam: Exam, found: Intake, panel: Panel, scores: np.
             "exam": exam.exam,
             "synthetic": any(view.synthetic for view in views),
             "scores": (*scored, woman),
-            "probability": _probability(panel, woman.score, prevalence),
-            "flags": flags_of(exam, panel),
+            "probability": _probability(panel, woman.score, stated.prevalence),
+            "conformal": _conformal(panel, woman.score, stated.alpha, doubts),
+            "flags": (*flags_of_runs(panel), *doubts),
             "sources": tuple(
                 Source(
                     side=view.side.value,
@@ -73,6 +93,7 @@ def _empty(source: Path, found: Intake, panel: Panel) -> Answer:
         validation_positives=panel.validation["positives"],
         scores=(),
         probability=None,
+        conformal=None,
         flags=(),
         sources=(),
         excluded=tuple(
@@ -115,6 +136,31 @@ def _probability(panel: Panel, score: float, prevalence: float) -> Probability:
         return Probability(value=None, prevalence=prevalence, reason=f"no recalibration: {fitted.reason} in validation")
     value = float(fitted.probabilities(np.array([score]), prevalence)[0])
     return Probability(value=value, prevalence=prevalence, reason="")
+
+
+def _conformal(panel: Panel, score: float, alpha: float, doubts: Sequence[str]) -> Conformal:
+    """An exam that is doubted is not exchangeable with those of calibration: nothing is found of it."""
+    kept = panel.conformal
+    if isinstance(kept, str):
+        return _found(None, alpha, kept)
+    counts = {"calibration_with_bac": len(kept.with_bac), "calibration_without_bac": len(kept.without_bac)}
+    try:
+        finding = kept.find(score, alpha)
+    except UsageError as refusal:
+        return _found(None, alpha, str(refusal), **counts)
+    guarantee = GUARANTEE.format(alpha=100 * alpha)
+    if doubts:
+        return _found(
+            INDETERMINATE, alpha, f"this exam is unlike those of calibration: {doubts[0]}", guarantee=guarantee, **counts
+        )
+    p_with, p_without = kept.p_values(score)
+    reason = "" if finding != INDETERMINATE else UNDECIDED[p_with > alpha]
+    return _found(finding, alpha, reason, p_with_bac=p_with, p_without_bac=p_without, guarantee=guarantee, **counts)
+
+
+def _found(finding: Finding | None, alpha: float, reason: str, **known: Any) -> Conformal:
+    unknown = dict.fromkeys(("p_with_bac", "p_without_bac", "calibration_with_bac", "calibration_without_bac"))
+    return Conformal(**{"finding": finding, "alpha": alpha, "reason": reason, "guarantee": "", **unknown, **known})
 
 
 def no_view(source: Path, found: Intake, panel: Panel) -> NoView:

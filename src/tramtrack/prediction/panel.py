@@ -11,11 +11,14 @@ import pandas as pd
 from tramtrack import store
 from tramtrack.cohort.cohort import load_cohort
 from tramtrack.cohort.folds import read_folds
+from tramtrack.cohort.split import CALIBRATION
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.aggregate import AGGREGATIONS, UNITS, Aggregation
+from tramtrack.evaluation.conformal import Conformal, conformal
 from tramtrack.explain.atlas import is_kept
+from tramtrack.explain.sealed_fold import read_calibration
 from tramtrack.imaging.gallery import PREPARED
-from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation
+from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation, units_of
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run, load_run
 from tramtrack.training.variants import Variant, variants, without_weights
@@ -24,7 +27,8 @@ from tramtrack.training.variants import Variant, variants, without_weights
 @dataclass(frozen=True)
 class Seen:
     """What the views that the runs were trained on have in common: makers, spacings in mm (lowest, highest), and whether all
-    are synthetic; and whose they were, and those of validation: ``women`` and ``pixels`` (pixels_sha256) name the fold."""
+    are synthetic; and whose they were, and those of validation and calibration: ``women`` and ``pixels`` (pixels_sha256) name
+    the fold."""
 
     manufacturers: frozenset[str]
     spacings_mm: tuple[float, float] | None
@@ -39,8 +43,9 @@ class Panel:
 
     ``protocols`` are those that each was trained under: the study's, or one of its variants; they prepare views alike.
     ``chosen`` holds the thresholds and recalibrations that validation gives for this mean, ``validation`` the counts behind
-    them, ``aggregation`` how views become a breast and a woman. ``scales`` are what the runs' heat maps show brightest, None
-    where the study made none; ``validation_files``, its prepared validation views, then give it.
+    them, ``aggregation`` how views become a breast and a woman. ``conformal`` is what the women kept for calibration give, or
+    why there is none. ``scales`` are what the runs' heat maps show brightest, None where the study made none;
+    ``validation_files``, its prepared validation views, then give it.
     """
 
     runs: tuple[Run, ...]
@@ -51,6 +56,7 @@ class Panel:
     chosen: Chosen
     validation: dict[str, int]
     seen: Seen
+    conformal: Conformal | str
     scales: tuple[float | None, ...]
     validation_files: tuple[Path, ...]
 
@@ -91,6 +97,7 @@ def load_panel(paths: Sequence[Path]) -> Panel:
         chosen=choose(units, protocol.evaluation),
         validation=counts,
         seen=_seen(study),
+        conformal=_conformal(study, runs, protocol, aggregation),
         scales=tuple(_scale(study, run, own) for run, own in zip(runs, protocols, strict=True)),
         validation_files=tuple(prepared / f"{view_id}.png" for view_id in table.loc[table["fold"] == "validation", "view_id"]),
     )
@@ -152,6 +159,18 @@ def _validation(runs: Sequence[Run]) -> pd.DataFrame:
     return first.assign(score=sum(table.loc[first.index, "score"] for table in tables) / len(tables)).reset_index()
 
 
+def _conformal(study: Path, runs: Sequence[Run], protocol: Protocol, aggregation: Aggregation) -> Conformal | str:
+    """From the women kept for calibration, scored as a new exam is: the mean of the runs' scores, view by view."""
+    if not protocol.split.calibration:
+        return "the study keeps no calibration fold; one whose protocol has split.calibration above 0 does"
+    tables = [read_calibration(run, study / CALIBRATION) for run in runs]
+    scored = [table.set_index("view_id") for table in tables if table is not None]
+    if len(scored) < len(runs):
+        return "these runs have not scored the calibration fold; `tramtrack calibrate` on the study does so"
+    mean = scored[0].assign(score=sum(table["score"] for table in scored) / len(scored)).reset_index()
+    return conformal(units_of(mean, CALIBRATION, "woman", aggregation))
+
+
 def _seen(study: Path) -> Seen:
     views = load_cohort(study / "cohort").views
     folds = read_folds(study / "cohort")
@@ -160,7 +179,7 @@ def _seen(study: Path) -> Seen:
     between = (float(spacings.min()), float(spacings.max())) if len(spacings) else None
     fold_of = dict(zip(folds["woman"], folds["fold"], strict=True))
     known = views.assign(fold=views["woman"].map(fold_of))
-    known = known[known["fold"].isin(("training", "validation"))]
+    known = known[known["fold"].isin(("training", "validation", CALIBRATION))]
     women, pixels = (dict(zip(known[name], known["fold"], strict=True)) for name in ("woman", "pixels_sha256"))
     synthetic = bool((trained["synthetic"] == "yes").all())
     return Seen(frozenset(trained["manufacturer"]) - {""}, between, synthetic, women, pixels)

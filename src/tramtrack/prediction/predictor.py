@@ -16,7 +16,7 @@ from tramtrack.cohort.privacy import Secret, choose
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import AHEAD, load_geometry, prepare_views
 from tramtrack.imaging.prepare import read_prepared
-from tramtrack.prediction.answering import answer_of, no_view
+from tramtrack.prediction.answering import Stated, answer_of, no_view
 from tramtrack.prediction.case import Case
 from tramtrack.prediction.panel import Panel, load_panel
 from tramtrack.prediction.reader import Map, Reader
@@ -47,19 +47,18 @@ class Predictor:
         exam: str | Path,
         *,
         prevalence: float | None = None,
+        alpha: float | None = None,
         key: str | Path | None = None,
         heatmaps: bool = True,
     ) -> Case:
         """Answer one exam: a folder, or a CSV with woman, exam, side, view, file. The input is never modified.
 
-        ``prevalence`` in (0, 1) is the one for which the woman's probability is stated (the protocol's if None); ``key`` as
-        for `Study.ingest`; without ``heatmaps`` no maps are made. Raises UsageError for a folder with several exams, NoView
-        where no file is a view.
+        ``prevalence`` in (0, 1) is the one for which the woman's probability is stated, ``alpha`` in (0, 0.5) the error rate of
+        "BAC likely" and "BAC unlikely" (the protocol's if None); ``key`` as for `Study.ingest`; without ``heatmaps`` no maps
+        are made. Raises UsageError for a folder with several exams and for an alpha that the calibration fold cannot keep,
+        NoView where no file is a view.
         """
-        panel = self.panel
-        stated = panel.protocol.evaluation.prevalence if prevalence is None else prevalence
-        if not 0 < stated < 1:
-            raise UsageError(f"prevalence {stated}: expected a share between 0 and 1")
+        panel, stated = self.panel, self._stated(prevalence, alpha)
         source = Path(exam).absolute()
         with tempfile.TemporaryDirectory(prefix="tramtrack-") as made:
             work = Path(made)
@@ -83,6 +82,19 @@ class Predictor:
             maps=dict(zip(places, zip(*maps, strict=True), strict=True)) if heatmaps else {},
         )
 
+    def _stated(self, prevalence: float | None, alpha: float | None) -> Stated:
+        """What the answer holds for, refused where it can hold for nothing."""
+        settings = self.panel.protocol.evaluation
+        prevalence = settings.prevalence if prevalence is None else prevalence
+        if not 0 < prevalence < 1:
+            raise UsageError(f"prevalence {prevalence}: expected a share between 0 and 1")
+        if alpha is not None:
+            kept = self.panel.conformal
+            if isinstance(kept, str):
+                raise UsageError(f"alpha {alpha}: {kept}")
+            kept.require(alpha)
+        return Stated(prevalence, settings.alpha if alpha is None else alpha)
+
     def _read(self, files: Sequence[Path], heatmaps: bool) -> tuple[np.ndarray, list[list[Map]]]:
         """Scores (runs, views), and each run's maps of the views where they are asked for."""
         if not heatmaps:
@@ -96,6 +108,7 @@ def predict(
     run: Run | str | Path | Sequence[Run | str | Path],
     *,
     prevalence: float | None = None,
+    alpha: float | None = None,
     key: str | Path | None = None,
     heatmaps: bool = True,
     device: str = "auto",
@@ -104,7 +117,7 @@ def predict(
     """Answer one new exam with a run, or with several together; for exam after exam keep a `Predictor`, whose arguments
     these are."""
     ready = Predictor(run, device=device, processes=processes)
-    return ready.predict(exam, prevalence=prevalence, key=key, heatmaps=heatmaps)
+    return ready.predict(exam, prevalence=prevalence, alpha=alpha, key=key, heatmaps=heatmaps)
 
 
 def _look(source: Path, work: Path, panel: Panel, secret: Secret, processes: int) -> Intake:
