@@ -19,6 +19,8 @@ from tramtrack.explain.place import to_original
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.network.build import build
 from tramtrack.prediction.answer import RESEARCH_USE, Answer
+from tramtrack.prediction.flags import flags_of_spread
+from tramtrack.prediction.panel import load_panel
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (0, 1)
@@ -123,6 +125,8 @@ def test_seeds_answer_together(together, alone, woman, runs):
     for scored in answer.scores:
         each = [one.of(scored.unit, scored.side, scored.view).score for one in alone]
         assert scored.by_run == pytest.approx(each, abs=1e-12) and each[0] != each[1]
+        assert scored.spread == pytest.approx(abs(each[0] - each[1]), abs=1e-12)
+        assert scored.sd == pytest.approx(scored.spread / 2**0.5, abs=1e-12)
         if scored.unit == "view":
             assert scored.score == pytest.approx(np.mean(each), abs=1e-12)
     assert answer == tt.predict(woman, [runs / "seed-0", runs / "seed-1"], processes=1).answer
@@ -317,6 +321,20 @@ def test_an_exam_unlike_those_of_calibration_stays_indeterminate(runs, exam):
     found = tt.predict(exam, runs, alpha=0.4, processes=1, heatmaps=False).answer.conformal
     assert (found.finding, found.p_with_bac) == ("indeterminate", None)
     assert found.reason == "this exam is unlike those of calibration: view missing: L MLO"
+
+
+def test_runs_that_disagree_more_than_on_validation_are_flagged(runs, together, alone):
+    """The limit by hand, from the women of validation; a woman on whom the runs span more is flagged, and not called."""
+    how = {"maximum": np.max, "mean": np.mean, "noisy-or": lambda scores: 1 - np.prod(1 - scores)}[together.answer.aggregation]
+    tables = [pd.read_csv(runs / f"seed-{seed}" / "predictions.csv", dtype={"woman": str}) for seed in SEEDS]
+    women = [table[table["fold"] == "validation"].groupby("woman")["score"].agg(how) for table in tables]
+    spans = (women[0] - women[1]).abs().sort_values()
+    panel = load_panel([runs])
+    assert panel.spread_limit == pytest.approx(spans.iloc[-1], abs=1e-12), "of four women the 95 % lie at the highest"
+    assert flags_of_spread(panel.spread_limit, panel) == ()
+    (said,) = flags_of_spread(panel.spread_limit + 0.001, panel)
+    assert said.startswith("the runs disagree: their scores span 0.")
+    assert load_panel([runs / "seed-0"]).spread_limit is None and alone[0].of("woman").spread is None
 
 
 def test_without_calibration_nothing_is_called_likely(study, runs, woman, command, tmp_path):

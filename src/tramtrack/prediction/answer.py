@@ -28,6 +28,8 @@ class Scored(_Frozen):
     view: Literal["CC", "MLO"] | None = Field(description="projection; null for a breast and the woman")
     score: float = Field(ge=0, le=1, description="mean of the runs' scores; it ranks, it is no probability")
     by_run: tuple[float, ...] = Field(description="each run's score, in the order of `runs`")
+    spread: float | None = Field(description="highest minus lowest of the runs' scores; null for a single run")
+    sd: float | None = Field(description="their standard deviation; null for a single run")
     threshold: float | None = Field(description="chosen on the study's validation for this unit; null where there is none")
     call: Literal["positive", "negative"] | None = Field(description="positive where score >= threshold")
     reason: str = Field(description="why there is no threshold, or empty")

@@ -19,7 +19,7 @@ from tramtrack.evaluation.conformal import INDETERMINATE, Finding
 from tramtrack.evaluation.scores import Undefined
 from tramtrack.prediction.answer import GUARANTEE, Answer, Answering, Conformal, Probability, Refused, Scored, Source
 from tramtrack.prediction.case import NoView
-from tramtrack.prediction.flags import flags_of_exam, flags_of_runs
+from tramtrack.prediction.flags import flags_of_exam, flags_of_runs, flags_of_spread
 from tramtrack.prediction.panel import Panel
 
 UNDECIDED = {
@@ -39,13 +39,13 @@ class Stated:
 
 def answer_of(source: Path, exam: Exam, found: Intake, panel: Panel, scores: np.ndarray, stated: Stated) -> Answer:
     """The answer to the one exam that was found in ``source``; ``scores`` (runs, views) float64 in [0, 1]."""
-    doubts = flags_of_exam(exam, panel)
     views = exam.views
     scored = [_scored(panel, "view", scores[:, [place]], [view], view) for place, view in enumerate(views)]
     for side in sorted({view.side for view in views}):
         places = [place for place, view in enumerate(views) if view.side == side]
         scored.append(_scored(panel, "breast", scores[:, places], [views[place] for place in places], views[places[0]]))
     woman = _scored(panel, "woman", scores, views, views[0])
+    doubts = (*flags_of_exam(exam, panel), *flags_of_spread(woman.spread, panel))
     return _empty(source, found, panel).model_copy(
         update={
             "woman": exam.woman,
@@ -115,6 +115,8 @@ def _scored(panel: Panel, unit: Unit, scores: np.ndarray, views: Sequence[View],
         view=first.view.value if unit == "view" else None,
         score=score,
         by_run=by_run,
+        spread=max(by_run) - min(by_run) if len(by_run) > 1 else None,
+        sd=float(np.std(by_run, ddof=1)) if len(by_run) > 1 else None,
         threshold=threshold,
         call=None if threshold is None else "positive" if score >= threshold else "negative",
         reason=reason,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tramtrack.cohort.exam import Exam, View
 from tramtrack.cohort.split import CALIBRATION
-from tramtrack.prediction.panel import Panel
+from tramtrack.prediction.panel import SPREAD_SHARE, Panel
 from tramtrack.training.record import PRETRAINED
 
 SPACING_TOLERANCE = 0.01
@@ -34,6 +34,15 @@ def flags_of_exam(exam: Exam, panel: Panel) -> tuple[str, ...]:
     for view in exam.views:
         found += [f"{view.side} {view.view}: {what}" for what in _of_view(view, panel)]
     return tuple(found)
+
+
+def flags_of_spread(spread: float | None, panel: Panel) -> tuple[str, ...]:
+    """A sentence where the runs disagree on the woman more than on nearly all women of validation; see `Panel.spread_limit`."""
+    limit = panel.spread_limit
+    if spread is None or limit is None or spread <= limit:
+        return ()
+    usual = f"those of {SPREAD_SHARE:.0%} of validation women at most {limit:.3f}"
+    return (f"the runs disagree: their scores span {spread:.3f}, {usual}",)
 
 
 def _of_view(view: View, panel: Panel) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tramtrack import store
@@ -22,6 +23,9 @@ from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run, load_run
 from tramtrack.training.variants import Variant, variants, without_weights
+
+SPREAD_SHARE = 0.95
+"""Share of validation women on whom the runs may not differ more than on a new one, else she is flagged. Ours."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Panel:
     ``protocols`` are those that each was trained under: the study's, or one of its variants; they prepare views alike.
     ``chosen`` holds the thresholds and recalibrations that validation gives for this mean, ``validation`` the counts behind
     them, ``aggregation`` how views become a breast and a woman. ``conformal`` is what the women kept for calibration give, or
-    why there is none. ``scales`` are what the runs' heat maps show brightest, None where the study made none;
+    why there is none. ``spread_limit`` is what the span of the runs' scores of a woman exceeds in at most 5 % of validation
+    women, None for a single run. ``scales`` are what the runs' heat maps show brightest, None where the study made none;
     ``validation_files``, its prepared validation views, then give it.
     """
 
@@ -57,6 +62,7 @@ class Panel:
     validation: dict[str, int]
     seen: Seen
     conformal: Conformal | str
+    spread_limit: float | None
     scales: tuple[float | None, ...]
     validation_files: tuple[Path, ...]
 
@@ -97,6 +103,7 @@ def load_panel(paths: Sequence[Path]) -> Panel:
         chosen=choose(units, protocol.evaluation),
         validation=counts,
         seen=_seen(study),
+        spread_limit=_spread_limit(runs, aggregation),
         conformal=_conformal(study, runs, protocol, aggregation),
         scales=tuple(_scale(study, run, own) for run, own in zip(runs, protocols, strict=True)),
         validation_files=tuple(prepared / f"{view_id}.png" for view_id in table.loc[table["fold"] == "validation", "view_id"]),
@@ -157,6 +164,14 @@ def _validation(runs: Sequence[Run]) -> pd.DataFrame:
     tables = [run.predictions().set_index("view_id") for run in runs]
     first = tables[0][tables[0]["fold"] == "validation"]
     return first.assign(score=sum(table.loc[first.index, "score"] for table in tables) / len(tables)).reset_index()
+
+
+def _spread_limit(runs: Sequence[Run], aggregation: Aggregation) -> float | None:
+    """The span of the runs' scores that a share SPREAD_SHARE of validation women does not exceed."""
+    if len(runs) < 2:
+        return None
+    scores = [units_of(run.predictions(), "validation", "woman", aggregation).scores for run in runs]
+    return float(np.quantile(np.ptp(scores, axis=0), SPREAD_SHARE, method="higher"))
 
 
 def _conformal(study: Path, runs: Sequence[Run], protocol: Protocol, aggregation: Aggregation) -> Conformal | str:
