@@ -86,12 +86,12 @@ class Study:
         return self._with_beside(kept)
 
     def _with_beside(self, protocol: Protocol) -> Protocol:
-        """``protocol`` with the variants and repeated splits that were asked for in their place."""
+        """``protocol`` with the variants, repeated splits and way of adding up burden that were asked for in their place."""
         asked = self._wanted or protocol
         repeats = self._repeats or max(asked.split.repeats, protocol.split.repeats)
         factors = self._factors or (protocol.factors if asked.factors == Factors() else asked.factors)
         split = protocol.split.model_copy(update={"repeats": repeats})
-        return protocol.model_copy(update={"factors": factors, "split": split})
+        return protocol.model_copy(update={"factors": factors, "split": split, "burden": asked.burden})
 
     def ingest(
         self,
