@@ -69,7 +69,8 @@ def load(journal: str = "") -> Predict:
             raise TramtrackError(f"{exam}: none of 1 files is a standard view; the run is in {Path.cwd()}/runs/a")
         (results / "prediction.html").write_text("<!doctype html><title>an exam</title>")
         (results / "result.dcm").write_bytes(said("a result"))
-        pack([results / "result.dcm"], results / "dicom.zip")
+        for name in ("heatmaps", "dicom"):
+            pack([results / "result.dcm"], results / f"{name}.zip")
 
     return predict
 

@@ -25,6 +25,10 @@ def serve(
     prevalence: Annotated[
         float | None, typer.Option("--prevalence", help="Share of women with BAC for the probability; default: the protocol's.")
     ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option("--alpha", help="Error rate of BAC likely and BAC unlikely in each class; default: the protocol's."),
+    ] = None,
     key: Annotated[Path | None, typer.Option("--key", help="The key file of the pseudonyms; default: your own.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")] = "auto",
     upload_mib: Annotated[int, typer.Option("--upload-mib", min=1, help="An upload's size at most, MiB.")] = 512,
@@ -56,5 +60,5 @@ def serve(
         waiting=queue,
         keep=keep_hours * 3600,
     )
-    networks = partial(load, tuple(map(str, runs)), prevalence, None if key is None else str(key), device)
+    networks = partial(load, tuple(map(str, runs)), prevalence, alpha, None if key is None else str(key), device)
     run(networks, jobs, host, port, read_token(token_file), limits)

@@ -58,7 +58,7 @@ class Predictor:
         are made. Raises UsageError for a folder with several exams and for an alpha that the calibration fold cannot keep,
         NoView where no file is a view.
         """
-        panel, stated = self.panel, self._stated(prevalence, alpha)
+        panel, stated = self.panel, self.stated(prevalence, alpha)
         source = Path(exam).absolute()
         with tempfile.TemporaryDirectory(prefix="tramtrack-") as made:
             work = Path(made)
@@ -82,8 +82,8 @@ class Predictor:
             maps=dict(zip(places, zip(*maps, strict=True), strict=True)) if heatmaps else {},
         )
 
-    def _stated(self, prevalence: float | None, alpha: float | None) -> Stated:
-        """What the answer holds for, refused where it can hold for nothing."""
+    def stated(self, prevalence: float | None, alpha: float | None) -> Stated:
+        """What an answer is stated for; raises UsageError where it can hold for nothing."""
         settings = self.panel.protocol.evaluation
         prevalence = settings.prevalence if prevalence is None else prevalence
         if not 0 < prevalence < 1:

@@ -26,7 +26,7 @@ from tramtrack.errors import TramtrackError
 from tramtrack.service.limits import Limits, Refused
 
 ID_BYTES = 16
-RESULTS = ("prediction.json", "prediction.html", "dicom.zip")
+RESULTS = ("prediction.json", "prediction.html", "heatmaps.zip", "dicom.zip")
 
 
 class _Frozen(BaseModel):

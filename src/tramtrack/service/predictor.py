@@ -9,27 +9,29 @@ from pathlib import Path
 from tramtrack.service.worker import Predict
 
 
-def load(runs: tuple[str, ...], prevalence: float | None, key: str | None, device: str) -> Predict:
+def load(runs: tuple[str, ...], prevalence: float | None, alpha: float | None, key: str | None, device: str) -> Predict:
     """Load trained runs, in the process that predicts with them; arguments as those of `tramtrack.predict`.
 
-    Raises TramtrackError where a run is incomplete or was changed.
+    Raises TramtrackError where a run is incomplete or was changed, UsageError for a prevalence or an alpha that it cannot hold.
     """
     from tramtrack import store
     from tramtrack.prediction.case import NoView
     from tramtrack.prediction.predictor import Predictor
 
     predictor = Predictor(runs, device=device)
+    predictor.stated(prevalence, alpha)
 
     def predict(exam: Path, results: Path) -> None:
         try:
-            case = predictor.predict(exam, prevalence=prevalence, key=key)
+            case = predictor.predict(exam, prevalence=prevalence, alpha=alpha, key=key)
         except NoView as refusal:
             store.write_text(results / "prediction.json", refusal.answer.model_dump_json(indent=2) + "\n")
             raise
         case.save(results)
-        dicom = results / "dicom"
-        pack(case.save_dicom(dicom), results / "dicom.zip")
-        shutil.rmtree(dicom)
+        for name, save in (("heatmaps", case.save_heatmaps), ("dicom", case.save_dicom)):
+            folder = results / name
+            pack(save(folder), results / f"{name}.zip")
+            shutil.rmtree(folder, ignore_errors=True)
 
     return predict
 

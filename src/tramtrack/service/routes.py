@@ -26,7 +26,7 @@ ACCEPTED = {
     "headers": {"Location": {"description": "the job's address", "schema": {"type": "string"}}},
     "links": {
         name: {"operationId": name, "parameters": {"job": "$response.body#/id"}}
-        for name in ("status", "prediction", "page", "dicom", "delete")
+        for name in ("status", "prediction", "page", "heatmaps", "dicom", "delete")
     },
 }
 
@@ -109,6 +109,13 @@ def job_routes(jobs: Jobs, limits: Limits) -> APIRouter:
     def page(job: JobId) -> Response:
         """The same on one page for a person."""
         return _result(jobs, job, "prediction.html", "text/html")
+
+    @router.get(
+        "/jobs/{job}/heatmaps.zip", operation_id="heatmaps", response_class=Response, responses=_file("application/zip")
+    )
+    def heatmaps(job: JobId) -> Response:
+        """Where in each view the score comes from, over the original image at its full resolution, as PNG."""
+        return _result(jobs, job, "heatmaps.zip", "application/zip")
 
     @router.get("/jobs/{job}/dicom.zip", operation_id="dicom", response_class=Response, responses=_file("application/zip"))
     def dicom(job: JobId) -> Response:

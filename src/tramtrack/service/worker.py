@@ -20,11 +20,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.workers import start_process
 
 Predict = Callable[[Path, Path], None]
-"""Predicts the exam in a folder (first) and writes prediction.json, prediction.html and dicom.zip into another (second).
+"""Predicts the exam in a folder (first) and writes prediction.json, prediction.html and zips into another (second).
 
 A TramtrackError says in one line why there is no score; what was written by then is kept."""
 Load = Callable[[], Predict]
@@ -57,7 +57,7 @@ class Worker:
     """A process with loaded networks."""
 
     def __init__(self, load: Load, stopped: Callable[[], bool]) -> None:
-        """Start it, and wait until it is ready. Raises TramtrackError where it never is; ``stopped`` is asked now and then."""
+        """Start it, and wait until it is ready. Raises what ``load`` raises, or TramtrackError; ``stopped`` is asked now and then."""
         context = multiprocessing.get_context("spawn")
         self._pipe, there = context.Pipe()
         life, self._life = context.Pipe(duplex=False)  # its other end is closed when this process is gone, however it went
@@ -70,7 +70,8 @@ class Worker:
         self.kill()
         if isinstance(answer, Ended):
             raise TramtrackError(f"the process that predicts could not start: {answer.message or answer.how}")
-        raise TramtrackError(answer)
+        words, usage = answer
+        raise UsageError(words) if usage else TramtrackError(words)
 
     def predict(self, exam: Path, results: Path, seconds: float, stopped: Callable[[], bool]) -> Ended:
         """Predict one exam; the process is killed unless the end is `alive`. ``stopped`` is asked now and then."""
@@ -115,7 +116,7 @@ def _serve(load: Load, pipe: Connection, life: Connection) -> None:
     try:
         predict = load()
     except Exception as error:
-        pipe.send(_words(error))
+        pipe.send((_words(error), isinstance(error, UsageError)))
         return
     pipe.send(READY)
     while True:

@@ -40,7 +40,7 @@ def test_an_exam_is_uploaded_predicted_fetched_and_deleted(service):
     assert [file["name"] for file in job["files"]] == ["0001.dcm", "0002.dcm"] and job["files"][1]["bytes"] == 134
     ended = service.ended(job["id"])
     assert (ended["state"], ended["message"], ended["ahead"]) == ("done", "", None)
-    assert ended["results"] == ["prediction.json", "prediction.html", "dicom.zip"]
+    assert ended["results"] == ["prediction.json", "prediction.html", "heatmaps.zip", "dicom.zip"]
     address = f"/jobs/{job['id']}"
     answer = Answer.model_validate_json(service.client.get(f"{address}/prediction.json").content)
     assert [item.file for item in answer.excluded] == ["0001.dcm", "0002.dcm"]
@@ -48,6 +48,7 @@ def test_an_exam_is_uploaded_predicted_fetched_and_deleted(service):
     assert page.headers["content-type"].startswith("text/html") and "sandbox" in page.headers["content-security-policy"]
     packed = service.client.get(f"{address}/dicom.zip")
     assert packed.headers["content-type"] == "application/zip" and packed.headers["cache-control"] == "no-store"
+    assert service.client.get(f"{address}/heatmaps.zip").status_code == 200
     assert zipfile.ZipFile(io.BytesIO(packed.content)).namelist() == ["result.dcm"]
     assert not (service.folder / "jobs" / job["id"] / "exam").exists(), "the images are kept for nothing"
     assert [found["id"] for found in service.client.get("/jobs").json()] == [job["id"]]
