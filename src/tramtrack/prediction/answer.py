@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 RESEARCH_USE = "For research use only. Not a diagnosis."
+BURNED_IN = "text burned in"
+"""What a flag says of a view, after its side and position, whose picture holds text."""
 
 
 class _Frozen(BaseModel):
