@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tramtrack.prediction.answer import Answer, Answering, Probability, Scored, Source
+from tramtrack.prediction.answer import GUARANTEE, Answer, Answering, Conformal, Probability, Scored, Source
 
 WEIGHTS = "ab" * 32
 
@@ -21,9 +21,8 @@ def answer(
     def scored(unit: Any, side: Any, view: Any, score: float) -> Scored:
         call: Any = None if threshold is None else "positive" if score >= threshold else "negative"
         reason = "" if threshold is not None else "no woman with BAC"
-        return Scored(
-            unit=unit, side=side, view=view, score=score, by_run=(score,), threshold=threshold, call=call, reason=reason
-        )
+        told = {"threshold": threshold, "call": call, "reason": reason}
+        return Scored(unit=unit, side=side, view=view, score=score, by_run=(score,), spread=None, sd=None, **told)
 
     breasts = {side: max(value for (s, _), value in scores.items() if s == side) for side, _ in scores}
     run = Answering(
@@ -49,6 +48,16 @@ def answer(
             scored("woman", None, None, max(breasts.values())),
         ),
         probability=Probability(value=0.6, prevalence=0.13, reason=""),
+        conformal=Conformal(
+            finding="BAC likely",
+            alpha=0.1,
+            p_with_bac=0.5,
+            p_without_bac=0.05,
+            calibration_with_bac=20,
+            calibration_without_bac=40,
+            reason="",
+            guarantee=GUARANTEE.format(alpha=10),
+        ),
         flags=("vendor unseen in training: SYNTHETIC",),
         sources=tuple(
             Source(side=side, view=view, file=f"{side}{view}.dcm", sha256="", spacing_mm=spacing_mm, steps="")  # type: ignore[arg-type]

@@ -16,11 +16,12 @@ from pydicom.dataset import Dataset
 
 from answers import WEIGHTS, answer
 from mammogram import write, write_exam
-from tramtrack.dicomout.write import WRITTEN, ViewResult, write_results
+from tramtrack.dicomout.names import WRITTEN
+from tramtrack.dicomout.write import ViewResult, write_results
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.phantom.cohort import write_cohort
 from tramtrack.phantom.settings import PhantomSettings
-from tramtrack.prediction.answer import BURNED_IN, RESEARCH_USE
+from tramtrack.prediction.answer import BURNED_IN, GUARANTEE, RESEARCH_USE
 
 SETTINGS = PhantomSettings(rows=320, columns=240, pitch_mm=0.8)
 SCORES = {("L", "CC"): 0.8, ("L", "MLO"): 0.3, ("R", "CC"): 0.7, ("R", "MLO"): 0.2}
@@ -192,13 +193,15 @@ def test_the_report_is_read_back(files: dict[tuple[str, str], Path], written: di
     values = {m.name.value: m.value for m in groups["view R MLO"].get_measurements()}
     assert values == {"score": 0.2, "threshold": 0.5}
     assert {m.name.value: m.value for m in groups["woman"].get_measurements()} == {
-        "score": 0.8, "threshold": 0.5, "probability": 0.6, "prevalence": 0.13
+        "score": 0.8, "threshold": 0.5, "probability": 0.6, "prevalence": 0.13, "alpha": 0.1
     }  # fmt: skip
     calls = {
         name: [e.value.meaning for e in group.get_qualitative_evaluations() if e.name.value == "129759000"]
         for name, group in groups.items()
     }
     assert calls["view L CC"] == calls["woman"] == ["Present"] and calls["view R MLO"] == ["Absent"]
+    (finding,) = (e.value for e in groups["woman"].get_qualitative_evaluations() if e.name.value == "conformal")
+    assert finding.meaning == "BAC likely" and GUARANTEE.format(alpha=10) in texts(report)
     areas = {
         group[0].ContentSequence[0].value: (m.name.value, m.value, m.unit.value)
         for group in report.content.get_planar_roi_measurement_groups()

@@ -81,7 +81,9 @@ def _summary(context: Context, findings: Sequence[ContentItem]) -> CodeContentIt
     summary = CodeContentItem(codes.DCM.CADProcessingAndFindingsSummary, found, CONTAINS)
     woman = context.answer.of("woman")
     call = f"{woman.call} at {woman.threshold:.3f}" if woman.call else f"no call: {woman.reason}"
-    told = f"BAC score of the woman {woman.score:.3f}, {call}. {context.answer.use}"
+    found = context.answer.conformal
+    likely = f" {found.finding} at an error rate of {found.alpha:.3g}." if found is not None and found.finding else ""
+    told = f"BAC score of the woman {woman.score:.3f}, {call}.{likely} {context.answer.use}"
     summary.ContentSequence = ContentSequence([TextContentItem(codes.DCM.ImpressionDescription, told, PROPERTY), *findings])
     return summary
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from tramtrack.evaluation.conformal import INDETERMINATE, LIKELY, UNLIKELY
+
 VASCULAR_CALCIFICATION = Code("129759000", "SCT", "Vascular calcification")
 AREA = Code("112196", "DCM", "Area of Vascular Calcification")
 PRESENT = Code("52101004", "SCT", "Present")
@@ -35,4 +37,12 @@ SCORE = Code("score", OWN_SCHEME, "Network score, which ranks and is no probabil
 THRESHOLD = Code("threshold", OWN_SCHEME, "Score from which the call is positive")
 PROBABILITY = Code("probability", OWN_SCHEME, "Probability at the stated prevalence")
 PREVALENCE = Code("prevalence", OWN_SCHEME, "Share of women with BAC for which the probability holds")
-"""The standard has no code for a score that ranks; a private scheme (99...) is what it provides for that (PS3.16 8.2)."""
+CONFORMAL = Code("conformal", OWN_SCHEME, "BAC likely or unlikely, by conformal prediction")
+ALPHA = Code("alpha", OWN_SCHEME, "Error rate that is kept in each class")
+FINDINGS = {
+    LIKELY: Code("likely", OWN_SCHEME, "BAC likely"),
+    UNLIKELY: Code("unlikely", OWN_SCHEME, "BAC unlikely"),
+    INDETERMINATE: Code("82334004", "SCT", "Indeterminate"),
+}
+"""The standard has no codes for a score that ranks and for these findings; a private scheme (99...) is what it provides for
+that (PS3.16 8.2)."""

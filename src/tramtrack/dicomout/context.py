@@ -49,6 +49,7 @@ class Context:
             "aggregation": self.answer.aggregation,
             "thresholds": [[score.unit, score.side, score.view, score.threshold] for score in self.answer.scores],
             "prevalence": self.answer.probability.prevalence if self.answer.probability else None,
+            "alpha": self.answer.conformal.alpha if self.answer.conformal else None,
             "method": self.method,
             "tramtrack": self.answer.tramtrack,
         }

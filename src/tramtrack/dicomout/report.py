@@ -29,8 +29,11 @@ from pydicom.sr.coding import Code
 
 from tramtrack.dicomout.concepts import (
     ABSENT,
+    ALPHA,
     AREA,
     BREAST,
+    CONFORMAL,
+    FINDINGS,
     LATERALITIES,
     OWN_SCHEME,
     OWN_SCHEME_NAME,
@@ -92,6 +95,10 @@ def comments(context: Context) -> list[str]:
     told += missing
     if answer.probability is not None and answer.probability.value is None:
         told.append(f"No probability: {answer.probability.reason}")
+    found = answer.conformal
+    if found is not None:
+        missing_finding = f"Neither BAC likely nor BAC unlikely is said: {found.reason}"
+        told += [text for text in (found.reason, found.guarantee) if text] if found.finding else [missing_finding]
     return told
 
 
@@ -113,6 +120,11 @@ def _scored(context: Context, scored: Scored) -> MeasurementsAndQualitativeEvalu
     if chance is not None and chance.value is not None:
         values += [(PROBABILITY, chance.value), (PREVALENCE, chance.prevalence)]
     calls = {"positive": PRESENT, "negative": ABSENT}
+    told = [QualitativeEvaluation(VASCULAR_CALCIFICATION, calls[scored.call])] if scored.call else []
+    found = context.answer.conformal if scored.unit == "woman" else None
+    if found is not None and found.finding is not None:
+        values.append((ALPHA, found.alpha))
+        told.append(QualitativeEvaluation(CONFORMAL, FINDINGS[found.finding]))
     about = [source for source in context.sources if scored.side in (None, source.side) and scored.view in (None, source.view)]
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(context.uid("finding", name), name),
@@ -120,7 +132,7 @@ def _scored(context: Context, scored: Scored) -> MeasurementsAndQualitativeEvalu
         algorithm_id=context.identification(),
         finding_sites=[_site(scored.side)],
         measurements=[Measurement(code, value, codes.UCUM.NoUnits) for code, value in values if value is not None],
-        qualitative_evaluations=[QualitativeEvaluation(VASCULAR_CALCIFICATION, calls[scored.call])] if scored.call else None,
+        qualitative_evaluations=told or None,
         source_images=[
             SourceImageForMeasurementGroup(source.header.SOPClassUID, source.header.SOPInstanceUID) for source in about
         ],

@@ -12,12 +12,12 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from tramtrack import store
-from tramtrack.cohort.exam import STANDARD_VIEWS
 from tramtrack.dicomout.burden import segmentation
 from tramtrack.dicomout.cad import NoCalls, cad_report
 from tramtrack.dicomout.conformance import problems
 from tramtrack.dicomout.context import Context
 from tramtrack.dicomout.heat import NoAxes, parametric_map
+from tramtrack.dicomout.names import WRITTEN, name_of
 from tramtrack.dicomout.overlay import overlay
 from tramtrack.dicomout.report import area_of, measurement_report
 from tramtrack.dicomout.sources import Place, SourceImage, read_sources
@@ -26,20 +26,6 @@ from tramtrack.errors import TramtrackError
 from tramtrack.prediction.answer import Answer
 
 NO_MAP = "no heat map was made"
-ENDINGS = {"report": "sr", "cad": "cad", "overlay": "sc", "map": "map", "burden": "seg", "state": "pr"}
-"""How the file of each kind of result ends, before .dcm."""
-
-
-def name_of(kind: str, *place: str) -> str:
-    """The file's name of one result: of an exam bac.<ending>.dcm, of a view such as L_MLO.<ending>.dcm."""
-    return f"{'_'.join(place) or 'bac'}.{ENDINGS[kind]}.dcm"
-
-
-WRITTEN = (
-    *(name_of(kind) for kind in ("report", "cad")),
-    *(name_of(kind, str(s), str(v)) for s, v in STANDARD_VIEWS for kind in ("overlay", "map", "state", "burden")),
-)
-"""The names of all files that `write_results` may write."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +50,13 @@ class Written:
 
     files: list[Path] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    def reasons(self) -> dict[str, list[str]]:
+        """The names of what was left out, by the reason."""
+        by: dict[str, list[str]] = {}
+        for name, reason in self.left_out.items():
+            by.setdefault(reason, []).append(name)
+        return by
 
 
 def write_results(folder: Path, answer: Answer, views: Mapping[Place, ViewResult], method: str) -> Written:
