@@ -46,7 +46,7 @@ def answer_about(exam: Path) -> Answer:
 def load(journal: str = "") -> Predict:
     """Predict by what the first file says; each exam begun is a line in the file ``journal``."""
 
-    def predict(exam: Path, results: Path) -> None:
+    def predict(exam: Path, results: Path) -> str:
         first, _, value = sorted(exam.iterdir())[0].read_bytes()[132:].partition(b":")
         if journal:
             with Path(journal).open("a") as stream:
@@ -68,9 +68,10 @@ def load(journal: str = "") -> Predict:
         if first == b"unanswered":
             raise TramtrackError(f"{exam}: none of 1 files is a standard view; the run is in {Path.cwd()}/runs/a")
         (results / "prediction.html").write_text("<!doctype html><title>an exam</title>")
-        (results / "result.dcm").write_bytes(said("a result"))
         for name in ("heatmaps", "dicom"):
+            (results / "result.dcm").write_bytes(said("a result"))
             pack([results / "result.dcm"], results / f"{name}.zip")
+        return f"a map was left out: {exam}/0001.dcm has no axes" if first == b"partly" else ""
 
     return predict
 

@@ -32,18 +32,23 @@ def predict(
     heatmaps: Annotated[
         bool, typer.Option("--heatmaps/--no-heatmaps", help="Show where in each view the score comes from.")
     ] = True,
+    dicom: Annotated[
+        bool,
+        typer.Option("--dicom", help="Also write results into the exam's DICOM study, in OUT/dicom; they name the woman."),
+    ] = False,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print prediction.json instead of a table.")] = False,
 ) -> None:
     """What trained networks say of a new exam: scores, calls, a probability, and how far they can be relied on."""
     from tramtrack import store
+    from tramtrack.dicomout.names import WRITTEN as RESULTS
     from tramtrack.errors import UsageError
     from tramtrack.prediction.case import WRITTEN, NoView
     from tramtrack.prediction.predictor import predict as answer_exam
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, received a file")
-    for name in WRITTEN:  # of an earlier exam: they must not stand for this one
+    for name in (*WRITTEN, *(f"dicom/{name}" for name in RESULTS)):  # of an earlier exam: they must not stand for this one
         (out / name).unlink(missing_ok=True)
     try:
         case = answer_exam(
@@ -54,6 +59,7 @@ def predict(
         raise
     page = case.save(out)
     pictures = case.save_heatmaps(out)
+    results = case.save_dicom(out / "dicom") if dicom else None
     answer = case.answer
     if as_json:
         print(answer.model_dump_json(indent=2))
@@ -80,6 +86,10 @@ def predict(
         say(f"{len(answer.excluded)} files are no standard view; each reason stands in {out / 'prediction.json'}")
     if pictures:
         say(f"{len(pictures)} heat maps at the images' own resolution: {', '.join(picture.name for picture in pictures)}")
+    if results is not None:
+        say(f"{len(results.files)} DICOM results in {out / 'dicom'}; they name the woman as her images do")
+        for reason, names in results.reasons().items():
+            say(f"not written: {', '.join(names)}: {reason}")
     say(f"the page is {page}")
 
 

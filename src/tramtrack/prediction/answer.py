@@ -14,6 +14,8 @@ GUARANTEE = (
     "exams by another vendor or from other women."
 )
 RESEARCH_USE = "For research use only. Not a diagnosis."
+BURNED_IN = "text burned in"
+"""What a flag says of a view, after its side and position, whose picture holds text."""
 
 
 class _Frozen(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from tramtrack.prediction.answer import Answer
 from tramtrack.prediction.heatmap import Heatmap, together
 from tramtrack.prediction.page import page
 from tramtrack.prediction.reader import Map
+
+if TYPE_CHECKING:
+    from tramtrack.dicomout.write import Written
 
 Place = tuple[str, str]
 """Side and view, such as ("L", "MLO")."""
@@ -68,6 +72,23 @@ class Case:
         """Write prediction.json and prediction.html (one file, opens offline) into ``folder``; returns the page's path."""
         store.write_text(Path(folder) / "prediction.json", self.answer.model_dump_json(indent=2) + "\n")
         return store.write_text(Path(folder) / "prediction.html", page(self.answer, self.pictures, self.together()))
+
+    def save_dicom(self, folder: str | Path) -> Written:
+        """Write the answer into the study that the exam's DICOM files belong to, as new objects in ``folder``.
+
+        A measurement report and a CAD report of the exam; of each view its heat map over the image, as raw values and as
+        outlines. They carry the woman's name and ID as her images do; the same exam and runs give the same identifiers again.
+        Returns the files and what was left out, and why. Raises UsageError where the exam is no DICOM, TramtrackError where its
+        files are not of one study, or are no longer there.
+        """
+        from tramtrack.dicomout.write import ViewResult, write_results
+
+        shown = {place: self.heatmap(*place) for place in self.maps}
+        views = {
+            place: ViewResult(file, shown[place].values, shown[place].scale) if place in shown else ViewResult(file)
+            for place, file in self.files.items()
+        }
+        return write_results(Path(folder), self.answer, views, next((one.method for one in shown.values()), ""))
 
     def together(self) -> dict[Place, Map]:
         """The map of all runs of each view that has one."""

@@ -63,7 +63,7 @@ class Job(BaseModel):
 
     id: str = Field(pattern="^[0-9a-f]{32}$")
     state: Literal["waiting", "running", "done", "failed"]
-    message: str = Field(description="why it failed, or empty")
+    message: str = Field(description="why it failed, or which result could not be made; or empty")
     ahead: int | None = Field(description="jobs before this one; null unless it waits")
     received: datetime
     ended: datetime | None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from tramtrack.errors import TramtrackError
 from tramtrack.service.worker import Predict
 
 
@@ -21,23 +22,27 @@ def load(runs: tuple[str, ...], prevalence: float | None, alpha: float | None, k
     predictor = Predictor(runs, device=device)
     predictor.stated(prevalence, alpha)
 
-    def predict(exam: Path, results: Path) -> None:
+    def predict(exam: Path, results: Path) -> str:
         try:
             case = predictor.predict(exam, prevalence=prevalence, alpha=alpha, key=key)
         except NoView as refusal:
             store.write_text(results / "prediction.json", refusal.answer.model_dump_json(indent=2) + "\n")
             raise
         case.save(results)
-        for name, save in (("heatmaps", case.save_heatmaps), ("dicom", case.save_dicom)):
-            folder = results / name
-            pack(save(folder), results / f"{name}.zip")
-            shutil.rmtree(folder, ignore_errors=True)
+        pack(case.save_heatmaps(results / "heatmaps"), results / "heatmaps.zip")
+        try:
+            written = case.save_dicom(results / "dicom")
+        except TramtrackError as error:
+            return f"there are no DICOM results: {error}"
+        pack(written.files, results / "dicom.zip")
+        return "; ".join(f"{name} was left out: {reason}" for name, reason in written.left_out.items())
 
     return predict
 
 
-def pack(files: list[Path], target: Path) -> None:
-    """Write files into a zip, stored as they are."""
+def pack(files: Sequence[Path], target: Path) -> None:
+    """Move files into a zip, stored as they are."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             archive.write(file, file.name)
+            file.unlink()

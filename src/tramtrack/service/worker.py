@@ -23,10 +23,11 @@ from typing import Any, Literal
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.workers import start_process
 
-Predict = Callable[[Path, Path], None]
+Predict = Callable[[Path, Path], str]
 """Predicts the exam in a folder (first) and writes prediction.json, prediction.html and zips into another (second).
 
-A TramtrackError says in one line why there is no score; what was written by then is kept."""
+Returns which result could not be made, and why, in one line, or nothing. A TramtrackError says in one line why there is no
+score; what was written by then is kept."""
 Load = Callable[[], Predict]
 """Loads the networks, in the process that will predict; importable and picklable."""
 
@@ -57,7 +58,7 @@ class Worker:
     """A process with loaded networks."""
 
     def __init__(self, load: Load, stopped: Callable[[], bool]) -> None:
-        """Start it, and wait until it is ready. Raises what ``load`` raises, or TramtrackError; ``stopped`` is asked now and then."""
+        """Start it, and wait until it is ready; ``stopped`` is asked now and then. Raises what ``load`` raises, in words."""
         context = multiprocessing.get_context("spawn")
         self._pipe, there = context.Pipe()
         life, self._life = context.Pipe(duplex=False)  # its other end is closed when this process is gone, however it went
@@ -129,11 +130,11 @@ def _serve(load: Load, pipe: Connection, life: Connection) -> None:
 
 def _answer(predict: Predict, exam: Path, results: Path) -> tuple[str, str]:
     try:
-        predict(exam, results)
+        note = predict(exam, results)
     except Exception as error:
         how = "broke" if isinstance(error, OSError | MemoryError) else "unanswered"
         return how, without_places(_words(error), exam)
-    return "answered", ""
+    return "answered", without_places(note, exam)
 
 
 def _words(error: Exception) -> str:

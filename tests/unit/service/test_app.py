@@ -66,6 +66,11 @@ def test_what_gets_no_score_says_why_and_names_no_place(service):
     assert missing.status_code == 404 and missing.json()["detail"].startswith("this job has no dicom.zip: exam: none of")
 
 
+def test_an_answer_says_which_result_could_not_be_made(service):
+    ended = service.ended(service.upload(said("partly")).json()["id"])
+    assert (ended["state"], ended["message"]) == ("done", "a map was left out: 0001.dcm has no axes")
+
+
 @pytest.mark.parametrize(
     ("what", "says", "begun"),
     [
