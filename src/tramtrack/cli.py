@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from tramtrack.cli_burden import associate, burden
+from tramtrack.cli_blind import make_page, take_ratings
 from tramtrack.cli_facts import networks, plan, policies, protocol
 from tramtrack.cli_phantom import phantom_app
 from tramtrack.cli_predict import calibrate, predict
@@ -231,14 +232,32 @@ def explain(
     layer: Annotated[
         str | None, typer.Option("--layer", help="With --view: cam, stride-8 (the last step of that stride), or a step.")
     ] = None,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="One page for readers to rate the maps on, networks hidden; see --ratings.")
+    ] = False,
+    views: Annotated[int, typer.Option("--views", min=1, max=500, help="With --blind: up to how many views are shown.")] = 12,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="With --blind: of the shuffling; default: drawn, and kept in the key.")
+    ] = None,
+    ratings: Annotated[
+        list[Path] | None, typer.Option("--ratings", help="A reader's CSV from the blind page; once for each file.")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Heat maps, the same views under every network: hits, misses and false alarms, or the views that are named.
 
     A view that is named is drawn on its original image at full resolution, with its score and, where it has a mask, how well
-    the map lies on it.
+    the map lies on it. --blind makes the page of a blind reading, --ratings takes what its readers rated.
     """
+    if (bool(view or method or layer), blind, bool(ratings)).count(True) > 1:
+        raise UsageError("explain: expected one of --view (with --method, --layer), --blind and --ratings, received several")
+    if blind:
+        make_page(_study(study, device=device), views, seed, as_json)
+        return
+    if ratings:
+        take_ratings(_study(study), ratings, as_json)
+        return
     if not view:
         if method or layer:
             raise UsageError("--method and --layer: expected with --view; the protocol's explain section holds for the study")

@@ -327,7 +327,7 @@ class Explain(Section):
         0.7, "lowest mean rank correlation of a view's map with that of its mirror image, mirrored back", ge=-1, le=1
     )
     dose_limit: float = setting(
-        0.5, "lowest mean rank correlation of the share of calcification left in a view with score and map", ge=-1, le=1
+        0.5, "lowest mean rank correlation of the dose of calcification, taken out or put in, with score and map", ge=-1, le=1
     )
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -401,6 +401,25 @@ class Study:
         changed = protocol.model_copy(update={"explain": settings})
         geometry = load_geometry(self.folder / "prepared")
         return explain_views(self._own_runs(), changed, self.views(), geometry, self.folder, view_ids, self.device)
+
+    def blind(self, views: int = 12, seed: int | None = None) -> Path:
+        """One page on which readers rate the networks' maps without knowing whose they are; returns its path, see `make_blind`.
+
+        Up to ``views`` views with BAC, of the test fold once it is unsealed and of validation before.
+        """
+        from tramtrack.explain.blind import make_blind
+
+        found = self._results()
+        runs = [run for run in self._own_runs() if results.name_of(run) in found.runs]
+        fold = "test" if found.unsealed else "validation"
+        about: dict[str, Any] = {"fold": fold, "synthetic": self.cohort.synthetic, "count": views, "seed": seed}
+        return make_blind(runs, self.protocol, self.views(), self.folder, **about, device=self.device)
+
+    def ratings(self, files: Sequence[str | Path]) -> dict[str, Any]:
+        """Take the ratings of a blind reading into results/blind_*.csv; returns what can be said, see `import_ratings`."""
+        from tramtrack.explain.ratings import import_ratings
+
+        return import_ratings(self.folder, [Path(file) for file in files], self.protocol.evaluation)
 
     def trust(self, permuted: bool = False, weights_dir: Path | None = None) -> pd.DataFrame:
         """Test on validation views whether the networks' maps can be trusted; returns results/trust.csv, see `judge_maps`.

@@ -119,3 +119,25 @@ def test_a_claim_on_architectures_rests_on_every_split(finished):
     mean = np.mean([own["last-conv"] - own["last-conv+size-48x32"] for own in values])
     sign = 1 if found.network_a == "mobilenetv2/last-conv" else -1
     assert found.difference == pytest.approx(sign * mean)
+
+
+def test_a_blind_page_is_made_and_its_ratings_are_taken(finished, command, tmp_path):
+    study, _ = finished
+    made = command("explain", study, "--blind", "--views", 3, "--json")
+    assert made.returncode == 0, made.stderr
+    key = json.loads((study / "blind" / "key.json").read_text())
+    assert key["identity"]["fold"] == "test" and set(key["information"]["networks"]) == {"mobilenetv2"}
+    again = command("explain", study, "--blind")
+    assert again.returncode == 1 and "views: on disk 3, now 12" in again.stderr
+    rows = [f"{key['information']['page']},Anna,{one['item']},localises,partly" for one in key["information"]["items"]]
+    file = tmp_path / "anna.csv"
+    file.write_text("\n".join(["page,reader,item,question,rating", *rows]) + "\n")
+    taken = command("explain", study, "--ratings", file)
+    assert taken.returncode == 0 and "No pair of maps was judged" in taken.stdout
+    assert list(pd.read_csv(study / "results" / "blind_localises.csv")["estimate"]) == [0.5]
+    file.write_text(file.read_text().replace("partly", "perhaps"))
+    refused = command("explain", study, "--ratings", file)
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert "line 2: rating 'perhaps': expected yes, partly, no" in refused.stderr
+    both = command("explain", study, "--blind", "--ratings", file)
+    assert both.returncode == 2 and "expected one of --view" in both.stderr

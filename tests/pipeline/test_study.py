@@ -327,7 +327,7 @@ def test_a_network_whose_weights_cannot_be_had_is_left_out_and_the_others_go_on(
     tested = command("trust", study, "--permuted", "--weights-dir", folder)
     assert tested.returncode == 0, tested.stderr
     table = pd.read_csv(study / "results" / "trust.csv")
-    assert {"flip", "dose", "permuted labels", "randomisation"} == set(table["test"])
+    assert {"flip", "removal", "insertion", "permuted labels", "randomisation"} == set(table["test"])
     assert set(table["verdict"]) <= {"pass", "fail", "unresolved", "information"}
     assert (study / "trust" / "runs" / "mobilenetv2" / "last-conv+permuted-labels" / "seed-0" / "run.json").exists()
     status = json.loads(command("status", study, "--json").stdout)

@@ -272,24 +272,30 @@ def _squared_and_added(one: Answer, other: Answer, metric: Metric, confidence: f
 
 
 def groups(comparisons: Sequence[Comparison | Untested]) -> list[tuple[str, ...]]:
-    """The largest sets of networks within which no pair is separated; a network may stand in several.
+    """The largest sets of networks within which no pair is separated, see `not_separated`; an untested pair is not."""
+    names = [name for comparison in comparisons for name in (comparison.network_a, comparison.network_b)]
+    apart = [
+        (comparison.network_a, comparison.network_b)
+        for comparison in comparisons
+        if isinstance(comparison, Comparison) and comparison.separated
+    ]
+    return not_separated(names, apart)
 
-    Two networks stand together in some group if and only if they are not separated (an untested pair is not), as letters
-    do in a compact letter display. "Not separated" is never "equal". Names and groups come in the order of comparison,
-    so no order means anything. Source: insert and absorb, Piepho, J Comput Graph Stat 2004;13:456.
+
+def not_separated(names: Sequence[str], separated: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
+    """The largest sets of ``names`` without a ``separated`` pair; a name may stand in several, and twice in ``names``.
+
+    Two stand together in some group if and only if they are not separated, as letters do in a compact letter display. "Not
+    separated" is never "equal". Names and groups come in the order of ``names``, so no order means anything. Source: insert
+    and absorb, Piepho, J Comput Graph Stat 2004;13:456.
     """
-    order: dict[str, int] = {}
-    for comparison in comparisons:
-        for name in (comparison.network_a, comparison.network_b):
-            order.setdefault(name, len(order))
+    order = {name: place for place, name in enumerate(dict.fromkeys(names))}
     columns = {frozenset(order)} if order else set()
-    for comparison in comparisons:
-        if not isinstance(comparison, Comparison) or not comparison.separated:
-            continue
-        pair = {comparison.network_a, comparison.network_b}
+    for one, other in separated:
+        pair = {one, other}
         holding = {column for column in columns if pair <= column}
         halves = {column - {name} for column in holding for name in pair}
         columns -= holding
-        columns |= {half for half in halves if not any(half < other or half in columns for other in columns | halves)}
+        columns |= {half for half in halves if not any(half < larger or half in columns for larger in columns | halves)}
     named = [tuple(sorted(column, key=order.__getitem__)) for column in columns]
     return sorted(named, key=lambda group: [order[name] for name in group])

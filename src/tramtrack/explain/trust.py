@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from scipy import stats
 
-from tramtrack.explain.doses import DOSES, dose_series
-from tramtrack.explain.localisation import make_target
+from tramtrack.explain.doses import DOSES, Series
+from tramtrack.explain.localisation import Target
 from tramtrack.explain.methods import Explainer
 from tramtrack.explain.place import to_prepared
 from tramtrack.network.build import build
@@ -99,23 +99,28 @@ def repeated(maps: Mapping[int, np.ndarray], grey: np.ndarray) -> Iterator[Outco
             yield Outcome("repeatability", f"seeds {first} and {second}", likeness(maps[first], maps[second], grey))
 
 
-def dosed(
-    explainer: Explainer, model: Classifier, grey: np.ndarray, masks: Sequence[np.ndarray], tolerances: Sequence[float]
-) -> Iterator[Outcome]:
-    """How score and map follow the dose: Spearman's correlation, over the doses of a view, with the logit and with the sum of
-    the map near the mask. A view where that stays the same has 0."""
+def dosed(explainer: Explainer, model: Classifier, test: str, cases: Sequence[tuple[Series, Target]]) -> Iterator[Outcome]:
+    """How score and map follow the dose, beyond what the control does: Spearman's correlation, over the doses of a view, with
+    the logit and with the sum of the map near the calcification, each less the control's. A view where that stays the same
+    has 0."""
     scores, sums = [], []
-    for prepared, mask, tolerance in zip(grey, masks, tolerances, strict=True):
-        target = make_target(mask, prepared > 0, tolerance)
-        if target is None:
-            continue
-        maps, logits = maps_of(explainer, model, np.stack(dose_series(prepared, mask)))
-        near = [float(to_prepared(values, *prepared.shape)[target.near].sum()) for values in maps]
-        scores.append(_follows(logits))
-        sums.append(_follows(np.array(near)))
-    if scores:
-        yield Outcome("dose", "score", np.array(scores))
-        yield Outcome("dose", "map", np.array(sums))
+    for series, target in cases:
+        followed = _responses(explainer, model, series.pictures(), target)
+        controls = series.control_pictures()
+        if controls is not None:
+            followed = followed - _responses(explainer, model, controls, target)
+        scores.append(_follows(followed[0]))
+        sums.append(_follows(followed[1]))
+    if cases:
+        yield Outcome(test, "score", np.array(scores))
+        yield Outcome(test, "map", np.array(sums))
+
+
+def _responses(explainer: Explainer, model: Classifier, pictures: np.ndarray, target: Target) -> np.ndarray:
+    """The logits, and the sums of the map near the target: float64 (2, doses)."""
+    maps, logits = maps_of(explainer, model, pictures)
+    near = [float(to_prepared(values, *pictures.shape[1:])[target.near].sum()) for values in maps]
+    return np.stack((logits.astype(np.float64), np.array(near)))
 
 
 def _follows(values: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import torch
 from scipy import special
 
 from tramtrack import store
+from tramtrack.errors import TramtrackError
 from tramtrack.evaluation.comparisons import ROUNDING
 from tramtrack.evaluation.intervals import standard_error
 from tramtrack.evaluation.resampling import resample_women
 from tramtrack.explain.atlas import explainer_of
+from tramtrack.explain.doses import Series, insertion_series, removal_series
+from tramtrack.explain.localisation import Target, breast_of, make_target
 from tramtrack.explain.measure import tolerance_of
 from tramtrack.explain.stage import masks_of
 from tramtrack.explain.trust import Outcome, dosed, flipped, likeness, maps_of, randomised, repeated
@@ -27,7 +31,7 @@ from tramtrack.imaging.geometry import Geometry
 from tramtrack.imaging.prepare import read_prepared
 from tramtrack.judgement.results import names_of
 from tramtrack.network.registry import file_stem
-from tramtrack.progress import track
+from tramtrack.progress import announce, track
 from tramtrack.protocol import Explain, Protocol
 from tramtrack.training.hardware import choose_device
 from tramtrack.training.record import PRETRAINED, Run
@@ -35,6 +39,8 @@ from tramtrack.training.run import rebuild
 
 COLUMNS = ["map", "test", "stage", "estimate", "low", "high", "bound", "limit", "verdict", "views", "women"]
 RANDOM_SEED = 9
+REMOVAL, INSERTION = "removal", "insertion"
+"""The tests by doses of calcification, taken out of views that have it and put into views without."""
 
 
 def judge_maps(
@@ -48,6 +54,7 @@ def judge_maps(
 ) -> pd.DataFrame:
     """Test the maps of the pretrained ``runs`` and write ``folder``/trust.csv, a row a map, test and stage.
 
+    Calcification is taken out of the views that have a mask, and put into as many without BAC (``label`` 0).
     ``permuted`` has, for some contestants, a run trained on permuted labels. ``bound`` says whether the limit is the "most" or
     the "least" that passes; stages on the way have neither, and "information" as their verdict. Intervals are of resampled
     women, by Student's t, and -1 to 1 where the women do not differ. Views are those of validation, evenly spaced among those
@@ -56,22 +63,23 @@ def judge_maps(
     """
     chosen, masks = _views(views, geometry, protocol.explain.trust_views)
     grey = np.stack([read_prepared(Path(file)) for file in chosen["file"]])
-    marked = [(number, masks[view_id]) for number, view_id in enumerate(chosen["view_id"]) if view_id in masks]
-    tolerances = [tolerance_of(geometry[chosen["view_id"][number]], protocol)[0] for number, _ in marked]
+    without = _without_bac(views, protocol.explain.trust_views)
     of_name: dict[str, list[Run]] = {}
     for run, name in zip(runs, names_of(runs), strict=True):
         if run.weights == PRETRAINED:
             of_name.setdefault(name, []).append(run)
     on = choose_device(device)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    cases: dict[str, Cases] | None = None
     for name, same in track(list(of_name.items()), "Testing heat maps"):
         kept = folder / "trust" / f"{file_stem(name.replace('/', '-'))}.json"
-        identity = _identity(same, permuted.get(name), protocol, chosen, marked)
+        identity = _identity(same, permuted.get(name), protocol, chosen, without, masks)
         if store.read_identity(kept) != {"schema": store.SCHEMA_VERSION, **identity}:
+            if cases is None:
+                cases = _cases(chosen, without, masks, geometry, protocol)
             found = []
-            for outcome in _tests(same, permuted.get(name), protocol, grey, marked, tolerances, on):
-                women = chosen["woman"].to_numpy()
-                women = women[[number for number, _ in marked]] if outcome.test == "dose" else women
+            for outcome in _tests(same, permuted.get(name), protocol, grey, cases, on):
+                women = cases[outcome.test].women if outcome.test in cases else chosen["woman"].to_numpy()
                 found.append({"map": name, **_judged(outcome, women, protocol)})
             store.write_manifest(kept, identity, {"rows": found})
         rows += store.read_json(kept)["information"]["rows"]
@@ -89,18 +97,79 @@ def _views(views: pd.DataFrame, geometry: Mapping[str, Geometry], count: int) ->
     return candidates.iloc[places].reset_index(drop=True), masks
 
 
+def _without_bac(views: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Evenly spaced validation views whose label says no BAC: an artery can be put into them."""
+    found = views[(views["fold"] == "validation") & (views["label"] == 0)].reset_index(drop=True)
+    places = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int))
+    return found.iloc[places].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The views of one test by doses, each with its target, and the women whose they are."""
+
+    doses: list[tuple[Series, Target]]
+    women: np.ndarray
+
+
+def _cases(
+    chosen: pd.DataFrame,
+    without: pd.DataFrame,
+    masks: Mapping[str, np.ndarray],
+    geometry: Mapping[str, Geometry],
+    protocol: Protocol,
+) -> dict[str, Cases]:
+    """The doses of every view that allows them, by test; how many do not, and why the first does not, is told."""
+
+    def removal(view_id: str, prepared: np.ndarray, breast: np.ndarray) -> Series:
+        return removal_series(prepared, masks[view_id], breast, _seed(view_id))
+
+    def insertion(view_id: str, prepared: np.ndarray, _: np.ndarray) -> Series:
+        return insertion_series(prepared, geometry[view_id].prepared_spacing_mm, _seed(view_id))
+
+    found = {}
+    for test, table, make in (
+        (REMOVAL, chosen[chosen["view_id"].isin(masks)], removal),
+        (INSERTION, without, insertion),
+    ):
+        doses, women, reasons = [], [], []
+        for row in track(table.to_dict("records"), f"Doses of calcification, {test}"):
+            prepared = read_prepared(Path(row["file"]))
+            breast = breast_of(prepared)
+            try:
+                series = make(row["view_id"], prepared, breast)
+            except TramtrackError as error:
+                reasons.append(f"{row['view_id']}: {error}")
+                continue
+            target = make_target(series.mask, breast, tolerance_of(geometry[row["view_id"]], protocol)[0])
+            if target is not None:
+                doses.append((series, target))
+                women.append(row["woman"])
+        if reasons:
+            announce(f"{test} of calcification: {len(reasons)} of {len(table)} views go without it; first: {reasons[0]}")
+        found[test] = Cases(doses, np.array(women, dtype=str))
+    return found
+
+
+def _seed(view_id: str) -> int:
+    return int(store.text_sha256(view_id)[:8], 16)
+
+
 def _identity(
     runs: Sequence[Run],
     permuted: Run | None,
     protocol: Protocol,
     chosen: pd.DataFrame,
-    marked: Sequence[tuple[int, np.ndarray]],
+    without: pd.DataFrame,
+    masks: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """What the outcomes of one network depend on."""
-    drawn = hashlib.sha256(b"".join(np.packbits(mask).tobytes() for _, mask in marked))
+    marked = [masks[view_id] for view_id in chosen["view_id"] if view_id in masks]
+    drawn = hashlib.sha256(b"".join(np.packbits(mask).tobytes() for mask in marked))
     return {
         "weights": [str(run.information["weights_file_sha256"]) for run in [*runs, *([permuted] if permuted else [])]],
         "views": list(chosen["view_id"]),
+        "without": list(without["view_id"]),
         "masks": drawn.hexdigest(),
         "explain": protocol.explain.model_dump(mode="json"),
         "evaluation": protocol.evaluation.model_dump(mode="json"),
@@ -112,8 +181,7 @@ def _tests(
     permuted: Run | None,
     protocol: Protocol,
     grey: np.ndarray,
-    marked: Sequence[tuple[int, np.ndarray]],
-    tolerances: Sequence[float],
+    cases: Mapping[str, Cases],
     device: torch.device,
 ) -> Iterator[Outcome]:
     """Every test of the runs of one network."""
@@ -122,8 +190,8 @@ def _tests(
     yield from repeated(by_seed, grey)
     model = rebuild(runs[0], protocol, device)
     yield flipped(explainer, model, grey)
-    masks = [mask for _, mask in marked]
-    yield from dosed(explainer, model, grey[[number for number, _ in marked]], masks, tolerances)
+    for test, found in cases.items():
+        yield from dosed(explainer, model, test, found.doses)
     if permuted is not None:
         other, _ = maps_of(explainer, rebuild(permuted, protocol, device), grey)
         yield Outcome("permuted labels", "trained anew", likeness(by_seed[runs[0].key.seed], other, grey))
@@ -136,8 +204,8 @@ def limit_of(outcome: Outcome, settings: Explain) -> tuple[str, float | None]:
         return ("most", settings.random_limit) if outcome.stage == "everything" else ("", None)
     if outcome.test == "permuted labels":
         return "most", settings.permuted_limit
-    limits = {"repeatability": settings.seeds_limit, "flip": settings.flip_limit, "dose": settings.dose_limit}
-    return "least", limits[outcome.test]
+    limits = {"repeatability": settings.seeds_limit, "flip": settings.flip_limit}
+    return "least", limits.get(outcome.test, settings.dose_limit)
 
 
 def verdict_of(low: float, high: float, bound: str, limit: float) -> str:

@@ -14,7 +14,8 @@ from tramtrack.report.reading import Material, title
 MEANINGS = {
     "repeatability": "the maps of two seeds",
     "flip": "a view's map and its mirror image's, mirrored back",
-    "dose": "the share of calcification left, and the {stage}",
+    "removal": "the share of calcification left, and the {stage} beyond that of the same filling elsewhere",
+    "insertion": "the share of an artery's mineral put in, and the {stage}",
     "permuted labels": "the same network trained on permuted labels",
     "randomisation": "the same network with random weights",
 }
@@ -50,7 +51,8 @@ def trust(material: Material) -> Trust | None:
     path = material.folder / "results" / "trust.csv"
     if not path.exists():
         return None
-    rows = [row for row in pd.read_csv(path).to_dict("records") if _is_of_these_runs(material, str(row["map"]))]
+    tested = pd.read_csv(path).to_dict("records")
+    rows = [row for row in tested if row["test"] in MEANINGS and _is_of_these_runs(material, str(row["map"]))]
     if not rows:
         return None
     judged = [_row(row) for row in rows if row["verdict"] != "information"]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from tramtrack.explain.doses import DOSES, dose_series
+from pretend import mammogram
+from tramtrack.errors import TramtrackError
+from tramtrack.explain.doses import DOSES, dose_series, insertion_series, removal_series
+from tramtrack.explain.localisation import breast_of, make_target
 from tramtrack.explain.methods import Explainer
 from tramtrack.explain.trust import dosed, flipped, likeness, maps_of, randomised, repeated
 from tramtrack.network.build import build
@@ -42,7 +47,7 @@ class Bright:
 
 def test_less_calcification_is_a_part_of_more_and_the_rest_looks_like_tissue(views):
     grey, masks = views
-    series = dose_series(grey[0], masks[0])
+    series = list(dose_series(grey[0], masks[0]))
     assert np.array_equal(series[-1], grey[0])
     left = [int((picture[masks[0]] > 30000).sum()) for picture in series]
     assert left == sorted(left) and left[0] == 0 and left[-1] == masks[0].sum() and left[2] == masks[0].sum() // 2
@@ -52,21 +57,77 @@ def test_less_calcification_is_a_part_of_more_and_the_rest_looks_like_tissue(vie
         assert np.array_equal(picture[far], grey[0][far])
     filled, tissue = series[0][masks[0]].astype(float), grey[0][far & (grey[0] > 0)].astype(float)
     assert abs(filled.mean() - tissue.mean()) < 1000 and 0.3 < filled.std() / tissue.std() < 2
-    assert np.array_equal(dose_series(grey[0], masks[0])[1], series[1])
+    assert np.array_equal(list(dose_series(grey[0], masks[0]))[1], series[1])
+
+
+def cases(series):
+    return [(one, make_target(one.mask, breast_of(one.view), 4.0)) for one in series]
+
+
+def follow(explainer, series):
+    return {outcome.stage: outcome.values for outcome in dosed(explainer, classifier(), "removal", cases(series))}
 
 
 def test_score_and_map_that_follow_the_dose_are_told_from_those_that_do_not(views):
     grey, masks = views
-    found = {outcome.stage: outcome.values for outcome in dosed(Bright(), classifier(), grey, masks, [4.0] * 4)}
+    series = [removal_series(one, mask, breast_of(one), 9160) for one, mask in zip(grey, masks, strict=True)]
+    found = follow(Bright(), series)
     assert (found["score"] > 0.95).all() and (found["map"] > 0.95).all()
 
     class Blind(Bright):
         def maps(self, model: object, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return torch.ones((len(batch), 16, 8)), torch.zeros(len(batch))
 
-    found = {outcome.stage: outcome.values for outcome in dosed(Blind(), classifier(), grey, masks, [4.0] * 4)}
+    found = follow(Blind(), series)
     assert not found["score"].any() and not found["map"].any()
-    assert len(DOSES) == 5
+    assert len(DOSES) == 5 and list(dosed(Bright(), classifier(), "removal", [])) == []
+
+
+def test_a_network_that_sees_the_filling_alone_does_not_pass(views):
+    grey, masks = views
+
+    class Edited(Bright):
+        """Its score falls with every pixel that differs from the tissue's own, wherever it lies: it sees edits."""
+
+        def maps(self, model: object, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            changed = (batch[:, 0] != batch[-1:, 0]).float()
+            return torch.nn.functional.avg_pool2d(1 - changed[:, None], 8)[:, 0], -changed.sum(dim=(1, 2))
+
+    series = [removal_series(one, mask, breast_of(one), 9160) for one, mask in zip(grey, masks, strict=True)]
+    bare = [dataclasses.replace(one, controls=()) for one in series]
+    assert (follow(Edited(), bare)["score"] > 0.95).all()  # without a control it would be believed
+    assert (abs(follow(Edited(), series)["score"]) < 0.95).all()
+
+
+def test_the_control_of_a_removal_fills_as_much_elsewhere_in_the_breast(views):
+    grey, masks = views
+    one = removal_series(grey[0], masks[0], breast_of(grey[0]), 9161)
+    taken, controls = one.pictures(), one.control_pictures()
+    assert np.array_equal(taken[-1], grey[0]) and np.array_equal(controls[-1], grey[0])
+    for dose in range(4):
+        edited, elsewhere = taken[dose] != grey[0], controls[dose] != grey[0]
+        assert not (edited & elsewhere).any() and not (elsewhere & (grey[0] == 0)).any()
+        assert abs(int(edited.sum()) - int(elsewhere.sum())) < 0.05 * edited.sum() + 3
+    assert np.array_equal(removal_series(grey[0], masks[0], breast_of(grey[0]), 9161).control_pictures(), controls)
+    assert not np.array_equal(removal_series(grey[0], masks[0], breast_of(grey[0]), 9162).control_pictures(), controls)
+    with pytest.raises(TramtrackError, match="no room for the same filling"):
+        removal_series(grey[0], masks[0], masks[0], 9161)
+
+
+def test_an_artery_is_put_in_by_its_mineral_and_starts_from_its_bare_tube():
+    prepared = np.rint(mammogram() * 60000).astype(np.uint16)
+    one = insertion_series(prepared, None, 9163)
+    pictures = one.pictures().astype(float)
+    inside = [picture[one.mask].mean() for picture in pictures]
+    assert np.all(np.diff(inside) > 0) and one.mask.any() and one.control_pictures() is None
+    steps = np.diff(inside)
+    assert steps.max() < 2 * steps.min()  # in equal parts, but for the bend of a display's curve
+    assert not (pictures[0] == prepared).all()  # the tube without mineral is there
+    touched = (pictures != prepared).any(axis=0)
+    assert touched.mean() < 0.1 and (prepared[touched] > 0).all() and touched[one.mask].all()
+    assert np.array_equal(insertion_series(prepared, None, 9163).pictures(), one.pictures())
+    with pytest.raises(TramtrackError):
+        insertion_series(np.zeros_like(prepared), None, 9163)
 
 
 def test_likeness_is_of_the_breasts_cells_and_nothing_is_like_an_empty_map(views):

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tramtrack.errors import TramtrackError
 from tramtrack.explain import trust_stage
+from tramtrack.explain.doses import DOSES, Series
 from tramtrack.explain.permuted import permute_labels
 from tramtrack.explain.trust import Outcome
 from tramtrack.explain.trust_stage import judge_maps, limit_of, verdict_of
@@ -40,7 +42,17 @@ def study(tmp_path_factory, write_run):
         geometry[name] = fit((ROWS, COLUMNS), (0, 0, ROWS, COLUMNS), False, (ROWS, COLUMNS), 0.5)
         fold = "test" if number == 6 else "validation"
         drawn = str(folder / f"{name}-mask.png") if number % 2 == 0 else ""
-        rows.append({"view_id": name, "woman": f"w{number // 2}", "fold": fold, "file": folder / f"{name}.png", "mask": drawn})
+        label = float(number % 2 == 0)
+        rows.append(
+            {
+                "label": label,
+                "view_id": name,
+                "woman": f"w{number // 2}",
+                "fold": fold,
+                "file": folder / f"{name}.png",
+                "mask": drawn,
+            }
+        )
     return [write_run(folder, seed, PROTOCOL) for seed in (1, 2)], pd.DataFrame(rows), geometry, folder
 
 
@@ -49,7 +61,7 @@ def test_every_test_is_judged_on_validation_views_with_a_mask_that_fits(study, t
     table = judge_maps(runs, {"mobilenet": runs[1]}, PROTOCOL, views, geometry, tmp_path)
     judged = table[table["verdict"] != "information"].set_index(["test", "stage"])
     assert list(judged.index) == [
-        ("repeatability", "seeds 1 and 2"), ("flip", "top to bottom"), ("dose", "score"), ("dose", "map"),
+        ("repeatability", "seeds 1 and 2"), ("flip", "top to bottom"), ("removal", "score"), ("removal", "map"),
         ("permuted labels", "trained anew"), ("randomisation", "everything"),
     ]  # fmt: skip
     assert (judged["views"] == 2).all() and (judged["women"] == 2).all()  # v2 and v4: the mask of v0 does not fit
@@ -60,6 +72,28 @@ def test_every_test_is_judged_on_validation_views_with_a_mask_that_fits(study, t
         assert row["verdict"] == verdict_of(row["low"], row["high"], row["bound"], row["limit"])
     assert pd.read_csv(tmp_path / "trust.csv")["map"].eq("mobilenet").all()
     assert "expected a mask of 64 x 64 pixels" in capsys.readouterr().err
+
+
+def test_an_artery_is_put_into_views_without_bac_and_views_without_a_vessel_are_told(study, tmp_path, monkeypatch, capsys):
+    runs, views, geometry, _ = study
+    judge_maps(runs[:1], {}, PROTOCOL, views, geometry, tmp_path / "none")
+    assert "insertion of calcification: 3 of 3 views go without it; first: v1: expected a breast" in capsys.readouterr().err
+    asked = []
+
+    def put_in(prepared, spacing_mm, seed):
+        if asked.append(seed) or len(asked) == 2:
+            raise TramtrackError("no vessel")
+        mask = prepared > 30000
+        places = np.flatnonzero(mask)
+        changes = [(places, (prepared.flat[places] * dose).astype(np.uint16)) for dose in DOSES]
+        return Series(prepared, tuple(changes), (), mask)
+
+    monkeypatch.setattr(trust_stage, "insertion_series", put_in)
+    table = judge_maps(runs[:1], {}, PROTOCOL, views, geometry, tmp_path / "some").set_index(["test", "stage"])
+    assert len(set(asked)) == 3
+    for stage in ("score", "map"):
+        row = table.loc[("insertion", stage)]
+        assert (row["views"], row["women"], row["bound"], row["limit"]) == (2, 2, "least", PROTOCOL.explain.dose_limit)
 
 
 def test_what_was_found_is_kept_until_something_changes(study, tmp_path, monkeypatch):
@@ -85,7 +119,8 @@ def test_limits_are_the_protocols():
         ("permuted labels", "trained anew"): ("most", 0.2),
         ("repeatability", "seeds 1 and 2"): ("least", 0.3),
         ("flip", "top to bottom"): ("least", 0.4),
-        ("dose", "map"): ("least", 0.6),
+        ("removal", "map"): ("least", 0.6),
+        ("insertion", "score"): ("least", 0.6),
     }
     for (test, stage), expected in named.items():
         assert limit_of(Outcome(test, stage, np.zeros(1)), settings) == expected
