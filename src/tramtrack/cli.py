@@ -14,6 +14,7 @@ from rich.console import Console
 from tramtrack.cli_facts import networks, plan, policies, protocol
 from tramtrack.cli_phantom import phantom_app
 from tramtrack.cli_predict import predict
+from tramtrack.cli_segment import segment
 from tramtrack.cli_weights import weights_app
 from tramtrack.console import print_json as _print_json
 from tramtrack.console import say as _say
@@ -317,7 +318,7 @@ def status(study: StudyFolder, as_json: AsJson = False) -> None:
     _print_json(rows) if as_json else _table(rows, str(study))
 
 
-for verb in (predict, plan, networks, policies, protocol):
+for verb in (segment, predict, plan, networks, policies, protocol):
     app.command()(verb)
 
 

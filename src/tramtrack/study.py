@@ -396,6 +396,22 @@ class Study:
                 trained[name] = train_permuted(run, self.protocol, table, self.folder / "trust", weights_dir, self.device)
         return trained
 
+    def segment(self, unseal: bool = False) -> pd.DataFrame:
+        """Train the segmentation baseline on the training fold's masks; returns results/segmentation.csv, see `segment_study`.
+
+        The test fold is segmented only with ``unseal``, and then the look is logged.
+        """
+        from tramtrack.segmentation.stage import segment_study
+
+        self.prepare()
+        prepared = pd.read_csv(self.folder / "prepared" / "geometry.csv")
+        hashes = {
+            "folds": store.file_sha256(self.folder / "cohort" / "folds.csv"),
+            "prepared": store.text_sha256("\n".join(prepared["sha256"])),
+        }
+        geometry = load_geometry(self.folder / "prepared")
+        return segment_study(self.views(), geometry, self.protocol, hashes, self.folder, unseal=unseal, device=self.device)
+
     def report(self, export: bool = False) -> Path:
         """Write report/index.html, one file that opens without a network; returns its path.
 
