@@ -15,6 +15,9 @@ NAMES = {"dice": "Dice", "average_precision": "average precision"}
 
 def segment(
     study: Annotated[Path, typer.Argument(help="The study's folder.")],
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="A preset or a .toml file; default: the study's own.")
+    ] = None,
     unseal: Annotated[bool, typer.Option("--unseal", help="Segment the test fold as well; the look is logged.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -22,7 +25,7 @@ def segment(
     """Train a U-Net on the training fold's masks, and measure it: what heat maps of classifiers can be held against."""
     from tramtrack.study import Study
 
-    rows = json.loads(Study(study, device=device).segment(unseal).to_json(orient="records"))
+    rows = json.loads(Study(study, protocol, device=device).segment(unseal).to_json(orient="records"))
     if as_json:
         print_json(rows)
         return

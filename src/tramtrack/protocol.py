@@ -346,6 +346,28 @@ class Segmentation(Section):
 
 
 _FIRST_OF_EXPLAIN = {"method", "views_of_each_kind"}
+BESIDE = ("factors", "burden", "segmentation")
+"""Sections that decide what stands beside a study's own runs, and no run's result."""
+
+
+class Burden(Section):
+    """How the burden of views becomes a woman's, and how many women or events a statement about it needs."""
+
+    woman: Literal["sum", "mean"] = setting(
+        "sum",
+        "a woman's area, from which her band follows: the sum of her views' areas or their mean (the bands' source does not "
+        "say)",
+    )
+    percentile_years: int = setting(
+        5, "a woman's percentile is among women of the cohort up to so many years older or younger", unit="years", ge=1, le=50
+    )
+    percentile_women: int = setting(30, "fewer women of her age than this give no percentile", unit="women", ge=2)
+    events_per_coefficient: int = setting(
+        10,
+        "an association with a 0/1 outcome needs so many events, and so many women without, for each coefficient (age and "
+        "burden); one with a number so many women",
+        ge=5,
+    )
 
 
 class Protocol(Section):
@@ -363,17 +385,17 @@ class Protocol(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     explain: Explain = Explain()
+    burden: Burden = Burden()
     segmentation: Segmentation = Segmentation()
 
     @property
     def sha256(self) -> str:
         """Hash of every setting that decides a run's result.
 
-        Name and description do not count, nor how many variants and repeated splits are run beside, nor what older studies
-        lack while it is at its default.
+        Name and description do not count, nor how many variants and repeated splits are run beside, nor how burden is added
+        up, nor the U-Net beside the runs, nor what older studies lack while it is at its default.
         """
-        left_out = {"name", "description", "factors"}
-        left_out |= {name for name in ("intake", "segmentation") if getattr(self, name) == type(getattr(self, name))()}
+        left_out = {"name", "description", *BESIDE} | ({"intake"} if self.intake == Intake() else set())
         settings = self.model_dump(mode="json", exclude=left_out)
         del settings["split"]["repeats"]
         younger = {"labels": ("consensus", "unmarked"), "explain": sorted(Explain.model_fields.keys() - _FIRST_OF_EXPLAIN)}
@@ -421,7 +443,7 @@ class Protocol(Section):
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         found = []
         for section in mine:
-            if section in ("name", "description", "factors"):
+            if section in ("name", "description", *BESIDE):
                 continue
             for key, value in mine[section].items():
                 if (section, key) != ("split", "repeats") and value != theirs[section][key]:

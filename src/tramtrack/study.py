@@ -86,12 +86,13 @@ class Study:
         return self._with_beside(kept)
 
     def _with_beside(self, protocol: Protocol) -> Protocol:
-        """``protocol`` with the variants and repeated splits that were asked for in their place."""
+        """``protocol`` with what was asked for beside its runs in place of its own: variants, splits, burden, segmentation."""
         asked = self._wanted or protocol
         repeats = self._repeats or max(asked.split.repeats, protocol.split.repeats)
         factors = self._factors or (protocol.factors if asked.factors == Factors() else asked.factors)
         split = protocol.split.model_copy(update={"repeats": repeats})
-        return protocol.model_copy(update={"factors": factors, "split": split})
+        beside = {"factors": factors, "split": split, "burden": asked.burden, "segmentation": asked.segmentation}
+        return protocol.model_copy(update=beside)
 
     def ingest(
         self,

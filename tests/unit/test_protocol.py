@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tramtrack.errors import UsageError
-from tramtrack.protocol import Protocol, Split
+from tramtrack.protocol import BESIDE, Protocol, Split
 from tramtrack.protocols import presets
 
 
@@ -36,11 +36,11 @@ def test_the_hash_is_of_settings_and_not_of_names() -> None:
     assert first != second and first.sha256 == second.sha256
     assert first.differences(second) == []
     settings = first.settings()
-    beside = [row for row in settings if row["section"] == "factors" or row["key"] == "repeats"]
+    beside = [row for row in settings if row["section"] in BESIDE or row["key"] == "repeats"]
     deciding = [row for row in settings if row not in beside]
     assert len({first.sha256, *(changed(row["section"], row["key"]).sha256 for row in deciding)}) == len(deciding) + 1
-    assert len(beside) == 5
-    for row in beside:  # which runs there are, and no run's result
+    assert len(beside) == 17
+    for row in beside:  # what stands beside the runs, and no run's result
         other = changed(row["section"], row["key"])
         assert other != first and other.sha256 == first.sha256 and first.differences(other) == []
 
@@ -79,6 +79,7 @@ def changed(section: str, key: str) -> Protocol:
         ("evaluation", "threshold"): "youden",
         ("evaluation", "confidence"): 0.9,
         ("prepare", "brightest_percentile"): 90.0,
+        ("burden", "woman"): "mean",
     }
     content = Protocol().model_dump()
     old = content[section][key]
@@ -157,7 +158,8 @@ def test_a_protocol_is_frozen() -> None:
 
 
 def test_settings_at_their_defaults_that_older_protocols_lack_leave_their_hash() -> None:
-    older = Protocol().model_dump(mode="json", exclude={"name", "description", "intake", "factors", "segmentation"})
+    beside = {"name", "description", "intake", "factors", "burden", "segmentation"}
+    older = Protocol().model_dump(mode="json", exclude=beside)
     del older["labels"]["consensus"], older["labels"]["unmarked"], older["split"]["repeats"]
     older["explain"] = {key: older["explain"][key] for key in ("method", "views_of_each_kind")}
     assert Protocol.model_validate(older) == Protocol()

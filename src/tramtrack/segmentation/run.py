@@ -117,7 +117,7 @@ def _identity(
         "network": NETWORK,
         "variant": "segmentation",
         "seed": protocol.segmentation.seed,
-        "protocol": protocol.sha256,
+        "settings": protocol.segmentation.model_dump(mode="json"),
         "dtype": dtype_name(dtype),
         "weights": WEIGHTS,
         "masks": store.text_sha256(training.sha256 + validation.sha256),
