@@ -344,13 +344,19 @@ class Study:
         return found
 
     def explain(self) -> Path:
-        """Heat maps of each network's hits, misses and false alarms in the test fold; returns their folder."""
+        """Heat maps of each network's hits, misses and false alarms in the test fold; returns their folder.
+
+        A segmentation whose test views were unsealed is measured beside them.
+        """
         from tramtrack.explain.stage import explain_runs
+        from tramtrack.segmentation.burden import opened_source
 
         evaluated = self._results().runs
         runs = [run for run in self._own_runs() if results.name_of(run) in evaluated]
         geometry = load_geometry(self.folder / "prepared")
-        return explain_runs(runs, self.protocol, self.views(), geometry, self.folder, self.device)
+        views, segmentation = self.views(), opened_source(self.protocol, self.folder)
+        beside = [segmentation] if segmentation else []
+        return explain_runs(runs, self.protocol, views, geometry, self.folder, self.device, beside)
 
     def explain_views(self, view_ids: Sequence[str], method: str | None = None, layer: str | None = None) -> pd.DataFrame:
         """The maps of single views under every network, on the original images; see `explain_views`.

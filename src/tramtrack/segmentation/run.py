@@ -25,7 +25,7 @@ from tramtrack.training.loop import best_epoch, read_history
 from tramtrack.training.record import Run, load_run, require_own_weights
 from tramtrack.training.resources import watch_memory
 
-NETWORK, WEIGHTS = "U-Net", "trained on masks"
+NETWORK, WEIGHTS, FOLDER = "U-Net", "trained on masks", "segmentation"
 ADVICE = "remove this folder to segment anew"
 
 

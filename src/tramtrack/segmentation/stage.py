@@ -14,7 +14,7 @@ from tramtrack.imaging.geometry import Geometry
 from tramtrack.judgement.scoring import named
 from tramtrack.protocol import Protocol
 from tramtrack.segmentation.known import Known, find_known
-from tramtrack.segmentation.run import segment_views, train_unet
+from tramtrack.segmentation.run import FOLDER, segment_views, train_unet
 from tramtrack.segmentation.scores import measure_views, summarise
 from tramtrack.segmentation.unet import require_monai
 from tramtrack.training.hardware import choose_device
@@ -44,7 +44,7 @@ def segment_study(
     training, validation = (
         _trained_on(views[views["fold"] == fold], geometry, size, fold, study) for fold in ("training", "validation")
     )
-    run = train_unet(training, validation, protocol, hashes, study / "segmentation", device)
+    run = train_unet(training, validation, protocol, hashes, study / FOLDER, device)
     threshold, look = float(run.information["threshold"]), _look(run, protocol)
     maps = segment_views(run, protocol, _files(views, "validation"), device)
     measured = [measure_views(maps, validation, threshold)]
