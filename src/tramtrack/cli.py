@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from tramtrack.cli_burden import associate, burden
 from tramtrack.cli_facts import networks, plan, policies, protocol
 from tramtrack.cli_phantom import phantom_app
 from tramtrack.cli_predict import predict
@@ -96,7 +97,7 @@ def ingest(
     ] = None,
     findings: Annotated[
         Path | None,
-        typer.Option("--findings", help="A CSV of views with burden_mm2 or distractor_<kind>, for subgroups."),
+        typer.Option("--findings", help="A CSV of views with burden_mm2, length_mm or distractor_<kind>."),
     ] = None,
     protocol: ProtocolName = None,
     processes: Processes = 2,
@@ -318,7 +319,7 @@ def status(study: StudyFolder, as_json: AsJson = False) -> None:
     _print_json(rows) if as_json else _table(rows, str(study))
 
 
-for verb in (segment, predict, plan, networks, policies, protocol):
+for verb in (burden, associate, segment, predict, plan, networks, policies, protocol):
     app.command()(verb)
 
 

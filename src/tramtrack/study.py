@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.claims import Claim
 from tramtrack.imaging.gallery import load_geometry, prepare_views
+from tramtrack.imaging.geometry import Geometry
 from tramtrack.judgement import results
 from tramtrack.judgement.architectures import read_split
 from tramtrack.judgement.results import Results
@@ -37,6 +39,9 @@ from tramtrack.training.record import (
     load_run,
 )
 from tramtrack.training.variants import Variant, variants, without_weights
+
+if TYPE_CHECKING:
+    from tramtrack.explain.burden_stage import BurdenTables
 
 SCORED = ("training", "validation")
 SHARED_STORAGE_SECONDS = 120.0
@@ -108,7 +113,7 @@ class Study:
         Women, exams, instances and institutions are known by keyed hashes alone, synthetic ones aside; the key is the user's
         own, or that in the file ``key`` outside the study's folder, made where there is none; "none" keeps the names that the
         files give. ``adjudication`` is cohort/disagreements.csv, its last column filled in.
-        ``findings`` is a table of what views show beside their label: burden_mm2 and counts of distractors, for subgroups.
+        ``findings`` is a table of what views show beside their label: burden_mm2, length_mm and counts of distractors.
         Where the study's protocol is stated by now, views are prepared by it in the same pass over the files.
         """
         table = Path(labels) if labels else None
@@ -172,11 +177,15 @@ class Study:
         label = views["bac_view"].astype("Float64")
         if self.protocol.labels.views_without_label == "inherit":
             label = label.fillna(views["bac_breast"].astype("Float64")).fillna(views["bac_woman"].astype("Float64"))
-        if (self.folder / "cohort" / "findings.csv").exists():
-            seen = pd.read_csv(self.folder / "cohort" / "findings.csv", dtype={"view_id": str})
-            views = views.merge(seen, on="view_id", how="left", validate="one_to_one")
+        views = self._with_findings(views)
         files = [self._prepared(size) / f"{view_id}.png" for view_id in views["view_id"]]
         return views.assign(label=label.astype(float), original=views["file"], file=files)
+
+    def _with_findings(self, views: pd.DataFrame) -> pd.DataFrame:
+        path = self.folder / "cohort" / "findings.csv"
+        if not path.exists():
+            return views
+        return views.merge(pd.read_csv(path, dtype={"view_id": str}), on="view_id", how="left", validate="one_to_one")
 
     def prepare(self, processes: int = 2) -> pd.DataFrame:
         """Prepare every view of the folds, in each size that the factors name as well; returns geometry.csv of its own size."""
@@ -402,6 +411,60 @@ class Study:
             if name not in trained:
                 trained[name] = train_permuted(run, self.protocol, table, self.folder / "trust", weights_dir, self.device)
         return trained
+
+    def burden(self) -> BurdenTables:
+        """How much calcification the evaluated networks' maps amount to: results/burden.csv and what follows from it.
+
+        Calibrated on validation, on views whose area is known from a mask or from --findings; test views are measured once the
+        fold is unsealed. A segmentation stands beside the networks, and what their maps cost in accuracy against it. Sources
+        that others have measured into results/burden/ join the tables. Raises TramtrackError.
+        """
+        from tramtrack.explain.burden_stage import measure_runs, write_burden
+        from tramtrack.segmentation.burden import measure_segmentation
+
+        evaluated = self._results().runs
+        runs = [run for run in self._own_runs() if results.name_of(run) in evaluated]
+        views, geometry, truth = self.burden_views()
+        failed = measure_runs(runs, self.protocol, views, geometry, truth, self.folder, self.device)
+        failed |= measure_segmentation(self.protocol, views, geometry, truth, self.folder, self.device)
+        return write_burden(self.folder / "results", self.protocol, views, failed)
+
+    def burden_views(self) -> tuple[pd.DataFrame, dict[str, Geometry], pd.DataFrame]:
+        """The views whose burden is measured, their Geometry by view_id, and their truth; the same for every source of maps.
+
+        Validation, and test once it is unsealed; and the other exams of these women, prepared in prepared/other-exams/.
+        """
+        from tramtrack.explain.burden_stage import burden_views
+
+        others, geometry = self._other_exams()
+        geometry |= load_geometry(self.folder / "prepared")
+        views, truth = burden_views(self.views(), others, geometry, self._results().unsealed)
+        return views, geometry, truth
+
+    def _other_exams(self) -> tuple[pd.DataFrame, dict[str, Geometry]]:
+        """The views of the exams that are not analysed, of women in validation and test, prepared; and their Geometry."""
+        from tramtrack.explain.burden_stage import MEASURED, prepare_others
+
+        views = self.cohort.views.merge(self.folds()[["woman", "fold"]], on="woman", validate="many_to_one")
+        others = views["fold"].isin(MEASURED) & ~views["view_id"].isin(self.views()["view_id"])
+        views = self._with_findings(views[others].reset_index(drop=True))
+        return prepare_others(views, self._prepared("other-exams"), self.protocol.prepare)
+
+    def associate(self, outcomes: str | Path, source: str | None = None, key: str | Path | None = None) -> pd.DataFrame:
+        """The age-adjusted association of women's burden with ``outcomes``, a CSV: woman, and a column an outcome.
+
+        Of one ``source`` of burden, that of the best run on validation where none is named; ``key`` as for `ingest`. Writes
+        results/associations.csv, see `tramtrack.judgement.association.associate`. Raises TramtrackError, UsageError.
+        """
+        from tramtrack.judgement.association import associate, read_outcomes, women_of
+
+        folder = self.folder / "results"
+        women = women_of(folder / "women_burden.csv", source or results.name_of(self.best()))
+        secret = choose(key, self.folder, known_as(self.folder / "cohort"))
+        read = read_outcomes(Path(outcomes), frozenset(women["woman"]), secret)
+        found = associate(women, read, self.protocol)
+        store.write_csv(folder / "associations.csv", found)
+        return found
 
     def segment(self, unseal: bool = False) -> pd.DataFrame:
         """Train the segmentation baseline on the training fold's masks; returns results/segmentation.csv, see `segment_study`.

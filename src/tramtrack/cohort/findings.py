@@ -1,6 +1,6 @@
 """What else a table says of each view: how much calcium it shows, and what may be taken for it.
 
-Findings make subgroups of an evaluation and nothing else: no network sees them, and no fold depends on them.
+Findings make subgroups of an evaluation and are the truth of its burden: no network sees them, and no fold depends on them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from tramtrack.errors import TramtrackError
 
 BURDEN = {"burden_mm2": "burden_mm2", "area_mm2": "burden_mm2"}
 """Columns that hold the calcified area of a view in mm2, and what the column is called here."""
+LENGTH = ("visible_length_mm", "length_mm")
+"""Columns that hold the calcified length of a view in mm; of a synthetic cohort's two the length that shows comes first."""
 DISTRACTOR = "distractor_"
 OF_A_PHANTOM = (
     "round", "cluster", "rod", "eggshell", "skin_calcification", "mass", "clip", "skin_fold", "nipple_out_of_profile", "motion",
@@ -25,11 +27,13 @@ OF_A_PHANTOM = (
 
 
 def read_findings(path: Path, views: pd.DataFrame, secret: bytes = b"") -> pd.DataFrame:
-    """findings.csv: view_id, burden_mm2 where the table has it, and a column distractor_<kind> for each kind, counts from 0 on.
+    """findings.csv: view_id, burden_mm2 and length_mm where the table has them, and a column distractor_<kind> for each kind,
+    counts from 0 on.
 
-    ``path`` has a row a view with woman, side, view and where known exam; the area in ``burden_mm2`` or ``area_mm2``; counts in
-    columns distractor_<kind>, or those of OF_A_PHANTOM as in a synthetic cohort's truth.csv. ``views`` has view_id,
-    woman, exam, side, view. A view without a row has no findings. Raises TramtrackError naming the line.
+    ``path`` has a row a view with woman, side, view and where known exam; the area in ``burden_mm2`` or ``area_mm2``, the
+    length in ``length_mm`` (or ``visible_length_mm``, which is taken before it); counts in columns distractor_<kind>, or those
+    of OF_A_PHANTOM as in a synthetic cohort's truth.csv. ``views`` has view_id, woman, exam, side, view. A view without a row
+    has no findings. Raises TramtrackError naming the line.
     """
     columns, lines = read_table(path, "a table of findings with the columns woman, side and view")
     missing = [name for name in ("woman", "side", "view") if name not in columns]
@@ -42,7 +46,8 @@ def read_findings(path: Path, views: pd.DataFrame, secret: bytes = b"") -> pd.Da
         )
     if len(areas) > 1:
         raise TramtrackError(f"{path}: expected one column with the area, found {' and '.join(areas)}")
-    wanted = {name: BURDEN[name] for name in areas} | kinds
+    lengths = {name: "length_mm" for name in LENGTH if name in columns}
+    wanted = {name: BURDEN[name] for name in areas} | dict(list(lengths.items())[:1]) | kinds
     place = {(r["woman"], r["exam"], r["side"], r["view"]): r["view_id"] for r in views.to_dict("records")}
     known = frozenset(views["woman"])
     of_woman: dict[tuple[str, str, str], list[str]] = {}
@@ -78,6 +83,6 @@ def _number(text: str, column: str, path: Path, line: int, whole: bool) -> float
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e9 or (whole and value != int(value)):
-        kind = "a count from 0 on" if whole else "an area in mm2 from 0 on"
+        kind = "a count from 0 on" if whole else f"{'a length in mm' if column in LENGTH else 'an area in mm2'} from 0 on"
         raise TramtrackError(f"{path}: line {line}: column {column}: expected {kind} or nothing, received {text!r}")
     return value

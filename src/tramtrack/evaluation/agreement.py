@@ -96,14 +96,14 @@ def _ranks(values: Floats, counts: Floats) -> Floats:
 
 def _rank(one: Floats, other: Floats, weights: NDArray[np.int32], quantile: float, women: int) -> Estimate:
     """Rho with an interval on Fisher's scale: from the resamples, or where they do not differ from its variance 1.06 / (n - 3)
-    with the women as n (Fieller, Hartley and Pearson, Biometrika 1957;44:470). A perfect order has the interval of
-    1 - 1 / women, open to 1."""
+    with the women as n (Fieller, Hartley and Pearson, Biometrika 1957;44:470). A perfect order, which has no place on
+    that scale, counts as 1 - 1 / women there, and its interval is open to 1."""
     rho = spearman(one, other)
     if np.isnan(rho):
         return Estimate(None, None, None, "all measured, or all true, amounts are alike")
     values = resampled_spearman(one, other, weights)
     most = 1 - 1 / women
-    spread = standard_error(np.arctanh(np.clip(values[np.isfinite(values)], -1 + 1e-9, 1 - 1e-9)))
+    spread = standard_error(np.arctanh(np.clip(values[np.isfinite(values)], -most, most)))
     error = spread if spread > ROUNDING and abs(rho) < most else float(np.sqrt(1.06 / (women - 3)))
     centre = float(np.arctanh(np.clip(rho, -most, most)))
     low, high = float(np.tanh(centre - quantile * error)), float(np.tanh(centre + quantile * error))

@@ -79,7 +79,7 @@ def measure_source(
 ) -> pd.DataFrame:
     """The burden of ``views`` under ``source``, a row a view with VIEW_COLUMNS; also ``results``/burden/<source>/views.csv.
 
-    ``views`` has view_id, woman, exam, side, view, fold, analysed (False for an earlier or later exam) and file (prepared);
+    ``views`` has view_id, woman, exam, side, view, fold, analysed (no for an earlier or later exam) and file (prepared);
     ``truth`` is that of `truths`, for the same views. The calibration is fitted on the analysed validation views whose area is
     known; a view that cannot be measured has a note in place of numbers. Raises TramtrackError where validation fits nothing.
     """
@@ -90,7 +90,7 @@ def measure_source(
         return read_measured(table)
     path.unlink(missing_ok=True)
     rows = views.merge(truth, on="view_id", validate="one_to_one").to_dict("records")
-    known = [row for row in rows if row["fold"] == "validation" and row["analysed"] and np.isfinite(row["true_area"])]
+    known = [row for row in rows if row["fold"] == "validation" and row["analysed"] == "yes" and np.isfinite(row["true_area"])]
     unit = _commonest_unit(known)
     known = [row for row in known if row["unit"] == unit]
     calibration, by_part, fitted = _calibrate(source, known, geometry)
@@ -105,7 +105,7 @@ def measure_source(
 
 def read_measured(path: Path) -> pd.DataFrame:
     """views.csv of one source, or burden.csv of all."""
-    types = dict.fromkeys(("view_id", "woman", "exam", "side", "view", "fold", "source", "kind", "unit"), str)
+    types = dict.fromkeys(("view_id", "woman", "exam", "side", "view", "fold", "analysed", "source", "kind", "unit"), str)
     texts = dict.fromkeys(("true_from", "calibrated", "note"), str)
     table = pd.read_csv(path, dtype=types | texts, keep_default_na=False, na_values={name: [""] for name in _NUMBERS})
     return table.astype(dict.fromkeys(_NUMBERS, "float64"))

@@ -19,12 +19,14 @@ from tramtrack.explain.atlas import Atlas, make_heatmaps
 from tramtrack.explain.burden import Calibration, load_calibration
 from tramtrack.explain.burden_source import Source, measure_source, read_measured
 from tramtrack.explain.burden_truth import truths
+from tramtrack.imaging.gallery import load_geometry, prepare_views
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.judgement.burden import agreement_table, band_table, by_woman
+from tramtrack.judgement.burden_cost import cost_table
 from tramtrack.judgement.burden_women import women_table
 from tramtrack.judgement.results import name_of
 from tramtrack.progress import announce
-from tramtrack.protocol import Protocol
+from tramtrack.protocol import Prepare, Protocol
 from tramtrack.training.record import Run
 
 MEASURED = ("validation", "test")
@@ -34,12 +36,14 @@ MEASURED = ("validation", "test")
 @dataclass(frozen=True)
 class BurdenTables:
     """The tables of results/: ``views`` is burden.csv, ``agreement`` burden_agreement.csv, ``bands`` burden_bands.csv,
-    ``women`` women_burden.csv; docs/reference/files.md has their columns. ``unmeasured``: sources without numbers, and why."""
+    ``women`` women_burden.csv, ``cost`` burden_cost.csv; docs/reference/files.md has their columns. ``unmeasured``: sources
+    without numbers, and why."""
 
     views: pd.DataFrame
     agreement: pd.DataFrame
     bands: pd.DataFrame
     women: pd.DataFrame
+    cost: pd.DataFrame
     unmeasured: Mapping[str, str]
 
     def __repr__(self) -> str:
@@ -56,9 +60,27 @@ def burden_views(
     are among them once the fold is unsealed.
     """
     folds = MEASURED if unsealed else MEASURED[:1]
-    both = pd.concat((views.assign(analysed=True), others.assign(analysed=False)), ignore_index=True)
+    both = pd.concat((views.assign(analysed="yes"), others.assign(analysed="no")), ignore_index=True)
     chosen = both[both["fold"].isin(folds)].reset_index(drop=True)
     return chosen, truths(chosen, geometry)
+
+
+def prepare_others(views: pd.DataFrame, folder: Path, settings: Prepare) -> tuple[pd.DataFrame, dict[str, Geometry]]:
+    """The ``views`` of exams that are not analysed with their prepared files in ``folder``, and their Geometry.
+
+    Where one cannot be prepared it is told of, and all are left out: nothing else depends on them.
+    """
+    if views.empty:
+        return views, {}
+    listed = store.text_sha256("\n".join(views["view_id"] + " " + views["sha256"]))
+    identity = {"prepare": settings.model_dump(mode="json"), "views": listed}
+    try:
+        prepare_views([{str(key): row[key] for key in row} for row in views.to_dict("records")], folder, settings, identity)
+    except TramtrackError as error:
+        announce(f"{error}; the burden of women goes without their other exams")
+        return views.iloc[:0], {}
+    files = [folder / f"{view_id}.png" for view_id in views["view_id"]]
+    return views.assign(original=views["file"], file=files), load_geometry(folder)
 
 
 def measure_runs(
@@ -74,7 +96,7 @@ def measure_runs(
 
     Maps that lack are made into heatmaps/<run>/, where those of the test views lie already.
     """
-    analysed = views[views["analysed"]]
+    analysed = views[views["analysed"] == "yes"]
     validation = [Path(file) for file in analysed.loc[analysed["fold"] == "validation", "file"]]
     files = {str(row["view_id"]): Path(row["file"]) for row in views.to_dict("records")}
     failed = {}
@@ -111,7 +133,7 @@ def source_of(run: Run, atlas: Atlas, protocol: Protocol) -> Source:
 def write_burden(
     results: Path, protocol: Protocol, views: pd.DataFrame, unmeasured: Mapping[str, str] | None = None
 ) -> BurdenTables:
-    """Join what was measured of every source in ``results``/burden/ into the four tables, and write them.
+    """Join what was measured of every source in ``results``/burden/ into the five tables, and write them.
 
     ``views`` are those of `burden_views`. Sources that were measured on other views are left out, and told of. Raises
     TramtrackError where no source is left.
@@ -150,10 +172,12 @@ def _write(
         agreement_table(joined, women, protocol.evaluation),
         band_table(women),
         women_table(women, calibrations, about["acquired"], protocol.burden),
+        cost_table(joined, women, protocol.evaluation),
         left_out,
     )
     store.write_csv(results / "burden.csv", found.views)
     store.write_csv(results / "burden_agreement.csv", found.agreement)
     store.write_csv(results / "burden_bands.csv", found.bands)
     store.write_csv(results / "women_burden.csv", found.women)
+    store.write_csv(results / "burden_cost.csv", found.cost)
     return found

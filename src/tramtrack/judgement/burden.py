@@ -95,7 +95,7 @@ def squared_errors(views: pd.DataFrame, protocol: Protocol) -> SquaredErrors:
     interval is split-conformal: the k-th smallest error of n, with k = ceil((n + 1) confidence); the repeatability is
     z sqrt(2) SD, within which two measurements of the same amount lie (Bland and Altman, BMJ 1996;313:744).
     """
-    women = by_woman(views[(views["fold"] == "validation") & views["analysed"]], protocol.burden)
+    women = by_woman(views[(views["fold"] == "validation") & (views["analysed"] == "yes")], protocol.burden)
     women = women[women["true_area"].notna() & ((women["true_area"] > 0) | (women["area"] > 0))]
     errors = np.sqrt(women["area"].to_numpy(dtype=float)) - np.sqrt(women["true_area"].to_numpy(dtype=float))
     confidence, count = protocol.evaluation.confidence, len(errors)
@@ -122,12 +122,12 @@ def agreement_table(views: pd.DataFrame, women: pd.DataFrame, settings: Evaluati
     """
     rows: list[dict[str, Any]] = []
     keys_of_views = ("source", "kind", "fold", "unit")
-    own = views[views["analysed"]]
+    own = views[views["analysed"] == "yes"]
     for keys, part in own.groupby(list(keys_of_views), sort=False):
         about = dict(zip(keys_of_views, keys, strict=True))
         for measured, true in (("area", "true_area"), ("length", "true_length"), ("area", "true_length")):
             rows += _agreements(part, about, "view", measured, true, settings)
-    for keys, part in women[women["analysed"]].groupby(["source", "kind", "fold"], sort=False):
+    for keys, part in women[women["analysed"] == "yes"].groupby(["source", "kind", "fold"], sort=False):
         about = dict(zip(("source", "kind", "fold"), keys, strict=True)) | {"unit": "mm"}
         rows += _agreements(part, about, "woman", "area", "true_area", settings)
     return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
@@ -168,7 +168,7 @@ def _cells(result: Agreement, alike: bool) -> dict[str, Any]:
 
 def band_table(women: pd.DataFrame) -> pd.DataFrame:
     """The confusion matrix of the bands: a row a source, fold and true band, with the women counted in each measured one."""
-    known = women[women["analysed"] & women["true_area"].notna() & women["area"].notna()]
+    known = women[(women["analysed"] == "yes") & women["true_area"].notna() & women["area"].notna()]
     rows = []
     for keys, part in known.groupby(["source", "kind", "fold"], sort=False):
         about = dict(zip(("source", "kind", "fold"), keys, strict=True))

@@ -33,7 +33,7 @@ def cost_table(views: pd.DataFrame, women: pd.DataFrame, settings: Evaluation) -
     """
     rows: list[dict[str, Any]] = []
     for of, table, key in (("view", views, ["view_id"]), ("woman", women.assign(unit="mm"), ["woman", "exam"])):
-        known = table[table["analysed"].astype(bool) & table["area"].notna() & table["true_area"].notna()]
+        known = table[(table["analysed"] == "yes") & table["area"].notna() & table["true_area"].notna()]
         against = known[known["source"] == SEGMENTATION].set_index(key)
         for (fold, unit), part in known[known["kind"] == "heat map"].groupby(["fold", "unit"], sort=False):
             for measure in MEASURES:

@@ -41,7 +41,7 @@ def women_table(women: pd.DataFrame, errors: Mapping[str, Errors], acquired: pd.
     rows = []
     for source, of_source in women.groupby("source", sort=False):
         found = errors[str(source)]
-        analysed = of_source[of_source["analysed"]]
+        analysed = of_source[of_source["analysed"] == "yes"]
         cohort = analysed[analysed["area"].notna() & analysed["age_years"].notna()]
         by_name = dict(list(of_source.groupby("woman", sort=False)))
         for row in of_source.to_dict("records"):

@@ -25,7 +25,7 @@ def burden_of(women=24, noise=None, fold="test"):
             for source, scale in noise.items():
                 kind = "segmentation" if source == "segmentation" else "heat map"
                 area = max(0.0, true + rng.normal(0, scale))
-                more = {"fold": fold, "analysed": True, "source": source, "kind": kind, "unit": "mm", "area": area}
+                more = {"fold": fold, "analysed": "yes", "source": source, "kind": kind, "unit": "mm", "area": area}
                 rows.append({**about, **more, "true_area": true, "note": ""})
     return pd.DataFrame(rows, columns=VIEW_COLUMNS)
 
@@ -53,7 +53,7 @@ def test_only_units_that_both_measured_and_whose_truth_is_known_count():
     views.loc[segmented & (views["view_id"] == "v0CC"), "area"] = np.nan
     views.loc[(views["source"] == "vgg16/last-conv/seed-0") & (views["view_id"] == "v1CC"), "area"] = np.nan
     views.loc[views["view_id"] == "v2CC", "true_area"] = np.nan
-    views.loc[views["view_id"] == "v3CC", "analysed"] = False
+    views.loc[views["view_id"] == "v3CC", "analysed"] = "no"
     found = cost_of(views).set_index(["source", "of", "measure"])
     assert found.loc[("vgg16/last-conv/seed-0", "view", "rho"), "n"] == 44
     assert found.loc[("xception/last-conv/seed-0", "view", "rho"), "n"] == 45
