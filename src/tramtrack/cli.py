@@ -16,6 +16,7 @@ from tramtrack.cli_blind import make_page, take_ratings
 from tramtrack.cli_facts import networks, plan, policies, protocol
 from tramtrack.cli_phantom import phantom_app
 from tramtrack.cli_predict import calibrate, predict
+from tramtrack.cli_segment import segment
 from tramtrack.cli_serve import serve
 from tramtrack.cli_weights import weights_app
 from tramtrack.console import print_json as _print_json
@@ -338,7 +339,7 @@ def status(study: StudyFolder, as_json: AsJson = False) -> None:
     _print_json(rows) if as_json else _table(rows, str(study))
 
 
-for verb in (burden, associate, predict, calibrate, serve, plan, networks, policies, protocol):
+for verb in (burden, associate, segment, predict, calibrate, serve, plan, networks, policies, protocol):
     app.command()(verb)
 
 

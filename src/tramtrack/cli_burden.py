@@ -21,11 +21,12 @@ def burden(
     Goes on where it stopped. Needs views of validation whose area is known: from masks in the label table, or from --findings.
     """
     from tramtrack.judgement.burden import BANDS, PROXY
+    from tramtrack.judgement.burden_cost import sentence
     from tramtrack.study import Study
 
     found = Study(study, device=device).burden()
     if as_json:
-        tables = {"agreement": found.agreement, "bands": found.bands, "women": found.women}
+        tables = {"agreement": found.agreement, "bands": found.bands, "women": found.women, "cost": found.cost}
         rows = {name: json.loads(part.to_json(orient="records")) for name, part in tables.items()}
         print_json({**rows, "unmeasured": dict(found.unmeasured), "note": PROXY})
         return
@@ -37,6 +38,8 @@ def burden(
     counts = [{band: str(row[band]) for band in BANDS} for row in bands]
     named = [{"source": row["source"], "true mm2": row["true_band"]} | of for row, of in zip(bands, counts, strict=True)]
     table(named, "Women by band: the true one in rows, the measured one in columns")
+    for row in json.loads(found.cost[found.cost["fold"] == fold].to_json(orient="records")):
+        say(sentence(row, f"{row['source']} against the segmentation"))
     for source, reason in found.unmeasured.items():
         say(f"no burden of {source}: {reason}")
     if not shown:

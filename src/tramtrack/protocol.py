@@ -26,6 +26,7 @@ Origin = Literal["paper", "inferred", "unverified", "ours"]
 Policy = Literal["head", "last-conv", "last-block", "full", "equal-slice", "equal-adapter"]
 BatchNorm = Literal["frozen", "adapt", "train"]
 Stride = Literal[16, 32]
+Channels = Annotated[int, Field(ge=1, le=4096)]
 
 
 def setting(default: Any, description: str, *, origin: Origin = "ours", unit: str = "", **limits: Any) -> Any:
@@ -331,7 +332,37 @@ class Explain(Section):
     )
 
 
+class Segmentation(Section):
+    """How the U-Net is trained on masks that stands beside the heat maps, see `tramtrack segment`."""
+
+    channels: tuple[Channels, Channels, Channels, Channels, Channels] = setting(
+        (8, 16, 32, 64, 128), "features at each of its five resolutions, each half the one before", unit="features"
+    )
+    patch: int = setting(
+        128,
+        "rows and columns of the patch that an epoch takes from each training view; one larger than the view is the whole view",
+        unit="pixels",
+        ge=32,
+        le=8192,
+    )
+    on_bac: float = setting(
+        0.5,
+        "share of the patches of a view with BAC whose centre is a marked pixel; all others lie anywhere in the breast",
+        ge=0,
+        le=1,
+    )
+    batch_size: int = setting(8, "patches a step", unit="patches", ge=1)
+    learning_rate: float = setting(2e-3, "step size (Adam; the loss is soft Dice plus cross-entropy)", gt=0)
+    epochs: int = setting(40, "passes over the training views at most", unit="epochs", ge=1)
+    patience: int = setting(
+        10, "stop after this many epochs without a lower validation loss; 0 never stops early", unit="epochs", ge=0
+    )
+    seed: int = setting(0, "seed of its first weights and of every draw", ge=0)
+
+
 _FIRST_OF_EXPLAIN = {"method", "views_of_each_kind"}
+BESIDE = ("factors", "burden", "segmentation")
+"""Sections that decide what stands beside a study's own runs, and no run's result."""
 
 
 class Burden(Section):
@@ -370,15 +401,16 @@ class Protocol(Section):
     evaluation: Evaluation = Evaluation()
     explain: Explain = Explain()
     burden: Burden = Burden()
+    segmentation: Segmentation = Segmentation()
 
     @property
     def sha256(self) -> str:
         """Hash of every setting that decides a run's result.
 
         Name and description do not count, nor how many variants and repeated splits are run beside, nor how burden is added
-        up, nor what older studies lack while it is at its default.
+        up, nor the U-Net beside the runs, nor what older studies lack while it is at its default.
         """
-        left_out = {"name", "description", "factors", "burden"} | ({"intake"} if self.intake == Intake() else set())
+        left_out = {"name", "description", *BESIDE} | ({"intake"} if self.intake == Intake() else set())
         settings = self.model_dump(mode="json", exclude=left_out)
         del settings["split"]["repeats"]
         younger = {
@@ -431,7 +463,7 @@ class Protocol(Section):
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         found = []
         for section in mine:
-            if section in ("name", "description", "factors", "burden"):
+            if section in ("name", "description", *BESIDE):
                 continue
             for key, value in mine[section].items():
                 if (section, key) != ("split", "repeats") and value != theirs[section][key]:

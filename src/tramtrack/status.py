@@ -37,6 +37,10 @@ def stages(folder: Path, cohort: str | None, folds: pd.DataFrame | None, left_ou
     rows.append(_row("evaluate", (folder / "results" / "summary.json").exists(), f"test fold: {sealed}"))
     shown = len(list(folder.glob("heatmaps/*/*/*/*.png")))
     rows.append(_row("explain", shown > 0, f"{shown} heat maps shown" if shown else ""))
+    if (folder / "segmentation").exists():
+        maps = len(list(folder.glob("segmentation/maps/*.npz")))
+        finished = (folder / "segmentation" / "run.json").exists()
+        rows.append({"stage": "segment", "state": "done" if finished else "unfinished", "detail": f"{maps} maps"})
     page = folder / "report" / "index.html"
     rows.append(_row("report", page.exists(), str(page) if page.exists() else ""))
     return rows

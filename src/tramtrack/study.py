@@ -91,12 +91,13 @@ class Study:
         return self._with_beside(kept)
 
     def _with_beside(self, protocol: Protocol) -> Protocol:
-        """``protocol`` with the variants, repeated splits and way of adding up burden that were asked for in their place."""
+        """``protocol`` with what was asked for beside its runs in place of its own: variants, splits, burden, segmentation."""
         asked = self._wanted or protocol
         repeats = self._repeats or max(asked.split.repeats, protocol.split.repeats)
         factors = self._factors or (protocol.factors if asked.factors == Factors() else asked.factors)
         split = protocol.split.model_copy(update={"repeats": repeats})
-        return protocol.model_copy(update={"factors": factors, "split": split, "burden": asked.burden})
+        beside = {"factors": factors, "split": split, "burden": asked.burden, "segmentation": asked.segmentation}
+        return protocol.model_copy(update=beside)
 
     def ingest(
         self,
@@ -377,13 +378,19 @@ class Study:
         return found
 
     def explain(self) -> Path:
-        """Heat maps of each network's hits, misses and false alarms in the test fold; returns their folder."""
+        """Heat maps of each network's hits, misses and false alarms in the test fold; returns their folder.
+
+        A segmentation whose test views were unsealed is measured beside them.
+        """
         from tramtrack.explain.stage import explain_runs
+        from tramtrack.segmentation.burden import opened_source
 
         evaluated = self._results().runs
         runs = [run for run in self._own_runs() if results.name_of(run) in evaluated]
         geometry = load_geometry(self.folder / "prepared")
-        return explain_runs(runs, self.protocol, self.views(), geometry, self.folder, self.device)
+        views, segmentation = self.views(), opened_source(self.protocol, self.folder)
+        beside = [segmentation] if segmentation else []
+        return explain_runs(runs, self.protocol, views, geometry, self.folder, self.device, beside)
 
     def explain_views(self, view_ids: Sequence[str], method: str | None = None, layer: str | None = None) -> pd.DataFrame:
         """The maps of single views under every network, on the original images; see `explain_views`.
@@ -453,14 +460,17 @@ class Study:
         """How much calcification the evaluated networks' maps amount to: results/burden.csv and what follows from it.
 
         Calibrated on validation, on views whose area is known from a mask or from --findings; test views are measured once the
-        fold is unsealed. Sources that others have measured into results/burden/ join the tables. Raises TramtrackError.
+        fold is unsealed. A segmentation stands beside the networks, and what their maps cost in accuracy against it. Sources
+        that others have measured into results/burden/ join the tables. Raises TramtrackError.
         """
         from tramtrack.explain.burden_stage import measure_runs, write_burden
+        from tramtrack.segmentation.burden import measure_segmentation
 
         evaluated = self._results().runs
         runs = [run for run in self._own_runs() if results.name_of(run) in evaluated]
         views, geometry, truth = self.burden_views()
         failed = measure_runs(runs, self.protocol, views, geometry, truth, self.folder, self.device)
+        failed |= measure_segmentation(self.protocol, views, geometry, truth, self.folder, self.device)
         return write_burden(self.folder / "results", self.protocol, views, failed)
 
     def burden_views(self) -> tuple[pd.DataFrame, dict[str, Geometry], pd.DataFrame]:
@@ -499,6 +509,22 @@ class Study:
         found = associate(women, read, self.protocol)
         store.write_csv(folder / "associations.csv", found)
         return found
+
+    def segment(self, unseal: bool = False) -> pd.DataFrame:
+        """Train the segmentation baseline on the training fold's masks; returns results/segmentation.csv, see `segment_study`.
+
+        The test fold is segmented only with ``unseal``, and then the look is logged.
+        """
+        from tramtrack.segmentation.stage import segment_study
+
+        self.prepare()
+        prepared = pd.read_csv(self.folder / "prepared" / "geometry.csv")
+        hashes = {
+            "folds": store.file_sha256(self.folder / "cohort" / "folds.csv"),
+            "prepared": store.text_sha256("\n".join(prepared["sha256"])),
+        }
+        geometry = load_geometry(self.folder / "prepared")
+        return segment_study(self.views(), geometry, self.protocol, hashes, self.folder, unseal=unseal, device=self.device)
 
     def report(self, export: bool = False) -> Path:
         """Write report/index.html, one file that opens without a network; returns its path.

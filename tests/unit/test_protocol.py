@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tramtrack.errors import UsageError
-from tramtrack.protocol import Protocol, Split
+from tramtrack.protocol import BESIDE, Protocol, Split
 from tramtrack.protocols import presets
 
 
@@ -36,11 +36,11 @@ def test_the_hash_is_of_settings_and_not_of_names() -> None:
     assert first != second and first.sha256 == second.sha256
     assert first.differences(second) == []
     settings = first.settings()
-    beside = [row for row in settings if row["section"] in ("factors", "burden") or row["key"] == "repeats"]
+    beside = [row for row in settings if row["section"] in BESIDE or row["key"] == "repeats"]
     deciding = [row for row in settings if row not in beside]
     assert len({first.sha256, *(changed(row["section"], row["key"]).sha256 for row in deciding)}) == len(deciding) + 1
-    assert len(beside) == 9
-    for row in beside:  # which runs there are, or how burden is stated, and no run's result
+    assert len(beside) == 17
+    for row in beside:  # what stands beside the runs, and no run's result
         other = changed(row["section"], row["key"])
         assert other != first and other.sha256 == first.sha256 and first.differences(other) == []
 
@@ -74,6 +74,7 @@ def changed(section: str, key: str) -> Protocol:
         ("labels", "consensus"): "any",
         ("labels", "unmarked"): "negative",
         ("training", "seeds"): (3, 4),
+        ("segmentation", "channels"): (4, 8, 16, 32, 64),
         ("training", "dtype"): "float32",
         ("evaluation", "aggregation"): "mean",
         ("evaluation", "threshold"): "youden",
@@ -161,7 +162,8 @@ def test_a_protocol_is_frozen() -> None:
 
 
 def test_settings_at_their_defaults_that_older_protocols_lack_leave_their_hash() -> None:
-    older = Protocol().model_dump(mode="json", exclude={"name", "description", "intake", "factors", "burden"})
+    beside = {"name", "description", "intake", "factors", "burden", "segmentation"}
+    older = Protocol().model_dump(mode="json", exclude=beside)
     del older["labels"]["consensus"], older["labels"]["unmarked"], older["split"]["repeats"]
     del older["split"]["calibration"], older["evaluation"]["alpha"]
     older["explain"] = {key: older["explain"][key] for key in ("method", "views_of_each_kind")}

@@ -22,6 +22,7 @@ from tramtrack.explain.burden_truth import truths
 from tramtrack.imaging.gallery import load_geometry, prepare_views
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.judgement.burden import agreement_table, band_table, by_woman
+from tramtrack.judgement.burden_cost import cost_table
 from tramtrack.judgement.burden_women import women_table
 from tramtrack.judgement.results import name_of
 from tramtrack.progress import announce
@@ -35,12 +36,14 @@ MEASURED = ("validation", "test")
 @dataclass(frozen=True)
 class BurdenTables:
     """The tables of results/: ``views`` is burden.csv, ``agreement`` burden_agreement.csv, ``bands`` burden_bands.csv,
-    ``women`` women_burden.csv; docs/reference/files.md has their columns. ``unmeasured``: sources without numbers, and why."""
+    ``women`` women_burden.csv, ``cost`` burden_cost.csv; docs/reference/files.md has their columns. ``unmeasured``: sources
+    without numbers, and why."""
 
     views: pd.DataFrame
     agreement: pd.DataFrame
     bands: pd.DataFrame
     women: pd.DataFrame
+    cost: pd.DataFrame
     unmeasured: Mapping[str, str]
 
     def __repr__(self) -> str:
@@ -130,7 +133,7 @@ def source_of(run: Run, atlas: Atlas, protocol: Protocol) -> Source:
 def write_burden(
     results: Path, protocol: Protocol, views: pd.DataFrame, unmeasured: Mapping[str, str] | None = None
 ) -> BurdenTables:
-    """Join what was measured of every source in ``results``/burden/ into the four tables, and write them.
+    """Join what was measured of every source in ``results``/burden/ into the five tables, and write them.
 
     ``views`` are those of `burden_views`. Sources that were measured on other views are left out, and told of. Raises
     TramtrackError where no source is left.
@@ -169,10 +172,12 @@ def _write(
         agreement_table(joined, women, protocol.evaluation),
         band_table(women),
         women_table(women, calibrations, about["acquired"], protocol.burden),
+        cost_table(joined, women, protocol.evaluation),
         left_out,
     )
     store.write_csv(results / "burden.csv", found.views)
     store.write_csv(results / "burden_agreement.csv", found.agreement)
     store.write_csv(results / "burden_bands.csv", found.bands)
     store.write_csv(results / "women_burden.csv", found.women)
+    store.write_csv(results / "burden_cost.csv", found.cost)
     return found

@@ -16,6 +16,7 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.explain.atlas import Atlas
+from tramtrack.explain.burden_source import Source
 from tramtrack.explain.localisation import (
     MEASURES,
     PRIMARY,
@@ -50,10 +51,12 @@ def measure_maps(
     geometry: Mapping[str, Geometry],
     protocol: Protocol,
     folder: Path,
+    beside: Sequence[Source] = (),
 ) -> dict[str, Any] | None:
     """Measure the maps of each contestant's runs and write the tables into ``folder`` (results/); None without masks.
 
-    A control's name ends with RANDOM: it is measured, and compared with nothing.
+    A control's name ends with RANDOM: it is measured, and compared with nothing. So are the maps of ``beside``, on the prepared
+    grid, by networks that were told where to look.
 
     ``views`` has view_id, woman and file (prepared); ``masks`` the boolean mask on the prepared grid of each view that has one.
     Tables made from the same maps, masks and settings are kept. Returns what localisation.json says.
@@ -62,7 +65,7 @@ def measure_maps(
     if not rows or not named:
         return None
     strides = {name: map_stride(runs[0][1], protocol) for name, runs in named.items()}
-    identity = _identity(named, masks, protocol)
+    identity = _identity(named, masks, protocol, beside)
     manifest = folder / "localisation.json"
     if store.read_identity(manifest) == {"schema": store.SCHEMA_VERSION, **identity}:
         return dict(store.read_json(manifest)["information"])
@@ -77,8 +80,11 @@ def measure_maps(
         if target is None:
             continue
         about = {"view_id": row["view_id"], "woman": row["woman"], "tolerance": tolerance, "unit": unit}
-        for entry in _of_view(row["view_id"], named, strides, prepared, target, place):
-            measured.append({**about, **entry})
+        entries = list(_of_view(row["view_id"], named, strides, prepared, target, place))
+        kinds = {entry["kind"]: max(strides.values()) if entry["kind"] == MATCHED else 1 for entry in entries}
+        for source in beside:
+            entries += _of_source(source, row["view_id"], kinds, prepared, target)
+        measured += [{**about, **entry} for entry in entries]
     if not measured:
         return None
     table = pd.DataFrame(measured, columns=VIEW_COLUMNS)
@@ -91,6 +97,7 @@ def measure_maps(
         "views": int(table["view_id"].nunique()),
         "women": int(table["woman"].nunique()),
         "strides": strides,
+        "beside": [source.name for source in beside],
         "primary": PRIMARY,
         "sentences": sentences(of_networks, PRIMARY),
     }
@@ -138,6 +145,18 @@ def _of_view(
             yield {"map": name, "kind": kind, **found, "empty": int(not values.any()), "chance": chance}
 
 
+def _of_source(
+    source: Source, view_id: str, strides: Mapping[str, int], prepared: np.ndarray, target: Target
+) -> Iterator[dict[str, Any]]:
+    """The rows of one view under a source of maps on the prepared grid; ``strides`` are what each kind averages them to."""
+    values = source.map_of(view_id)
+    chance = float(target.near.sum() / target.breast.sum())
+    for kind, stride in strides.items():
+        found = localise(to_prepared(block_average(values, stride), *prepared.shape), target)
+        empty = int(not values.any())
+        yield {"map": source.name, "kind": kind, "stride": stride, **found, "empty": empty, "chance": chance}
+
+
 def map_stride(atlas: Atlas, protocol: Protocol) -> int:
     """Prepared pixels to a cell of a run's maps."""
     return max(1, round(protocol.prepare.height / atlas.maps.shape[1]))
@@ -152,13 +171,18 @@ def tolerance_of(geometry: Geometry, protocol: Protocol) -> tuple[float, str]:
 
 
 def _identity(
-    named: Mapping[str, Sequence[tuple[Run, Atlas]]], masks: Mapping[str, np.ndarray], protocol: Protocol
+    named: Mapping[str, Sequence[tuple[Run, Atlas]]],
+    masks: Mapping[str, np.ndarray],
+    protocol: Protocol,
+    beside: Sequence[Source],
 ) -> dict[str, Any]:
     """What the tables depend on."""
     drawn = hashlib.sha256()
     for view_id, mask in masks.items():
         drawn.update(view_id.encode() + np.packbits(mask).tobytes())
+    further = {"beside": {source.name: dict(source.identity) for source in beside}} if beside else {}
     return {
+        **further,
         "weights": {name: [str(run.information["weights_file_sha256"]) for run, _ in runs] for name, runs in named.items()},
         "masks": drawn.hexdigest(),
         "explain": protocol.explain.model_dump(mode="json"),

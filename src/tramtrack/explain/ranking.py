@@ -30,20 +30,23 @@ def score_maps(table: pd.DataFrame, settings: Evaluation) -> pd.DataFrame:
     """
     rows = []
     for (kind, name), part in _by_view(table).groupby(["kind", "map"], sort=False):
-        woman, weights = _resamples(part["woman"], settings)
         for measure in MEASURES:
-            values = part[measure].to_numpy()
-            means = _means(values, woman, weights)
-            women = len(weights)
-            sample = Sample((len(values), len(values)), (women, women))
-            value = float(values.mean())
-            low, high = interval("brier", value, sample, standard_error(means), settings.confidence)
-            counts = {"views": len(values), "women": women, "empty": float(part["empty"].sum())}
+            value, low, high = mean_by_woman(part[measure].to_numpy(), part["woman"], settings)
+            counts = {"views": len(part), "women": part["woman"].nunique(), "empty": float(part["empty"].sum())}
             rows.append(
                 {"map": name, "kind": kind, "measure": measure, "estimate": value, "low": low, "high": high, **counts,
                  "chance": float(part["chance"].mean())}
             )  # fmt: skip
     return pd.DataFrame(rows, columns=SCORE_COLUMNS)
+
+
+def mean_by_woman(values: np.ndarray, women: pd.Series, settings: Evaluation) -> tuple[float, float, float]:
+    """The mean of ``values`` (n,) in [0, 1], a view each of ``women``, with its interval: estimate, low, high."""
+    woman, weights = _resamples(women, settings)
+    means, count = _means(values, woman, weights), len(weights)
+    sample = Sample((len(values), len(values)), (count, count))
+    value = float(values.mean())
+    return value, *interval("brier", value, sample, standard_error(means), settings.confidence)
 
 
 def compare_maps(table: pd.DataFrame, names: Sequence[str], settings: Evaluation) -> pd.DataFrame:

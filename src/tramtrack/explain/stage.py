@@ -12,6 +12,7 @@ import pandas as pd
 from tramtrack import store
 from tramtrack.evaluation.aggregate import UNITS
 from tramtrack.explain.atlas import Atlas, make_heatmaps
+from tramtrack.explain.burden_source import Source
 from tramtrack.explain.choice import Chosen, call, choose_views
 from tramtrack.explain.masks import MaskError
 from tramtrack.explain.measure import RANDOM, map_stride, measure_maps
@@ -33,6 +34,7 @@ def explain_runs(
     geometry: Mapping[str, Geometry],
     study: Path,
     device: str = "auto",
+    beside: Sequence[Source] = (),
 ) -> Path:
     """The maps of each network's first seed on the chosen test views, into heatmaps/<network>/<variant>/seed-<k>/.
 
@@ -40,7 +42,8 @@ def explain_runs(
     told of, and its outline left out. Takes the runs of the last evaluation whose test predictions are there. Hits, misses
     and false alarms are those of the finest unit with labels and a threshold for every network: the view, else its breast,
     else its woman. Writes views.csv: view_id, network, variant, seed, unit, bac (the unit's label), score (the view's),
-    threshold, call, because. Where test views have masks, the maps of all runs are measured against them, see `measure_maps`.
+    threshold, call, because. Where test views have masks, the maps of all runs are measured against them, and those of
+    ``beside``, see `measure_maps`.
     Returns the folder.
     """
     folder = study / "heatmaps"
@@ -77,7 +80,7 @@ def explain_runs(
             rows += [(row[0], *astuple(run.key), unit, *row[1:]) for row in verdicts]
             pictured.append((place, atlas))
     _draw([view.view_id for view in chosen], pictured, wanted, masks, protocol)
-    measure_maps(named, test, masks, geometry, protocol, study / "results")
+    measure_maps(named, test, masks, geometry, protocol, study / "results", beside)
     store.write_csv(folder / "views.csv", pd.DataFrame(rows, columns=COLUMNS))
     return folder
 

@@ -81,9 +81,13 @@ def _row(rows: pd.DataFrame, order: list[str], information: dict[str, Any], kind
     ]
     name = str(rows["map"].iloc[0])
     strides = information["strides"]
-    stride = "" if name in BASELINES else str(strides[name] if kind == NATIVE else max(strides.values()))
+    is_beside = name in information.get("beside", [])
+    native = 1 if is_beside else strides.get(name, 0)
+    stride = "" if name in BASELINES else str(native if kind == NATIVE else max(strides.values()))
     tag = "baseline" if name in BASELINES else RANDOM_WEIGHTS if name.endswith(RANDOM) else ""
-    shown = name if name in BASELINES else title(name.removesuffix(RANDOM))
+    if is_beside:
+        tag = "trained on masks"
+    shown = name if name in BASELINES or is_beside else title(name.removesuffix(RANDOM))
     return Row(shown, tag, stride, cells, round(by_measure["empty"].max()))
 
 

@@ -116,10 +116,10 @@ def look_rows(material: Material) -> list[dict[str, str]]:
     rows = []
     for number_, entry in enumerate(material.looks, start=1):
         runs = entry["look"]["runs"]
-        named = [
-            f"{title(run['network'])} (seed {run['seed']}{'' if run['weights'] == PRETRAINED else ', random weights'})"
-            for run in runs
-        ]
+        named = []
+        for run in runs:
+            weights = "" if run["weights"] == PRETRAINED else f", {run['weights']}"
+            named.append(f"{title(run['network'])} (seed {run['seed']}{weights})")
         rows.append(
             {
                 "number": str(number_),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import safetensors
@@ -21,6 +22,18 @@ from tramtrack.protocol import Training
 from tramtrack.training.record import Epoch
 from tramtrack.training.states import States
 from tramtrack.training.transfer import Classifier
+
+
+class Trained(Protocol):
+    """A network as a checkpoint sees it."""
+
+    def trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """The parameters that training changes, by name, in a fixed order."""
+        ...
+
+    def changing(self) -> Mapping[str, Tensor]:
+        """Everything that training changes, by name."""
+        ...
 
 
 class Diverged(TramtrackError):
@@ -156,7 +169,7 @@ def draw(seed: int, epoch: int, purpose: int) -> int:
 
 
 def save_checkpoint(
-    path: Path, model: Classifier, optimiser: torch.optim.Optimizer, best: dict[str, Tensor], history: list[Epoch]
+    path: Path, model: Trained, optimiser: torch.optim.Optimizer, best: dict[str, Tensor], history: list[Epoch]
 ) -> None:
     """Weights now, weights at their best, the optimiser's state and the history, in one safetensors file, atomically."""
     names = _in_optimiser_order(model, optimiser)
@@ -179,7 +192,7 @@ def read_history(path: Path) -> list[Epoch]:
         return [Epoch(**row) for row in json.loads(opened.metadata()["history"])]
 
 
-def load_checkpoint(path: Path, model: Classifier, optimiser: torch.optim.Optimizer) -> tuple[list[Epoch], dict[str, Tensor]]:
+def load_checkpoint(path: Path, model: Trained, optimiser: torch.optim.Optimizer) -> tuple[list[Epoch], dict[str, Tensor]]:
     """Put a checkpoint back into model and optimiser; returns its history and best weights, empty where there is none."""
     history = read_history(path)
     if not history:
@@ -202,7 +215,7 @@ def load_checkpoint(path: Path, model: Classifier, optimiser: torch.optim.Optimi
     return history, {name: tensors[f"best.{name}"].to(tensor.device) for name, tensor in model.changing().items()}
 
 
-def _in_optimiser_order(model: Classifier, optimiser: torch.optim.Optimizer) -> list[str]:
+def _in_optimiser_order(model: Trained, optimiser: torch.optim.Optimizer) -> list[str]:
     """The names of the optimiser's parameters in the order in which it numbers them."""
     names = {id(parameter): name for name, parameter in model.trained()}
     return [names[id(parameter)] for group in optimiser.param_groups for parameter in group["params"]]

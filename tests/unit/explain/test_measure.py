@@ -11,6 +11,7 @@ from PIL import Image
 
 from tramtrack import store
 from tramtrack.explain.atlas import Atlas
+from tramtrack.explain.burden_source import Source
 from tramtrack.explain.measure import measure_maps
 from tramtrack.imaging.geometry import fit
 from tramtrack.protocol import Evaluation, Prepare, Protocol
@@ -102,6 +103,24 @@ def test_a_control_is_measured_and_never_ranked(arguments):
     assert "vgg16 (random weights)" in set(pd.read_csv(folder / "localisation.csv")["map"])
     pairs = pd.read_csv(folder / "localisation_pairs.csv")
     assert set(pairs["map_a"]) | set(pairs["map_b"]) == {"xception", "centre blob", "vessel filter"}
+
+
+def test_maps_beside_the_networks_are_measured_and_change_nothing_else(arguments):
+    _, _, masks, *_, folder = arguments
+    alone = measure_maps(*arguments)
+    means, pairs = (pd.read_csv(folder / f"localisation{end}.csv") for end in ("", "_pairs"))
+    source = Source("segmentation", "segmentation", {"weights": "ef"}, lambda name: masks[name].astype(np.float32), 1.0)
+    said = measure_maps(*arguments, beside=[source])
+    assert said is not None and alone is not None and said["sentences"] == alone["sentences"]
+    assert said["beside"] == ["segmentation"] and said["strides"] == alone["strides"]
+    beside = pd.read_csv(folder / "localisation.csv")
+    added = beside[beside["map"] == "segmentation"].set_index(["kind", "measure"])["estimate"]
+    assert beside[beside["map"] != "segmentation"].reset_index(drop=True).equals(means)
+    assert pd.read_csv(folder / "localisation_pairs.csv").equals(pairs)
+    assert added["native", "pointing_game"] == 1 and added["native", "mass"] == 1
+    assert added["matched", "mass"] < 1
+    views = pd.read_csv(folder / "localisation_views.csv")
+    assert sorted(views.loc[views["map"] == "segmentation", "stride"].unique()) == [1, 16]
 
 
 def test_without_masks_nothing_is_measured(arguments):

@@ -1,0 +1,1 @@
+"""The segmentation baseline: a U-Net trained on masks, to see what maps of classifiers cost in accuracy."""

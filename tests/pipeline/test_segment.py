@@ -1,0 +1,53 @@
+"""``tramtrack segment`` on a synthetic cohort and its masks, from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+SETTINGS = """
+[segmentation]
+channels = [4, 4, 8, 8, 8]
+patch = 48
+epochs = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(ingested: Path, tiny_protocol: Path, command, tmp_path_factory) -> Path:
+    """The tiny study with its views prepared; copy it before writing into it."""
+    study = tmp_path_factory.mktemp("segment") / "study"
+    shutil.copytree(ingested, study)
+    protocol = study.parent / "segment.toml"
+    protocol.write_text(tiny_protocol.read_text() + SETTINGS)
+    done = command("prepare", study, "--protocol", protocol)
+    assert done.returncode == 0, done.stderr
+    return study
+
+
+def test_a_study_is_segmented_and_the_test_fold_on_demand(prepared, command, tmp_path):
+    pytest.importorskip("monai", reason='the U-Net is MONAI\'s; pip install ".[explain]"')
+    study = tmp_path / "study"
+    shutil.copytree(prepared, study)
+    done = command("segment", study)
+    assert done.returncode == 0, done.stderr
+    assert "validation" in done.stdout and "Dice" in done.stdout and "test" not in done.stdout.replace(str(study), "")
+    assert "U-Net: trains 8,185 weights on" in done.stderr
+    done = command("segment", study, "--unseal", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [row["fold"] for row in rows] == ["validation", "validation", "test", "test"]
+    folds = pd.read_csv(study / "cohort" / "folds.csv").set_index("woman")["fold"]
+    views = pd.read_csv(study / "cohort" / "views.csv").set_index("view_id")["woman"].map(folds)
+    maps = {path.stem: path for path in (study / "segmentation" / "maps").iterdir()}
+    assert set(maps) == set(views.index[views.isin(["validation", "test"])])
+    with np.load(next(iter(maps.values()))) as content:
+        assert content["probability"].shape == (64, 48)
+        assert 0 <= content["probability"].min() <= content["probability"].max() <= 1
+    status = command("status", study, "--json")
+    assert {"stage": "segment", "state": "done", "detail": f"{len(maps)} maps"} in json.loads(status.stdout)
