@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from tramtrack.cli_facts import networks, plan, policies, protocol
+from tramtrack.cli_node import listen, pull, queue
 from tramtrack.cli_phantom import phantom_app
 from tramtrack.cli_predict import predict
 from tramtrack.cli_weights import weights_app
@@ -317,7 +318,7 @@ def status(study: StudyFolder, as_json: AsJson = False) -> None:
     _print_json(rows) if as_json else _table(rows, str(study))
 
 
-for verb in (predict, plan, networks, policies, protocol):
+for verb in (predict, listen, queue, pull, plan, networks, policies, protocol):
     app.command()(verb)
 
 
