@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tramtrack.errors import TramtrackError, UsageError
     from tramtrack.imaging.geometry import Geometry
     from tramtrack.judgement.results import Results
-    from tramtrack.prediction.case import Case, predict
+    from tramtrack.prediction.case import Case
+    from tramtrack.prediction.predictor import Predictor, predict
     from tramtrack.protocol import Protocol
     from tramtrack.study import Study
 
@@ -30,6 +31,7 @@ _HOMES = {
     "Exclusion": "tramtrack.cohort.exam",
     "Geometry": "tramtrack.imaging.geometry",
     "Position": "tramtrack.cohort.exam",
+    "Predictor": "tramtrack.prediction.predictor",
     "Protocol": "tramtrack.protocol",
     "Results": "tramtrack.judgement.results",
     "Side": "tramtrack.cohort.exam",
@@ -37,7 +39,7 @@ _HOMES = {
     "TramtrackError": "tramtrack.errors",
     "UsageError": "tramtrack.errors",
     "View": "tramtrack.cohort.exam",
-    "predict": "tramtrack.prediction.case",
+    "predict": "tramtrack.prediction.predictor",
 }
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "Exclusion",
     "Geometry",
     "Position",
+    "Predictor",
     "Protocol",
     "Results",
     "Side",

@@ -14,7 +14,7 @@ from rich.console import Console
 from tramtrack.cli_facts import networks, plan, policies, protocol
 from tramtrack.cli_node import listen, pull, queue
 from tramtrack.cli_phantom import phantom_app
-from tramtrack.cli_predict import predict
+from tramtrack.cli_predict import calibrate, predict
 from tramtrack.cli_weights import weights_app
 from tramtrack.console import print_json as _print_json
 from tramtrack.console import say as _say
@@ -318,7 +318,9 @@ def status(study: StudyFolder, as_json: AsJson = False) -> None:
     _print_json(rows) if as_json else _table(rows, str(study))
 
 
-for verb in (predict, listen, queue, pull, plan, networks, policies, protocol):
+for verb in (predict, calibrate, plan, networks, policies, protocol):
+    app.command()(verb)
+for verb in (listen, queue, pull):
     app.command()(verb)
 
 

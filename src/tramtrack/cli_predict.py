@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tramtrack.console import say, table
+
+Device = Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")]
 
 
 def predict(
@@ -20,28 +22,38 @@ def predict(
     prevalence: Annotated[
         float | None, typer.Option("--prevalence", help="Share of women with BAC for the probability; default: the protocol's.")
     ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option("--alpha", help="Error rate of BAC likely and BAC unlikely in each class; default: the protocol's."),
+    ] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="The key file of the pseudonyms, or none for plain names; default: your own.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")] = "auto",
+    heatmaps: Annotated[
+        bool, typer.Option("--heatmaps/--no-heatmaps", help="Show where in each view the score comes from.")
+    ] = True,
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print prediction.json instead of a table.")] = False,
 ) -> None:
     """What trained networks say of a new exam: scores, calls, a probability, and how far they can be relied on."""
     from tramtrack import store
     from tramtrack.errors import UsageError
-    from tramtrack.prediction.case import NoView
-    from tramtrack.prediction.case import predict as answer_exam
+    from tramtrack.prediction.case import WRITTEN, NoView
+    from tramtrack.prediction.predictor import predict as answer_exam
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, received a file")
-    for name in ("prediction.json", "prediction.html"):  # of an earlier exam: they must not stand for this one
+    for name in WRITTEN:  # of an earlier exam: they must not stand for this one
         (out / name).unlink(missing_ok=True)
     try:
-        case = answer_exam(exam, [run, *(also or [])], prevalence=prevalence, key=key, device=device)
+        case = answer_exam(
+            exam, [run, *(also or [])], prevalence=prevalence, alpha=alpha, key=key, heatmaps=heatmaps, device=device
+        )
     except NoView as refusal:
         store.write_text(out / "prediction.json", refusal.answer.model_dump_json(indent=2) + "\n")
         raise
     page = case.save(out)
+    pictures = case.save_heatmaps(out)
     answer = case.answer
     if as_json:
         print(answer.model_dump_json(indent=2))
@@ -61,8 +73,31 @@ def predict(
         say(f"probability {chance.value:.2f} among women of whom {chance.prevalence:.0%} have BAC")
     elif chance is not None:
         say(f"no probability: {chance.reason}")
+    _say_found(answer.conformal)
     for flag in answer.flags:
         say(f"read with care: {flag}")
     if answer.excluded:
         say(f"{len(answer.excluded)} files are no standard view; each reason stands in {out / 'prediction.json'}")
+    if pictures:
+        say(f"{len(pictures)} heat maps at the images' own resolution: {', '.join(picture.name for picture in pictures)}")
     say(f"the page is {page}")
+
+
+def _say_found(conformal: Any) -> None:
+    """What is found of the woman, by how many others, and what that is worth."""
+    if conformal.finding is None:
+        say(f"neither BAC likely nor BAC unlikely is said: {conformal.reason}")
+        return
+    why = f" ({conformal.reason})" if conformal.reason else ""
+    by = f"{conformal.calibration_with_bac} women with BAC and {conformal.calibration_without_bac} without"
+    say(f"{conformal.finding} at an error rate of {conformal.alpha:.3g}{why}, by {by} kept for calibration")
+    say(conformal.guarantee)
+
+
+def calibrate(study: Annotated[Path, typer.Argument(help="The study's folder.")], device: Device = "auto") -> None:
+    """Score the women that the split keeps for calibration, for BAC likely and unlikely of new exams; `run` does so too."""
+    from tramtrack.study import Study
+
+    women = Study(study, device=device).calibrate()
+    kept = ", ".join(f"{count} {what}" for what, count in women.items())
+    say(f"calibration women: {kept}; their scores are in {study / 'calibration'}")

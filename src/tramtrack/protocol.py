@@ -59,6 +59,13 @@ class Split(Section):
     training: float = setting(0.70, "share of the women in the training fold", origin="inferred", gt=0, lt=1)
     validation: float = setting(0.15, "share of the women in the validation fold", origin="inferred", gt=0, lt=1)
     test: float = setting(0.15, "share of the women in the test fold", origin="inferred", gt=0, lt=1)
+    calibration: float = setting(
+        0.0,
+        "share of the women in a fold that nothing but conformal calls of new exams (BAC likely, unlikely) is made from, at "
+        "the cohort's own prevalence; 0 for none",
+        ge=0,
+        lt=1,
+    )
     seed: int = setting(2024, "seed of the dealing", ge=0)
     repeats: int = setting(
         1,
@@ -81,9 +88,10 @@ class Split(Section):
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Split:
-        total = self.training + self.validation + self.test
+        total = self.training + self.validation + self.calibration + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"training + validation + test must be 1, received {total:.3f}")
+            named = "training + validation + calibration + test" if self.calibration else "training + validation + test"
+            raise ValueError(f"{named} must be 1, received {total:.3f}")
         return self
 
 
@@ -271,6 +279,13 @@ class Evaluation(Section):
         gt=0,
         lt=1,
     )
+    alpha: float = setting(
+        0.1,
+        "of women with BAC at most this share is called BAC unlikely, of those without at most this share BAC likely, on "
+        "average over exchangeable exams; needs a calibration fold with at least 1 / alpha - 1 women of each class",
+        gt=0,
+        lt=0.5,
+    )
     margin: float = setting(
         0.05, "two networks whose difference surely lies between minus and plus this count as equivalent", gt=0, lt=1
     )
@@ -319,6 +334,26 @@ class Explain(Section):
 _FIRST_OF_EXPLAIN = {"method", "views_of_each_kind"}
 
 
+class Burden(Section):
+    """How the burden of views becomes a woman's, and how many women or events a statement about it needs."""
+
+    woman: Literal["sum", "mean"] = setting(
+        "sum",
+        "a woman's area, from which her band follows: the sum of her views' areas or their mean (the bands' source does not "
+        "say)",
+    )
+    percentile_years: int = setting(
+        5, "a woman's percentile is among women of the cohort up to so many years older or younger", unit="years", ge=1, le=50
+    )
+    percentile_women: int = setting(30, "fewer women of her age than this give no percentile", unit="women", ge=2)
+    events_per_coefficient: int = setting(
+        10,
+        "an association with a 0/1 outcome needs so many events, and so many women without, for each coefficient (age and "
+        "burden); one with a number so many women",
+        ge=5,
+    )
+
+
 class Protocol(Section):
     """Everything that decides a study's result. Hashable, equal by value, and the same as its TOML file."""
 
@@ -334,18 +369,24 @@ class Protocol(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     explain: Explain = Explain()
+    burden: Burden = Burden()
 
     @property
     def sha256(self) -> str:
         """Hash of every setting that decides a run's result.
 
-        Name and description do not count, nor how many variants and repeated splits are run beside, nor what older studies
-        lack while it is at its default.
+        Name and description do not count, nor how many variants and repeated splits are run beside, nor how burden is added
+        up, nor what older studies lack while it is at its default.
         """
-        left_out = {"name", "description", "factors"} | ({"intake"} if self.intake == Intake() else set())
+        left_out = {"name", "description", "factors", "burden"} | ({"intake"} if self.intake == Intake() else set())
         settings = self.model_dump(mode="json", exclude=left_out)
         del settings["split"]["repeats"]
-        younger = {"labels": ("consensus", "unmarked"), "explain": sorted(Explain.model_fields.keys() - _FIRST_OF_EXPLAIN)}
+        younger = {
+            "split": ("calibration",),
+            "labels": ("consensus", "unmarked"),
+            "evaluation": ("alpha",),
+            "explain": sorted(Explain.model_fields.keys() - _FIRST_OF_EXPLAIN),
+        }
         for section, keys in younger.items():
             fields = type(getattr(self, section)).model_fields
             for key in keys:
@@ -390,7 +431,7 @@ class Protocol(Section):
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         found = []
         for section in mine:
-            if section in ("name", "description", "factors"):
+            if section in ("name", "description", "factors", "burden"):
                 continue
             for key, value in mine[section].items():
                 if (section, key) != ("split", "repeats") and value != theirs[section][key]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from tramtrack import sealing
-from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED
+from tramtrack.cohort.split import CALIBRATION, DROPPED, FOLDS, UNLABELLED
 
 Row = dict[str, str]
 
@@ -48,7 +48,9 @@ def _row(stage: str, done: bool, detail: str) -> Row:
 
 def _counts(folds: pd.DataFrame) -> str:
     counts = folds["fold"].value_counts()
-    return ", ".join(f"{counts.get(fold, 0)} {fold}" for fold in (*FOLDS, DROPPED, UNLABELLED) if counts.get(fold, 0))
+    return ", ".join(
+        f"{counts.get(fold, 0)} {fold}" for fold in (*FOLDS, CALIBRATION, DROPPED, UNLABELLED) if counts.get(fold, 0)
+    )
 
 
 def _prepared(folder: Path) -> Row:

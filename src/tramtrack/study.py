@@ -17,7 +17,7 @@ from tramtrack.cohort.cohort import Cohort, analysed_views, known_as, load_cohor
 from tramtrack.cohort.folds import deal, read_folds
 from tramtrack.cohort.privacy import choose
 from tramtrack.cohort.repeats import share_cohort, share_prepared
-from tramtrack.cohort.split import FOLDS
+from tramtrack.cohort.split import CALIBRATION, FOLDS
 from tramtrack.engine import Engine
 from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError, UsageError
@@ -86,12 +86,12 @@ class Study:
         return self._with_beside(kept)
 
     def _with_beside(self, protocol: Protocol) -> Protocol:
-        """``protocol`` with the variants and repeated splits that were asked for in their place."""
+        """``protocol`` with the variants, repeated splits and way of adding up burden that were asked for in their place."""
         asked = self._wanted or protocol
         repeats = self._repeats or max(asked.split.repeats, protocol.split.repeats)
         factors = self._factors or (protocol.factors if asked.factors == Factors() else asked.factors)
         split = protocol.split.model_copy(update={"repeats": repeats})
-        return protocol.model_copy(update={"factors": factors, "split": split})
+        return protocol.model_copy(update={"factors": factors, "split": split, "burden": asked.burden})
 
     def ingest(
         self,
@@ -167,7 +167,7 @@ class Study:
         views = analysed_views(self.cohort.views, self.protocol.intake).merge(
             self.folds()[["woman", "fold"]], on="woman", validate="many_to_one"
         )
-        views = views[views["fold"].isin(FOLDS)].reset_index(drop=True)
+        views = views[views["fold"].isin((*FOLDS, CALIBRATION))].reset_index(drop=True)
         label = views["bac_view"].astype("Float64")
         if self.protocol.labels.views_without_label == "inherit":
             label = label.fillna(views["bac_breast"].astype("Float64")).fillna(views["bac_woman"].astype("Float64"))
@@ -261,6 +261,31 @@ class Study:
                 )
             time.sleep(1.0)
         return found
+
+    def calibrate(self) -> dict[str, int]:
+        """Score the women of the calibration fold with every finished run, once, into calibration/; scores that are kept stay.
+
+        Only conformal calls of new exams are made from them, see `tramtrack.predict`. Returns how many women with and without
+        BAC there are. Raises TramtrackError where the protocol keeps no calibration fold or no run is finished.
+        """
+        from tramtrack.explain.sealed_fold import score_calibration
+
+        self.split()
+        folds = self.folds()
+        kept = folds[folds["fold"] == CALIBRATION]
+        if kept.empty:
+            raise TramtrackError(
+                f"{self.folder}: no woman is kept for calibration; begin a study whose protocol has split.calibration above 0"
+            )
+        variant_of = {variant.name(): variant for variant in variants(self.protocol)}
+        runs = self.runs()
+        if not runs:
+            raise TramtrackError(f"{self.folder}: no finished run; run `tramtrack train {self.folder}`")
+        for run in runs:
+            variant = variant_of.get(without_weights(run.key.variant))
+            if variant is not None:
+                score_calibration(run, self.folder / CALIBRATION, variant.protocol, self.views(variant.size), self.device)
+        return {"with BAC": int((kept["bac_woman"] == 1).sum()), "without BAC": int((kept["bac_woman"] == 0).sum())}
 
     def evaluate(self, networks: Sequence[str] | None = None, *, unseal: bool = False) -> Results:
         """Score the finished runs; the test fold only with ``unseal``, and then the look is logged.
@@ -423,6 +448,8 @@ class Study:
         finished = [name for name in names if name not in left_out]
         if not finished:
             raise TramtrackError("no network could be trained. " + " ".join(left_out.values()))
+        if self.protocol.split.calibration:
+            self.calibrate()
         found = self.evaluate(finished, unseal=True)
         self.explain()
         self.report()

@@ -15,8 +15,12 @@ import safetensors.numpy
 from PIL import Image
 
 import tramtrack as tt
+from tramtrack.explain.place import to_original
+from tramtrack.imaging.gallery import load_geometry
 from tramtrack.network.build import build
 from tramtrack.prediction.answer import RESEARCH_USE, Answer
+from tramtrack.prediction.flags import flags_of_spread
+from tramtrack.prediction.panel import load_panel
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (0, 1)
@@ -45,7 +49,13 @@ def study(ingested, tiny_protocol, command, tmp_path_factory):
     }
     safetensors.numpy.save_file(tensors, weights / "mobilenetv2.safetensors")
     text = tiny_protocol.read_text().replace("[training]", f"[training]\nseeds = {list(SEEDS)}")
-    two.write_text(text.replace("widths = [16, 8]", "widths = [64, 32]"))
+    for before, after in (
+        ("widths = [16, 8]", "widths = [64, 32]"),
+        ("validation = 0.3\ntest = 0.3", "validation = 0.2\ncalibration = 0.2\ntest = 0.2"),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    two.write_text(text)
     done = command("run", folder, "--protocol", two, "--networks", "mobilenetv2", "--weights-dir", weights)
     assert done.returncode == 0, done.stderr
     scores = pd.read_csv(folder / "results" / "predictions.csv").groupby("seed")["score"]
@@ -60,9 +70,11 @@ def runs(study):
 
 @pytest.fixture(scope="module")
 def woman(study, tiny_cohort):
-    """The folder of the exam of a woman of the test fold."""
-    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str)
-    return tiny_cohort / "dicom" / folds.loc[folds["fold"] == "test", "woman"].iloc[0]
+    """The folder of the exam of a woman of the test fold, by a vendor that training has seen."""
+    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str)[["woman", "fold"]]
+    views = pd.read_csv(study / "cohort" / "views.csv", dtype=str).merge(folds, on="woman")
+    known = set(views.loc[views["fold"] == "training", "manufacturer"])
+    return tiny_cohort / "dicom" / views.loc[(views["fold"] == "test") & views["manufacturer"].isin(known), "woman"].iloc[0]
 
 
 @pytest.fixture
@@ -102,6 +114,8 @@ def test_a_new_exam_gets_the_scores_that_the_study_gave_it(study, runs, exam, co
         scored = answer.of(unit, side, view)
         assert scored.threshold == pytest.approx(cuts[unit], abs=1e-12)
         assert scored.call == ("positive" if scored.score >= scored.threshold else "negative")
+    with Image.open(tmp_path / "out" / "heatmap_R_MLO.png") as picture:
+        assert picture.size == (192, 256)
     assert f"woman     {answer.of('woman').score:.3f}" in re.sub(r" *[│┃] *", "     ", done.stdout)
 
 
@@ -111,6 +125,8 @@ def test_seeds_answer_together(together, alone, woman, runs):
     for scored in answer.scores:
         each = [one.of(scored.unit, scored.side, scored.view).score for one in alone]
         assert scored.by_run == pytest.approx(each, abs=1e-12) and each[0] != each[1]
+        assert scored.spread == pytest.approx(abs(each[0] - each[1]), abs=1e-12)
+        assert scored.sd == pytest.approx(scored.spread / 2**0.5, abs=1e-12)
         if scored.unit == "view":
             assert scored.score == pytest.approx(np.mean(each), abs=1e-12)
     assert answer == tt.predict(woman, [runs / "seed-0", runs / "seed-1"], processes=1).answer
@@ -128,8 +144,55 @@ def test_the_answer_follows_its_published_schema(together):
 def test_the_page_is_one_file_and_says_what_it_must(together, tmp_path):
     text = together.save(tmp_path).read_text()
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text) and "http" not in text
-    assert text.count("<img ") == 4 and RESEARCH_USE in text and "Synthetic." in text and "mobilenetv2" in text
+    assert text.count("<img ") == 8 and RESEARCH_USE in text and "Synthetic." in text and "mobilenetv2" in text
     assert repr(together).startswith(f"Case({together.answer.woman}, 4 views; score ")
+
+
+def test_heat_maps_lie_on_the_original_images(study, woman, runs, tmp_path):
+    """Those that the study made of the same views, brought back to the images' own grid; the study's scale too."""
+    case = tt.predict(woman, runs / "seed-0", processes=1)
+    with np.load(study / "heatmaps" / "mobilenetv2" / "last-conv" / "seed-0" / "maps.npz") as kept:
+        known = dict(zip(kept["view_id"], kept["map"], strict=True))
+    scale = json.loads((study / "heatmaps" / "mobilenetv2" / "last-conv" / "seed-0" / "manifest.json").read_text())
+    geometry = load_geometry(study / "prepared")
+    for side, view in (("L", "MLO"), ("R", "CC")):
+        found = case.heatmap(side, view)
+        (view_id,) = (name for name in known if name.startswith(woman.name) and name.endswith(f"{side}_{view}"))
+        assert found.values.dtype == np.float32 and found.values.shape == (256, 192)
+        assert found.values.max() > 0
+        np.testing.assert_allclose(found.values, to_original(known[view_id], geometry[view_id]), rtol=1e-3, atol=1e-6)
+        assert found.scale == scale["information"]["scale"] and found.file == woman / f"{side}{view}.dcm"
+    found.overlay().save(tmp_path / "map.png")
+    with Image.open(tmp_path / "map.png") as picture:
+        assert picture.size == (192, 256) and picture.mode == "RGB"
+        assert np.ptp(np.asarray(picture).astype(int), axis=2).max() > 60, "the map is in colour"
+    with pytest.raises(tt.UsageError, match="this exam has maps of L-CC L-MLO R-CC R-MLO"):
+        case.heatmap("L", "XCC")
+    with pytest.raises(tt.UsageError, match="expected 0 to 0"):
+        case.heatmap("L", "CC", run=1)
+
+
+def test_several_runs_share_a_heat_map(together):
+    """The mean of both maps, each over its own scale, so that the run with the larger numbers does not outshout the other."""
+    each = [together.heatmap("L", "CC", run) for run in range(2)]
+    assert each[0].scale != each[1].scale
+    both = together.heatmap("L", "CC")
+    expected = np.mean([one.values / one.scale for one in each], axis=0)
+    assert both.scale == 1 and both.values == pytest.approx(expected, abs=1e-5)
+
+
+def test_runs_that_are_kept_ready_answer_alike(together, woman, runs, command, tmp_path):
+    ready = tt.Predictor(runs, processes=1)
+    assert repr(ready) == "Predictor(mobilenetv2, seed 0, mobilenetv2, seed 1)"
+    for _ in range(2):
+        case = ready.predict(woman, heatmaps=False)
+        for one, other in zip(case.answer.scores, together.answer.scores, strict=True):
+            assert one.model_copy(update={"score": 0, "by_run": ()}) == other.model_copy(update={"score": 0, "by_run": ()})
+            assert one.by_run == pytest.approx(other.by_run, abs=1e-6)
+        assert case.maps == {} and case.save(tmp_path).read_text().count("<img ") == 4
+    (tmp_path / "heatmap_L_CC.png").write_text("of an earlier exam")
+    assert command("predict", runs, woman, "--out", tmp_path, "--no-heatmaps").returncode == 0
+    assert not (tmp_path / "heatmap_L_CC.png").exists()
 
 
 def test_what_is_missing_is_flagged(runs, exam):
@@ -142,7 +205,7 @@ def test_what_is_missing_is_flagged(runs, exam):
 
 def test_who_was_in_the_study_already_is_flagged(study, runs, tiny_cohort, alone):
     folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str).set_index("fold")["woman"]
-    for fold in ("training", "validation"):
+    for fold in ("training", "validation", "calibration"):
         flags = tt.predict(tiny_cohort / "dicom" / folds[fold].iloc[0], runs / "seed-0", processes=1).answer.flags
         assert f"this woman or image was in the study's {fold} fold: the score says nothing of new women" in flags
     assert not any("was in the study" in flag for flag in alone[0].flags)
@@ -215,6 +278,85 @@ def test_a_run_that_was_changed_answers_nothing(study, exam, command, tmp_path):
     folds.write_text(folds.read_text().replace("training", "test", 1))
     done = command("predict", run, exam, "--out", tmp_path / "out")
     assert done.returncode == 1 and "trained on other folds than its study has now" in done.stderr
+
+
+def calibration_scores(study, aggregation):
+    """The scores of the calibration women under both seeds together, by hand: with BAC, without."""
+    tables = [
+        pd.read_csv(study / "calibration" / "mobilenetv2" / "last-conv" / f"seed-{seed}" / "predictions.csv") for seed in SEEDS
+    ]
+    mean = tables[0].assign(score=(tables[0]["score"] + tables[1]["score"]) / 2)
+    how = {"maximum": np.max, "mean": np.mean, "noisy-or": lambda scores: 1 - np.prod(1 - scores)}[aggregation]
+    women = mean.groupby("woman").agg(score=("score", how), bac=("bac_woman", "first"))
+    return women.loc[women["bac"] == 1, "score"], women.loc[women["bac"] == 0, "score"]
+
+
+def test_bac_likely_or_unlikely_comes_from_women_kept_for_nothing_else(study, runs, woman, together, command, tmp_path):
+    found = together.answer.conformal
+    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str)
+    kept = set(folds.loc[folds["fold"] == "calibration", "woman"])
+    for seed in SEEDS:
+        assert not kept & set(pd.read_csv(runs / f"seed-{seed}" / "predictions.csv", dtype=str)["woman"])
+    assert not kept & set(pd.read_csv(study / "results" / "predictions.csv", dtype=str)["woman"])
+    assert (found.finding, found.calibration_with_bac, found.calibration_without_bac) == (None, 2, 2)
+    assert "alpha 0.1: 2 women with BAC and 2 without were kept for calibration, so the smallest possible alpha is 0.3334" in (
+        found.reason
+    )
+    answer = tt.predict(woman, runs, alpha=0.4, processes=1, heatmaps=False).answer
+    score, (with_bac, without_bac) = answer.of("woman").score, calibration_scores(study, answer.aggregation)
+    p_with, p_without = (1 + (with_bac <= score).sum()) / 3, (1 + (without_bac >= score).sum()) / 3
+    assert (answer.conformal.p_with_bac, answer.conformal.p_without_bac) == pytest.approx((p_with, p_without))
+    expected = {(True, False): "BAC likely", (False, True): "BAC unlikely"}
+    assert answer.conformal.finding == expected.get((p_with > 0.4, p_without > 0.4), "indeterminate")
+    assert "at most 40 % of women with BAC are called unlikely" in answer.conformal.guarantee
+    done = command("predict", runs, woman, "--out", tmp_path / "out", "--alpha", "0.4", "--no-heatmaps")
+    assert f"{answer.conformal.finding} at an error rate of 0.4" in done.stdout
+    assert "2 women with BAC and 2 without kept for calibration" in done.stdout
+    done = command("predict", runs, woman, "--out", tmp_path / "out", "--alpha", "0.01")
+    assert done.returncode == 2 and "the smallest possible alpha is 0.3334" in done.stderr
+
+
+def test_an_exam_unlike_those_of_calibration_stays_indeterminate(runs, exam):
+    (exam / "LMLO.dcm").unlink()
+    found = tt.predict(exam, runs, alpha=0.4, processes=1, heatmaps=False).answer.conformal
+    assert (found.finding, found.p_with_bac) == ("indeterminate", None)
+    assert found.reason == "this exam is unlike those of calibration: view missing: L MLO"
+
+
+def test_runs_that_disagree_more_than_on_validation_are_flagged(runs, together, alone):
+    """The limit by hand, from the women of validation; a woman on whom the runs span more is flagged, and not called."""
+    how = {"maximum": np.max, "mean": np.mean, "noisy-or": lambda scores: 1 - np.prod(1 - scores)}[together.answer.aggregation]
+    tables = [pd.read_csv(runs / f"seed-{seed}" / "predictions.csv", dtype={"woman": str}) for seed in SEEDS]
+    women = [table[table["fold"] == "validation"].groupby("woman")["score"].agg(how) for table in tables]
+    spans = (women[0] - women[1]).abs().sort_values()
+    panel = load_panel([runs])
+    assert panel.spread_limit == pytest.approx(spans.iloc[-1], abs=1e-12), "of four women the 95 % lie at the highest"
+    assert flags_of_spread(panel.spread_limit, panel) == ()
+    (said,) = flags_of_spread(panel.spread_limit + 0.001, panel)
+    assert said.startswith("the runs disagree: their scores span 0.")
+    assert load_panel([runs / "seed-0"]).spread_limit is None and alone[0].of("woman").spread is None
+
+
+def test_without_calibration_nothing_is_called_likely(study, runs, woman, command, tmp_path):
+    """Scores of other weights count for nothing; `calibrate` makes them anew, and keeps those that are there."""
+    copy = shutil.copytree(study, tmp_path / "study")
+    seed = copy / "runs" / "mobilenetv2" / "last-conv" / "seed-0"
+    kept = copy / "calibration" / "mobilenetv2" / "last-conv"
+    shutil.rmtree(kept / "seed-0")
+    before = (kept / "seed-1" / "predictions.csv").stat().st_mtime_ns
+    reason = tt.predict(woman, seed, processes=1, heatmaps=False).answer.conformal.reason
+    assert reason == "these runs have not scored the calibration fold; `tramtrack calibrate` on the study does so"
+    with pytest.raises(tt.UsageError, match=r"alpha 0\.4: these runs have not scored"):
+        tt.predict(woman, seed, alpha=0.4)
+    done = command("calibrate", copy)
+    assert done.returncode == 0 and "calibration women: 2 with BAC, 2 without BAC" in done.stdout
+    original = study / "calibration" / "mobilenetv2" / "last-conv" / "seed-0" / "predictions.csv"
+    assert (kept / "seed-0" / "predictions.csv").read_bytes() == original.read_bytes()
+    assert (kept / "seed-1" / "predictions.csv").stat().st_mtime_ns == before
+    protocol = copy / "protocol.toml"
+    text = protocol.read_text().replace("calibration = 0.2", "calibration = 0.0").replace("test = 0.2", "test = 0.4")
+    protocol.write_text(text)
+    assert command("calibrate", copy).returncode == 1
 
 
 def test_the_probability_is_for_the_prevalence_that_is_stated(runs, woman, alone):

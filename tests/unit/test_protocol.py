@@ -36,11 +36,11 @@ def test_the_hash_is_of_settings_and_not_of_names() -> None:
     assert first != second and first.sha256 == second.sha256
     assert first.differences(second) == []
     settings = first.settings()
-    beside = [row for row in settings if row["section"] == "factors" or row["key"] == "repeats"]
+    beside = [row for row in settings if row["section"] in ("factors", "burden") or row["key"] == "repeats"]
     deciding = [row for row in settings if row not in beside]
     assert len({first.sha256, *(changed(row["section"], row["key"]).sha256 for row in deciding)}) == len(deciding) + 1
-    assert len(beside) == 5
-    for row in beside:  # which runs there are, and no run's result
+    assert len(beside) == 9
+    for row in beside:  # which runs there are, or how burden is stated, and no run's result
         other = changed(row["section"], row["key"])
         assert other != first and other.sha256 == first.sha256 and first.differences(other) == []
 
@@ -49,6 +49,7 @@ def changed(section: str, key: str) -> Protocol:
     """The default protocol with one setting changed to another allowed value."""
     others = {
         ("split", "training_prevalence_of"): "views",
+        ("split", "calibration"): 0.1,
         ("explain", "method"): "grad-cam",
         ("explain", "layer"): "stride-8",
         ("labels", "views_without_label"): "leave-out",
@@ -78,6 +79,7 @@ def changed(section: str, key: str) -> Protocol:
         ("evaluation", "threshold"): "youden",
         ("evaluation", "confidence"): 0.9,
         ("prepare", "brightest_percentile"): 90.0,
+        ("burden", "woman"): "mean",
     }
     content = Protocol().model_dump()
     old = content[section][key]
@@ -87,6 +89,8 @@ def changed(section: str, key: str) -> Protocol:
         content[section][key] = old + 1
     elif isinstance(old, float):
         content[section][key] = old / 2
+    if key == "calibration":
+        content[section]["training"] -= 0.1
     if section == "split" and key in ("training", "validation", "test"):
         other = "test" if key == "training" else "training"
         content[section][other] += old / 2
@@ -113,6 +117,7 @@ def test_differences_name_key_and_both_values() -> None:
         ("[training]\nseeds = []", "training.seeds"),
         ('[training]\noptimiser = "adamm"', "training.optimiser: Input should be 'adam' or 'sgd', received 'adamm'"),
         ("[split]\ntraining = 0.5", "training + validation + test must be 1, received 0.800"),
+        ("[split]\ncalibration = 0.1", "training + validation + calibration + test must be 1, received 1.100"),
         ("[split\n", "expected TOML"),
     ],
 )
@@ -156,8 +161,9 @@ def test_a_protocol_is_frozen() -> None:
 
 
 def test_settings_at_their_defaults_that_older_protocols_lack_leave_their_hash() -> None:
-    older = Protocol().model_dump(mode="json", exclude={"name", "description", "intake", "factors"})
+    older = Protocol().model_dump(mode="json", exclude={"name", "description", "intake", "factors", "burden"})
     del older["labels"]["consensus"], older["labels"]["unmarked"], older["split"]["repeats"]
+    del older["split"]["calibration"], older["evaluation"]["alpha"]
     older["explain"] = {key: older["explain"][key] for key in ("method", "views_of_each_kind")}
     assert Protocol.model_validate(older) == Protocol()
     assert Protocol().sha256 == hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()

@@ -20,7 +20,7 @@ def deal(folder: Path, analysed: pd.DataFrame, settings: Split) -> pd.DataFrame:
     have changed since, and TramtrackError where folds.csv was changed by hand.
     """
     identity = {
-        "split": settings.model_dump(mode="json", exclude={"repeats"}),
+        "split": settings.model_dump(mode="json", exclude={"repeats"} | (set() if settings.calibration else {"calibration"})),
         "views": store.file_sha256(folder / "views.csv"),
         "labels": store.file_sha256(folder / "labels.csv"),
     }

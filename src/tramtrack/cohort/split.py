@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Split
 
 FOLDS = ("training", "validation", "test")
+CALIBRATION = "calibration"
+"""The fold, where there is one, that nothing but conformal calls is made from: no figure of a study speaks of it."""
 DROPPED = "dropped"
 UNLABELLED = "unlabelled"
 LEAKING = {"sop_instance_uid": "SOP instance", "sha256": "file", "pixels_sha256": "image", "exam": "exam"}
@@ -40,18 +43,26 @@ def split_women(views: pd.DataFrame, settings: Split) -> pd.DataFrame:
     """Deal each woman to one fold.
 
     ``views`` has the columns woman, bac_view and bac_woman (Int64). Returns one row a woman, in order of name: woman, fold
-    (training, validation, test, dropped, unlabelled), bac_woman and detail. Women are shuffled within each class and cut at
-    the shares, so every fold has the cohort's prevalence to within one woman; a woman whose label is not known is in no
-    fold. Raises TramtrackError where a fold would have one class only.
+    (training, validation, calibration where it has a share, test, dropped, unlabelled), bac_woman, detail. Women are
+    shuffled within each class and cut at the shares, so every fold has the cohort's prevalence to within one woman; a woman
+    whose label is not known is in no fold. Raises TramtrackError where a fold would have one class only.
     """
     women = views.groupby("woman", sort=True)["bac_woman"].first()
     rng = np.random.default_rng(settings.seed)
     folds: dict[str, tuple[str, str]] = {}
+    shares = {
+        "training": settings.training,
+        "validation": settings.validation,
+        CALIBRATION: settings.calibration,
+        "test": settings.test,
+    }
+    shares = {fold: share for fold, share in shares.items() if share}
     for label in (1, 0):
         names = [str(woman) for woman, value in women.items() if not pd.isna(value) and value == label]
         shuffled = [names[index] for index in rng.permutation(len(names))]
-        cuts = np.rint(np.cumsum((settings.training, settings.validation)) * len(shuffled)).astype(int)
-        for fold, part in zip(FOLDS, (shuffled[: cuts[0]], shuffled[cuts[0] : cuts[1]], shuffled[cuts[1] :]), strict=True):
+        cuts = [0, *np.rint(np.cumsum(list(shares.values())[:-1]) * len(shuffled)).astype(int).tolist(), len(shuffled)]
+        for fold, (start, end) in zip(shares, pairwise(cuts), strict=True):
+            part = shuffled[start:end]
             folds.update(dict.fromkeys(part, (fold, "")))
             if not part:
                 raise TramtrackError(
@@ -114,7 +125,7 @@ def require_no_leak(views: pd.DataFrame, folds: pd.DataFrame) -> None:
     if len(twice):
         raise Leak(f"woman {twice.iloc[0]} stands in two rows of the folds; a woman is in exactly one")
     fold_of = dict(zip(folds["woman"], folds["fold"], strict=True))
-    rows = [row for row in views.to_dict("records") if fold_of.get(row["woman"]) in FOLDS]
+    rows = [row for row in views.to_dict("records") if fold_of.get(row["woman"]) in (*FOLDS, CALIBRATION)]
     for column, what in LEAKING.items():
         seen: dict[str, dict[str, str]] = {}
         for row in rows:

@@ -85,7 +85,7 @@ def make_heatmaps(
     device, dtype = choose_device(wanted), getattr(torch, run.identity["dtype"])
     model = rebuild(run, protocol, device)
     trunk = model.fast_trunk(device, dtype)
-    scale = kept.scale if kept else _display_scale(explainer, model, trunk, validation, dtype, device, run.key.network)
+    scale = kept.scale if kept else display_scale(explainer, model, trunk, validation, dtype, device, run.key.network)
     files = [views[view_id] for view_id in todo]
     maps, logits = _pass(explainer, model, trunk, files, dtype, device, f"{run.key.network}: seed {run.key.seed}, {what}")
     if kept is not None:
@@ -135,7 +135,7 @@ def _pass(
     return np.concatenate(maps), np.concatenate(logits)
 
 
-def _display_scale(
+def display_scale(
     explainer: Explainer,
     model: Classifier,
     trunk: Trunk,

@@ -1,4 +1,7 @@
-"""The test views of a run, scored once; the pass that scores a view holds all that its heat map needs."""
+"""The views that no run is chosen by, scored once: those of the test fold, and those kept for calibration.
+
+The pass that scores a view holds all that its heat map needs.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.cohort.split import CALIBRATION
 from tramtrack.explain.atlas import explainer_of, is_kept, make_heatmaps
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run, read_predictions, require_own_weights, write_predictions
@@ -43,8 +47,29 @@ def score_test(run: Run, path: Path, protocol: Protocol, views: pd.DataFrame, ma
     return read_predictions(path)
 
 
+def score_calibration(run: Run, folder: Path, protocol: Protocol, views: pd.DataFrame, device: str) -> None:
+    """The scores of the calibration views among ``views`` into ``folder``, unless they are kept there; see `score_test`."""
+    path = calibration_file(folder, run)
+    if not _is_scored(run, path):
+        kept = views[views["fold"] == CALIBRATION].reset_index(drop=True)
+        what = f"{run.key.network}: seed {run.key.seed}, calibration views"
+        write_predictions(path, kept, predict_views(run, protocol, list(kept["file"]), what, device))
+        store.write_manifest(path.parent / "manifest.json", _identity(run), {"views": len(kept)})
+
+
+def read_calibration(run: Run, folder: Path) -> pd.DataFrame | None:
+    """What `score_calibration` wrote of this very run, or None. Raises IdentityMismatch where it is of an earlier one."""
+    path = calibration_file(folder, run)
+    return read_predictions(path) if _is_scored(run, path) else None
+
+
+def calibration_file(folder: Path, run: Run) -> Path:
+    """Where the scores of a run's calibration views are kept below ``folder``."""
+    return run.key.folder(folder) / "predictions.csv"
+
+
 def _is_scored(run: Run, path: Path) -> bool:
-    advice = "these test scores are of an earlier run; remove their folder to score anew"
+    advice = "these scores are of an earlier run; remove their folder to score anew"
     return store.require_same_identity(path.parent / "manifest.json", _identity(run), advice)
 
 

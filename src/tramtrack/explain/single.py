@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.cohort.split import CALIBRATION
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.explain.atlas import Atlas, explainer_of, make_heatmaps
 from tramtrack.explain.localisation import MEASURES, breast_of, localise, make_target
@@ -90,6 +91,8 @@ def _chosen(views: pd.DataFrame, view_ids: Sequence[str], runs: Sequence[Run], s
     for view_id in view_ids:
         if view_id not in known.index:
             raise UsageError(f"view {view_id}: not in the folds of {study}; cohort/views.csv lists the views")
+        if known.loc[view_id, "fold"] == CALIBRATION:
+            raise UsageError(f"view {view_id}: kept for calibration, and nothing else is made from it")
         unsealed = all(test_file(study / "results", run).exists() for run in runs)
         if known.loc[view_id, "fold"] == "test" and not unsealed:
             raise UsageError(f"view {view_id}: the test fold is sealed; `tramtrack evaluate {study} --unseal` opens it")

@@ -6,6 +6,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tramtrack.evaluation.conformal import Finding
+
+GUARANTEE = (
+    "Over many exams like those kept for calibration, on average, at most {alpha:.3g} % of women with BAC are called unlikely "
+    "and at most {alpha:.3g} % of those without are called likely. This says nothing certain of one woman, and nothing of "
+    "exams by another vendor or from other women."
+)
 RESEARCH_USE = "For research use only. Not a diagnosis."
 
 
@@ -21,6 +28,8 @@ class Scored(_Frozen):
     view: Literal["CC", "MLO"] | None = Field(description="projection; null for a breast and the woman")
     score: float = Field(ge=0, le=1, description="mean of the runs' scores; it ranks, it is no probability")
     by_run: tuple[float, ...] = Field(description="each run's score, in the order of `runs`")
+    spread: float | None = Field(description="highest minus lowest of the runs' scores; null for a single run")
+    sd: float | None = Field(description="their standard deviation; null for a single run")
     threshold: float | None = Field(description="chosen on the study's validation for this unit; null where there is none")
     call: Literal["positive", "negative"] | None = Field(description="positive where score >= threshold")
     reason: str = Field(description="why there is no threshold, or empty")
@@ -32,6 +41,19 @@ class Probability(_Frozen):
     value: float | None = Field(ge=0, le=1)
     prevalence: float = Field(gt=0, lt=1, description="share of women with BAC for which the value holds")
     reason: str
+
+
+class Conformal(_Frozen):
+    """Whether BAC is likely in the woman, by class-conditional conformal prediction on women kept for nothing else."""
+
+    finding: Finding | None = Field(description="null where the study cannot tell; then `reason` says why")
+    alpha: float = Field(gt=0, lt=0.5, description="the error rate that is kept in each class")
+    p_with_bac: float | None = Field(gt=0, le=1, description="how well the score fits women with BAC; null where not asked")
+    p_without_bac: float | None = Field(gt=0, le=1, description="the same for women without")
+    calibration_with_bac: int | None = Field(description="calibration women with BAC")
+    calibration_without_bac: int | None = Field(description="calibration women without")
+    reason: str = Field(description="why there is no finding, or why it is indeterminate; or empty")
+    guarantee: str = Field(description="what holds of the finding, and of whom; empty without one")
 
 
 class Answering(_Frozen):
@@ -67,7 +89,7 @@ class Refused(_Frozen):
 class Answer(_Frozen):
     """Everything that is said of one exam."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     tramtrack: str = Field(description="version")
     use: str = RESEARCH_USE
     woman: str = Field(description="a pseudonym unless plain names were asked for")
@@ -79,6 +101,7 @@ class Answer(_Frozen):
     validation_positives: int = Field(description="women with BAC behind the threshold and the probability")
     scores: tuple[Scored, ...] = Field(description="views, then breasts, then the woman; empty where no file is a view")
     probability: Probability | None
+    conformal: Conformal | None
     flags: tuple[str, ...] = Field(description="why this answer may be worth less than the study's figures say")
     sources: tuple[Source, ...]
     excluded: tuple[Refused, ...]

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from tramtrack.cohort.exam import Exam, View
-from tramtrack.prediction.panel import Panel
+from tramtrack.cohort.split import CALIBRATION
+from tramtrack.prediction.panel import SPREAD_SHARE, Panel
 from tramtrack.training.record import PRETRAINED
 
 SPACING_TOLERANCE = 0.01
 """How far a spacing may lie outside those of training, as a share, before it counts as unseen."""
 
 
-def flags_of(exam: Exam, panel: Panel) -> tuple[str, ...]:
-    """Sentences, what concerns the runs first, then the exam, then its views in their order; empty where there is no doubt."""
+def flags_of_runs(panel: Panel) -> tuple[str, ...]:
+    """Sentences on the runs, whatever the exam; empty where there is no doubt."""
+    random = sorted({run.key.network for run in panel.runs if run.weights != PRETRAINED})
+    return (f"random weights: {', '.join(random)} never saw ImageNet; a control, not a result",) if random else ()
+
+
+def flags_of_exam(exam: Exam, panel: Panel) -> tuple[str, ...]:
+    """Why an exam is not like those that the runs are known by: sentences on it, then on its views in their order."""
     found: list[str] = []
     folds = {panel.seen.women.get(exam.woman), *(panel.seen.pixels.get(view.pixels_sha256) for view in exam.views)} - {None}
     if folds:
-        fold = "training" if "training" in folds else "validation"
+        fold = next(name for name in ("training", "validation", CALIBRATION) if name in folds)
         found.append(f"this woman or image was in the study's {fold} fold: the score says nothing of new women")
-    random = sorted({run.key.network for run in panel.runs if run.weights != PRETRAINED})
-    if random:
-        found.append(f"random weights: {', '.join(random)} never saw ImageNet; a control, not a result")
     if panel.seen.synthetic and not all(view.synthetic for view in exam.views):
         found.append("trained on synthetic mammograms alone, and this exam is not synthetic")
     if exam.missing:
@@ -30,6 +34,15 @@ def flags_of(exam: Exam, panel: Panel) -> tuple[str, ...]:
     for view in exam.views:
         found += [f"{view.side} {view.view}: {what}" for what in _of_view(view, panel)]
     return tuple(found)
+
+
+def flags_of_spread(spread: float | None, panel: Panel) -> tuple[str, ...]:
+    """A sentence where the runs disagree on the woman more than on nearly all women of validation; see `Panel.spread_limit`."""
+    limit = panel.spread_limit
+    if spread is None or limit is None or spread <= limit:
+        return ()
+    usual = f"those of {SPREAD_SHARE:.0%} of validation women at most {limit:.3f}"
+    return (f"the runs disagree: their scores span {spread:.3f}, {usual}",)
 
 
 def _of_view(view: View, panel: Panel) -> list[str]:

@@ -6,23 +6,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.cohort import load_cohort
 from tramtrack.cohort.folds import read_folds
+from tramtrack.cohort.split import CALIBRATION
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.aggregate import AGGREGATIONS, UNITS, Aggregation
-from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation
+from tramtrack.evaluation.conformal import Conformal, conformal
+from tramtrack.explain.atlas import is_kept
+from tramtrack.explain.sealed_fold import read_calibration
+from tramtrack.imaging.gallery import PREPARED
+from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation, units_of
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run, load_run
-from tramtrack.training.variants import variants, without_weights
+from tramtrack.training.variants import Variant, variants, without_weights
+
+SPREAD_SHARE = 0.95
+"""Share of validation women on whom the runs may not differ more than on a new one, else she is flagged. Ours."""
 
 
 @dataclass(frozen=True)
 class Seen:
     """What the views that the runs were trained on have in common: makers, spacings in mm (lowest, highest), and whether all
-    are synthetic; and whose they were, and those of validation: ``women`` and ``pixels`` (pixels_sha256) name the fold."""
+    are synthetic; and whose they were, and those of validation and calibration: ``women`` and ``pixels`` (pixels_sha256) name
+    the fold."""
 
     manufacturers: frozenset[str]
     spacings_mm: tuple[float, float] | None
@@ -37,7 +47,10 @@ class Panel:
 
     ``protocols`` are those that each was trained under: the study's, or one of its variants; they prepare views alike.
     ``chosen`` holds the thresholds and recalibrations that validation gives for this mean, ``validation`` the counts behind
-    them, ``aggregation`` how views become a breast and a woman.
+    them, ``aggregation`` how views become a breast and a woman. ``conformal`` is what the women kept for calibration give, or
+    why there is none. ``spread_limit`` is what the span of the runs' scores of a woman exceeds in at most 5 % of validation
+    women, None for a single run. ``scales`` are what the runs' heat maps show brightest, None where the study made none;
+    ``validation_files``, its prepared validation views, then give it.
     """
 
     runs: tuple[Run, ...]
@@ -48,6 +61,10 @@ class Panel:
     chosen: Chosen
     validation: dict[str, int]
     seen: Seen
+    conformal: Conformal | str
+    spread_limit: float | None
+    scales: tuple[float | None, ...]
+    validation_files: tuple[Path, ...]
 
 
 def load_panel(paths: Sequence[Path]) -> Panel:
@@ -67,7 +84,8 @@ def load_panel(paths: Sequence[Path]) -> Panel:
         )
     (study,) = studies
     protocol = _protocol(study, runs)
-    protocols = tuple(_trained_under(run, protocol) for run in runs)
+    trained = [_trained_under(run, protocol) for run in runs]
+    protocols = tuple(variant.protocol for variant in trained)
     if any(other.prepare != protocols[0].prepare for other in protocols):
         raise UsageError(f"{' and '.join(map(str, paths))}: expected runs that see views of one size, received several sizes")
     aggregation = _aggregation(study, runs, protocol)
@@ -75,7 +93,21 @@ def load_panel(paths: Sequence[Path]) -> Panel:
     validation = predictions_of(table, "validation")
     units = {unit: validation.units(unit, aggregation) for unit in UNITS}
     counts = units["woman"].counts()
-    return Panel(runs, protocols, study, protocol, aggregation, choose(units, protocol.evaluation), counts, _seen(study))
+    prepared = study / PREPARED / trained[0].size
+    return Panel(
+        runs=runs,
+        protocols=protocols,
+        study=study,
+        protocol=protocol,
+        aggregation=aggregation,
+        chosen=choose(units, protocol.evaluation),
+        validation=counts,
+        seen=_seen(study),
+        spread_limit=_spread_limit(runs, aggregation),
+        conformal=_conformal(study, runs, protocol, aggregation),
+        scales=tuple(_scale(study, run, own) for run, own in zip(runs, protocols, strict=True)),
+        validation_files=tuple(prepared / f"{view_id}.png" for view_id in table.loc[table["fold"] == "validation", "view_id"]),
+    )
 
 
 def _runs_in(path: Path) -> list[Run]:
@@ -101,12 +133,22 @@ def _protocol(study: Path, runs: Sequence[Run]) -> Protocol:
     return Protocol.from_toml(path.read_text(encoding="utf-8"), str(path))
 
 
-def _trained_under(run: Run, protocol: Protocol) -> Protocol:
+def _trained_under(run: Run, protocol: Protocol) -> Variant:
     """The variant of its study's protocol under which a run was trained."""
     for variant in variants(protocol):
         if variant.name() == without_weights(run.key.variant) and variant.protocol.sha256 == run.identity["protocol"]:
-            return variant.protocol
+            return variant
     raise TramtrackError(f"{run.folder}: trained under another protocol than its study has now; train it again")
+
+
+def _scale(study: Path, run: Run, protocol: Protocol) -> float | None:
+    """What the maps that the study made of this very run show brightest, or None."""
+    folder = run.key.folder(study / "heatmaps")
+    try:
+        known = is_kept(run, protocol, folder)
+    except store.IdentityMismatch:  # of an earlier run, or another method
+        return None
+    return float(store.read_json(folder / "manifest.json")["information"]["scale"]) if known else None
 
 
 def _aggregation(study: Path, runs: Sequence[Run], protocol: Protocol) -> Aggregation:
@@ -124,6 +166,26 @@ def _validation(runs: Sequence[Run]) -> pd.DataFrame:
     return first.assign(score=sum(table.loc[first.index, "score"] for table in tables) / len(tables)).reset_index()
 
 
+def _spread_limit(runs: Sequence[Run], aggregation: Aggregation) -> float | None:
+    """The span of the runs' scores that a share SPREAD_SHARE of validation women does not exceed."""
+    if len(runs) < 2:
+        return None
+    scores = [units_of(run.predictions(), "validation", "woman", aggregation).scores for run in runs]
+    return float(np.quantile(np.ptp(scores, axis=0), SPREAD_SHARE, method="higher"))
+
+
+def _conformal(study: Path, runs: Sequence[Run], protocol: Protocol, aggregation: Aggregation) -> Conformal | str:
+    """From the women kept for calibration, scored as a new exam is: the mean of the runs' scores, view by view."""
+    if not protocol.split.calibration:
+        return "the study keeps no calibration fold; one whose protocol has split.calibration above 0 does"
+    tables = [read_calibration(run, study / CALIBRATION) for run in runs]
+    scored = [table.set_index("view_id") for table in tables if table is not None]
+    if len(scored) < len(runs):
+        return "these runs have not scored the calibration fold; `tramtrack calibrate` on the study does so"
+    mean = scored[0].assign(score=sum(table["score"] for table in scored) / len(scored)).reset_index()
+    return conformal(units_of(mean, CALIBRATION, "woman", aggregation))
+
+
 def _seen(study: Path) -> Seen:
     views = load_cohort(study / "cohort").views
     folds = read_folds(study / "cohort")
@@ -132,7 +194,7 @@ def _seen(study: Path) -> Seen:
     between = (float(spacings.min()), float(spacings.max())) if len(spacings) else None
     fold_of = dict(zip(folds["woman"], folds["fold"], strict=True))
     known = views.assign(fold=views["woman"].map(fold_of))
-    known = known[known["fold"].isin(("training", "validation"))]
+    known = known[known["fold"].isin(("training", "validation", CALIBRATION))]
     women, pixels = (dict(zip(known[name], known["fold"], strict=True)) for name in ("woman", "pixels_sha256"))
     synthetic = bool((trained["synthetic"] == "yes").all())
     return Seen(frozenset(trained["manufacturer"]) - {""}, between, synthetic, women, pixels)

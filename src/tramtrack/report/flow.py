@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED
+from tramtrack.cohort.split import CALIBRATION, DROPPED, FOLDS, UNLABELLED
 from tramtrack.report.reading import Material
 
 PUBLISHED_PREVALENCE = 194 / 1493
@@ -80,8 +80,8 @@ def count_flow(material: Material) -> Flow:
     """Count a study's cohort. The analysed views are those of the one exam of each woman that the protocol names."""
     cohort, analysed = material.cohort, material.analysed
     views = cohort.views
-    folds = [_fold_count(material, name) for name in (*FOLDS, DROPPED, UNLABELLED)]
-    folds = [fold for fold in folds if fold.takes_part or fold.women]
+    folds = [_fold_count(material, name) for name in (*FOLDS, CALIBRATION, DROPPED, UNLABELLED)]
+    folds = [fold for fold in folds if fold.name in FOLDS or fold.women]
     exams = cohort.exams
     analysed_exams = len(analysed[["woman", "exam"]].drop_duplicates())
     training = analysed[analysed["fold"] == "training"]
@@ -119,7 +119,7 @@ def _fold_count(material: Material, name: str) -> FoldCount:
         without_bac=int((women["bac_woman"] == 0).sum()),
         views=len(views),
         views_with_bac=int((views["bac_view"] == 1).sum()),
-        takes_part=name in FOLDS,
+        takes_part=name in (*FOLDS, CALIBRATION),
     )
 
 

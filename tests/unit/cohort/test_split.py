@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tramtrack.cohort.split import DROPPED, FOLDS, UNLABELLED, Leak, require_no_copies, require_no_leak, split_women
+from tramtrack.cohort.split import (
+    CALIBRATION,
+    DROPPED,
+    FOLDS,
+    UNLABELLED,
+    Leak,
+    require_no_copies,
+    require_no_leak,
+    split_women,
+)
 from tramtrack.cohort.warnings import LookAlike
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Split
@@ -39,6 +48,29 @@ def test_the_studys_way() -> None:
     assert (DROPPED, 1) not in counted
     dropped = folds[folds["fold"] == DROPPED]
     assert dropped["detail"].str.contains("training prevalence of 0.33").all()
+
+
+def test_a_part_for_calibration_is_natural_and_leaves_the_others() -> None:
+    """Without a share there is none, and the folds are as ever; with one, only women of the test fold change."""
+    without = split_women(cohort(194, 1299), Split()).set_index("woman")["fold"]
+    assert CALIBRATION not in set(without)
+    settings = Split(test=0.05, calibration=0.1)
+    folds = split_women(cohort(194, 1299), settings)
+    counted = sizes(folds)
+    assert (counted[CALIBRATION, 1], counted[CALIBRATION, 0]) == (19, 130)
+    fold = folds.set_index("woman")["fold"]
+    assert set(without[fold == CALIBRATION]) == {"test"} and (without[fold != CALIBRATION] == fold[fold != CALIBRATION]).all()
+    with pytest.raises(TramtrackError, match="the calibration fold would have no woman with BAC"):
+        split_women(cohort(12, 80), Split(training=0.6, validation=0.2, calibration=0.02, test=0.18))
+
+
+def test_an_image_in_test_and_calibration_is_a_leak() -> None:
+    views = cohort(20, 60)
+    folds = split_women(views, Split(training=0.6, calibration=0.1))
+    one, two = (views.index[views["woman"].isin(folds["woman"][folds["fold"] == name])][0] for name in (CALIBRATION, "test"))
+    views.loc[two, "pixels_sha256"] = views.loc[one, "pixels_sha256"]
+    with pytest.raises(Leak, match="the same image stands in two folds"):
+        require_no_leak(views, folds)
 
 
 def test_prevalence_of_views() -> None:
