@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-NEEDED = {"chromium": "chromium"}
-"""Program to package, for `make test`."""
+DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+NEEDED = {"chromium": "chromium", "Orthanc": "orthanc", DICOMWEB: "orthanc-dicomweb"}
+"""Program, or path of a file, to package, for `make test`."""
 PEERS = {"Rscript": "r-cran-proc"}
 """The same for `make peers`."""
 
@@ -16,13 +18,14 @@ PEERS = {"Rscript": "r-cran-proc"}
 def main() -> None:
     """Install what is missing, or say which tests will skip."""
     needed = PEERS if sys.argv[1:] == ["peers"] else NEEDED
-    missing = [package for program, package in needed.items() if shutil.which(program) is None]
+    missing = [package for program, package in needed.items() if shutil.which(program) is None and not Path(program).exists()]
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         print(f"Debian packages not installed (not root, or no apt-get): {', '.join(missing)}; the tests that need them skip")
         return
-    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
+    # RUNLEVEL=1: no service is started, the tests start their own.
+    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}}
     subprocess.run(["apt-get", "update", "-qq"], check=False, **quiet)  # type: ignore[call-overload]
     done = subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], check=False, **quiet)  # type: ignore[call-overload]
     print(f"Debian packages {'installed' if done.returncode == 0 else 'could not be installed'}: {', '.join(missing)}")

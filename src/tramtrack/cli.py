@@ -14,6 +14,7 @@ from rich.console import Console
 from tramtrack.cli_burden import associate, burden
 from tramtrack.cli_blind import make_page, take_ratings
 from tramtrack.cli_facts import networks, plan, policies, protocol
+from tramtrack.cli_node import listen, pull, queue
 from tramtrack.cli_phantom import phantom_app
 from tramtrack.cli_predict import calibrate, predict
 from tramtrack.cli_segment import segment
@@ -339,7 +340,7 @@ def status(study: StudyFolder, as_json: AsJson = False) -> None:
     _print_json(rows) if as_json else _table(rows, str(study))
 
 
-for verb in (burden, associate, segment, predict, calibrate, serve, plan, networks, policies, protocol):
+for verb in (burden, associate, segment, predict, calibrate, listen, queue, pull, serve, plan, networks, policies, protocol):
     app.command()(verb)
 
 

@@ -1,0 +1,36 @@
+"""Trained runs as what a node asks: images in a folder become an answer, and DICOM results of the same study."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tramtrack.errors import UsageError
+from tramtrack.node.seam import Answerer, NoAnswer
+from tramtrack.prediction.case import NoView
+from tramtrack.prediction.predictor import Predictor
+
+
+def answerer(runs: Sequence[Path], *, prevalence: float | None, key: str | None, device: str) -> Answerer:
+    """The runs, loaded once; see `Predictor` for what these are and what is raised, and `Answerer` for what is returned.
+
+    Reasons for no answer count what the intake says of the files, and repeat no text of a header.
+    """
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise UsageError(f"prevalence {prevalence}: expected a share between 0 and 1")
+    ready = Predictor(list(runs), device=device, processes=1)
+
+    def answer(images: Path, out: Path) -> Sequence[Path]:
+        try:
+            case = ready.predict(images, prevalence=prevalence, key=key)
+        except NoView as error:
+            reasons = Counter(file.reason for file in error.answer.excluded)
+            found = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+            raise NoAnswer(f"none of its images is a standard view ({found})") from error
+        except UsageError as error:
+            raise NoAnswer("expected the images of one woman, received those of several under one study") from error
+        case.save(out)
+        return case.save_dicom(out)
+
+    return answer

@@ -1,0 +1,106 @@
+"""kill -9 between any two things that must not come apart: no exam is lost, and no result arrives twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from multiprocessing import forkserver
+
+import pytest
+
+pytest.importorskip("pynetdicom", reason="the extra pacs is not installed")
+
+from node_peers import MOMENTS, Pacs, answer, exam, run_node, send, settings, until
+from tramtrack.node.listen import Node
+from tramtrack.node.queue import DONE, FAILED, Queue
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["node_peers"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    """The process that the nodes are forked from finds the helpers where this one does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        forkserver.ensure_running()
+        yield
+
+
+def start(chosen, die_at=""):
+    """A node in a process of its own, and its port."""
+    here, there = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=run_node, args=(chosen, there, die_at), daemon=True)
+    process.start()
+    there.close()
+    assert here.poll(60), "the node did not start"
+    try:
+        return process, here.recv()
+    except EOFError:  # it died before it could say
+        return process, 0
+
+
+def finish(chosen):
+    """A node, in this process, that goes on until nothing waits."""
+    with Node(chosen, answer) as node:
+        until(lambda: not node.queue.exams(finished=False))
+        return [row["state"] for row in node.queue.exams(finished=True)]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_loses_nothing_and_sends_nothing_twice(tmp_path, moment):
+    images = exam()
+    with Pacs().running() as pacs:
+        chosen = settings(tmp_path, pacs)
+        process, port = start(chosen, moment)
+        statuses = send(port, images)
+        process.join(20)
+        assert process.exitcode == -9, "the node was to die here"
+        with Node(chosen, answer) as node:
+            # As a modality does: what it has no word of, it sends again.
+            unheard = [image for place, image in enumerate(images) if statuses[place : place + 1] != [0]]
+            assert send(node.port, unheard) == [0] * len(unheard)
+            until(lambda: not node.queue.exams(finished=False))
+            assert [row["state"] for row in node.queue.exams(finished=True)] == [DONE]
+            assert node.queue.counts()["images"] == 4
+    assert pacs.once_each(), pacs.stored
+
+
+def test_an_image_without_its_row_counts_even_if_nobody_sends_it_again(tmp_path):
+    with Pacs().running() as pacs:
+        chosen = settings(tmp_path, pacs, quiet_seconds=0)
+        process, port = start(chosen, "an image before its row")
+        assert send(port, exam(views=1)) in ([None], [])
+        process.join(20)
+        (tmp_path / "incoming" / "half").write_bytes(b"half an image")
+        assert finish(chosen) == [DONE]
+    assert pacs.once_each() and not list((tmp_path / "incoming").iterdir())
+
+
+def test_a_receiver_that_cannot_be_asked_gets_the_same_instance_again(tmp_path):
+    with Pacs(answers_queries=False).running() as pacs:
+        chosen = settings(tmp_path, pacs)
+        process, port = start(chosen, "a result that arrived, unrecorded")
+        send(port, exam())
+        process.join(20)
+        assert finish(chosen) == [DONE]
+    assert len(pacs.stored) == 2, "under the same SOP Instance UID, so a receiver keeps one"
+    assert sorted(pacs.stored.values()) == [1, 2]
+
+
+def test_an_exam_that_kills_the_node_is_set_aside(tmp_path):
+    with Pacs().running() as pacs:
+        chosen = settings(tmp_path, pacs)
+        process, port = start(chosen, "an answer begun")
+        send(port, exam())
+        for _ in range(chosen.retries.answers - 1):
+            process.join(20)
+            process, _ = start(chosen, "an answer begun")
+        process.join(20)
+        with Node(chosen, answer) as node:
+            until(lambda: [row["state"] for row in node.queue.exams(finished=False)] == [FAILED])
+            assert "the node ended 3 times" in node.queue.exams(finished=False)[0]["reason"]
+            assert Queue(tmp_path).retry(None) == 1
+            until(lambda: [row["state"] for row in node.queue.exams(finished=True)] == [DONE])
+    assert pacs.once_each()
