@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from tramtrack.cli_burden import associate, burden
 from tramtrack.cli_blind import make_page, take_ratings
+from tramtrack.cli_burden import associate, burden
 from tramtrack.cli_facts import networks, plan, policies, protocol
 from tramtrack.cli_node import listen, pull, queue
 from tramtrack.cli_phantom import phantom_app
