@@ -28,6 +28,7 @@ from tramtrack.report import (
     provenance_tables,
     score_tables,
 )
+from tramtrack.report.burden import burden
 from tramtrack.report.cohort_table import cohort_table
 from tramtrack.report.export import export
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
@@ -123,6 +124,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "heatmaps": heatmap_groups(material),
         "localisation": localisation(material),
         "trust": trust(material),
+        "burden": burden(material),
         "strides": strides(material),
         "resources": provenance_tables.resource_rows(material),
         "settings": settings,
