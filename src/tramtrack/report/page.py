@@ -29,6 +29,7 @@ from tramtrack.report import (
     score_tables,
 )
 from tramtrack.report.blind import blind
+from tramtrack.report.burden import burden
 from tramtrack.report.cohort_table import cohort_table
 from tramtrack.report.export import export
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
@@ -125,6 +126,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "localisation": localisation(material),
         "trust": trust(material),
         "blind": blind(material),
+        "burden": burden(material),
         "strides": strides(material),
         "resources": provenance_tables.resource_rows(material),
         "settings": settings,
