@@ -344,13 +344,23 @@ class Study:
         return found
 
     def explain(self) -> Path:
-        """Heat maps of each network's hits, misses and false alarms in the test fold; returns their folder."""
+        """Heat maps of each network's hits, misses and false alarms in the test fold; returns their folder.
+
+        Where the factors have runs at stride 16, their maps are measured beside, see `explain_runs`.
+        """
         from tramtrack.explain.stage import explain_runs
 
         evaluated = self._results().runs
         runs = [run for run in self._own_runs() if results.name_of(run) in evaluated]
         geometry = load_geometry(self.folder / "prepared")
-        return explain_runs(runs, self.protocol, self.views(), geometry, self.folder, self.device)
+        own, *others = variants(self.protocol)
+        finer = {other.name(): other.protocol for other in others if other.levels == {**own.levels, "stride": "16"}}
+        at_16 = [
+            (run, finer[without_weights(run.key.variant)])
+            for run in self.runs()
+            if without_weights(run.key.variant) in finer and results.name_of(run) in evaluated
+        ]
+        return explain_runs(runs, self.protocol, self.views(), geometry, self.folder, self.device, at_16)
 
     def explain_views(self, view_ids: Sequence[str], method: str | None = None, layer: str | None = None) -> pd.DataFrame:
         """The maps of single views under every network, on the original images; see `explain_views`.

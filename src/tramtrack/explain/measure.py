@@ -1,4 +1,4 @@
-"""The localisation of a study: every map of a test view with a mask, measured native and at equal stride, beside two baselines.
+"""The localisation of a study: every map of a test view with a mask, native and at equal stride, beside two baselines.
 
 results/localisation_views.csv has a row a view and map, localisation.csv the means with intervals, localisation_pairs.csv which
 maps can be told apart, localisation.json what they were made of and what can be said.
@@ -27,13 +27,22 @@ from tramtrack.explain.localisation import (
     vessel_filter,
 )
 from tramtrack.explain.place import block_average, to_prepared
-from tramtrack.explain.ranking import MATCHED, NATIVE, compare_maps, score_maps, sentences
+from tramtrack.explain.ranking import (
+    MATCHED,
+    NATIVE,
+    TRAINED,
+    compare_maps,
+    geometry_sentences,
+    score_maps,
+    sentences,
+)
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.imaging.prepare import read_prepared
 from tramtrack.progress import track
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import RANDOM_WEIGHTS, Run
 
+TRAINED_STRIDE = 16
 BASELINES = ("centre blob", "vessel filter")
 RANDOM = f" ({RANDOM_WEIGHTS})"
 """How the name of a control ends, whose maps are measured and never ranked."""
@@ -50,10 +59,12 @@ def measure_maps(
     geometry: Mapping[str, Geometry],
     protocol: Protocol,
     folder: Path,
+    trained: Mapping[str, Sequence[tuple[Run, Atlas]]] | None = None,
 ) -> dict[str, Any] | None:
     """Measure the maps of each contestant's runs and write the tables into ``folder`` (results/); None without masks.
 
-    A control's name ends with RANDOM: it is measured, and compared with nothing.
+    A control's name ends with RANDOM: it is measured, and compared with nothing. ``trained`` has, by the same names, runs that
+    were trained at stride 16; with them a contestant that has no such run, and that stride by itself, is measured as it is.
 
     ``views`` has view_id, woman and file (prepared); ``masks`` the boolean mask on the prepared grid of each view that has one.
     Tables made from the same maps, masks and settings are kept. Returns what localisation.json says.
@@ -62,7 +73,8 @@ def measure_maps(
     if not rows or not named:
         return None
     strides = {name: map_stride(runs[0][1], protocol) for name, runs in named.items()}
-    identity = _identity(named, masks, protocol)
+    at_16 = _at_16(named, strides, trained or {})
+    identity = _identity(named, at_16, masks, protocol)
     manifest = folder / "localisation.json"
     if store.read_identity(manifest) == {"schema": store.SCHEMA_VERSION, **identity}:
         return dict(store.read_json(manifest)["information"])
@@ -77,7 +89,7 @@ def measure_maps(
         if target is None:
             continue
         about = {"view_id": row["view_id"], "woman": row["woman"], "tolerance": tolerance, "unit": unit}
-        for entry in _of_view(row["view_id"], named, strides, prepared, target, place):
+        for entry in _of_view(row["view_id"], named, at_16, strides, prepared, target, place):
             measured.append({**about, **entry})
     if not measured:
         return None
@@ -91,8 +103,12 @@ def measure_maps(
         "views": int(table["view_id"].nunique()),
         "women": int(table["woman"].nunique()),
         "strides": strides,
+        "variants": _variants(table),
         "primary": PRIMARY,
-        "sentences": sentences(of_networks, PRIMARY),
+        "sentences": [
+            *geometry_sentences(of_networks, PRIMARY, {name: strides[name] for name in ranked}),
+            *sentences(of_networks, PRIMARY),
+        ],
     }
     store.write_csv(folder / "localisation_views.csv", table)
     store.write_csv(folder / "localisation.csv", score_maps(table, protocol.evaluation))
@@ -101,41 +117,67 @@ def measure_maps(
     return information
 
 
+def _at_16(
+    named: Mapping[str, Sequence[tuple[Run, Atlas]]],
+    strides: Mapping[str, int],
+    trained: Mapping[str, Sequence[tuple[Run, Atlas]]],
+) -> dict[str, Sequence[tuple[Run, Atlas]]]:
+    """The runs that stand for each contestant at stride 16; none where nobody was trained so."""
+    if not trained:
+        return {}
+    own = {name: runs for name, runs in named.items() if strides[name] == TRAINED_STRIDE}
+    return {name: trained.get(name) or own[name] for name in named if name in trained or name in own}
+
+
 def _of_view(
     view_id: str,
     named: Mapping[str, Sequence[tuple[Run, Atlas]]],
+    at_16: Mapping[str, Sequence[tuple[Run, Atlas]]],
     strides: Mapping[str, int],
     prepared: np.ndarray,
     target: Target,
     geometry: Geometry,
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one view: every run's map native and at the coarsest stride, and the baselines."""
+    """The rows of one view: every run's map native, at the coarsest stride and at stride 16, and the baselines."""
     chance = float(target.near.sum() / target.breast.sum())
     coarsest = max(strides.values())
-    kinds = (NATIVE, MATCHED) if len(set(strides.values())) > 1 else (NATIVE,)
+    kinds = [NATIVE, *([MATCHED] if len(set(strides.values())) > 1 else []), *([TRAINED] if at_16 else [])]
     for name, runs in named.items():
         for run, atlas in runs:
             values = atlas[view_id]
-            about = {
-                "map": name,
-                "network": run.key.network,
-                "variant": run.key.variant,
-                "seed": run.key.seed,
-                "chance": chance,
-            }
+            about = _about(name, run) | {"chance": chance, "empty": int(not values.any())}
             native = localise(to_prepared(values, *prepared.shape), target)
-            empty = int(not values.any())
-            for kind in kinds:
-                found, stride = native, strides[name]
-                if kind == MATCHED and stride < coarsest:
-                    averaged = block_average(values, round(coarsest / stride))
-                    found, stride = localise(to_prepared(averaged, *prepared.shape), target), coarsest
-                yield {**about, "kind": kind, "stride": stride, **found, "empty": empty}
+            yield {**about, "kind": NATIVE, "stride": strides[name], **native}
+            if MATCHED in kinds:
+                found = native
+                if strides[name] < coarsest:
+                    averaged = block_average(values, round(coarsest / strides[name]))
+                    found = localise(to_prepared(averaged, *prepared.shape), target)
+                yield {**about, "kind": MATCHED, "stride": coarsest, **found}
+    for name, runs in at_16.items():
+        for run, atlas in runs:
+            values = atlas[view_id]
+            found = localise(to_prepared(values, *prepared.shape), target)
+            about = _about(name, run) | {"chance": chance, "empty": int(not values.any())}
+            yield {**about, "kind": TRAINED, "stride": TRAINED_STRIDE, **found}
     baselines = (centre_blob(target.breast), vessel_filter(prepared, target.breast, geometry.prepared_spacing_mm))
     for name, values in zip(BASELINES, baselines, strict=True):
         found = localise(values, target)
         for kind in kinds:
             yield {"map": name, "kind": kind, **found, "empty": int(not values.any()), "chance": chance}
+
+
+def _about(name: str, run: Run) -> dict[str, Any]:
+    return {"map": name, "network": run.key.network, "variant": run.key.variant, "seed": run.key.seed}
+
+
+def _variants(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
+    """By kind and map the network and variant whose map it is."""
+    known = table.dropna(subset=["network"]).drop_duplicates(["kind", "map"])
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in known.to_dict("records"):
+        found.setdefault(row["kind"], {})[row["map"]] = [row["network"], row["variant"]]
+    return found
 
 
 def map_stride(atlas: Atlas, protocol: Protocol) -> int:
@@ -152,14 +194,22 @@ def tolerance_of(geometry: Geometry, protocol: Protocol) -> tuple[float, str]:
 
 
 def _identity(
-    named: Mapping[str, Sequence[tuple[Run, Atlas]]], masks: Mapping[str, np.ndarray], protocol: Protocol
+    named: Mapping[str, Sequence[tuple[Run, Atlas]]],
+    at_16: Mapping[str, Sequence[tuple[Run, Atlas]]],
+    masks: Mapping[str, np.ndarray],
+    protocol: Protocol,
 ) -> dict[str, Any]:
     """What the tables depend on."""
     drawn = hashlib.sha256()
     for view_id, mask in masks.items():
         drawn.update(view_id.encode() + np.packbits(mask).tobytes())
+
+    def hashes(of: Mapping[str, Sequence[tuple[Run, Atlas]]]) -> dict[str, list[str]]:
+        return {name: [str(run.information["weights_file_sha256"]) for run, _ in runs] for name, runs in of.items()}
+
     return {
-        "weights": {name: [str(run.information["weights_file_sha256"]) for run, _ in runs] for name, runs in named.items()},
+        "weights": hashes(named),
+        "stride_16": hashes(at_16),
         "masks": drawn.hexdigest(),
         "explain": protocol.explain.model_dump(mode="json"),
         "evaluation": protocol.evaluation.model_dump(mode="json"),
