@@ -3,27 +3,25 @@
 The cost of our maps is what score and map take longer than the score alone, behind one frozen trunk, and the 12 validation
 views of the display scale, spread over the 576 views of the demo's cohort. pytorch-grad-cam gets the same network, views and
 threads, in float32. Also printed: what its epsilon of 1e-6 leaves of the maximum of the map of a 1536x768 view, how far the
-two maps correlate, and the growth of the resident memory over 1,000 images. Runs in the torchvision environment, which
-`make bench NAME=gradcam` makes.
+two maps correlate, and how far the peak of the resident memory grows over 1,000 images. Runs in the torchvision environment,
+which `make bench NAME=gradcam` makes; with --memory it measures the memory alone, and needs no other library.
 
-Goal: the maps cost at most 15 % of the forward pass with every network, and at least 5 times less than pytorch-grad-cam.
+Goal: the maps cost at most 15 % of the forward pass with every network, and at least 5 times less than pytorch-grad-cam. With
+--memory: the peak grows by at most a tenth of what the activations under the maps would take if they were kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import math
+import resource
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
-import pytorch_grad_cam
 import torch
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -36,7 +34,8 @@ from tramtrack.protocol import Transfer
 from tramtrack.training.hardware import choose_device, resolve_dtype
 from tramtrack.training.transfer import Classifier
 
-ROUNDS, BATCH, STUDY_VIEWS, IMAGES = 5, 8, 576, 1000
+ROUNDS, BATCH, STUDY_VIEWS, IMAGES, WARM = 5, 8, 576, 1000, 100
+MEMORY_SIZE = (256, 128)
 STUDY_SIZE = (1536, 768)
 """Rows and columns of the preset of the study, at which the effect of an epsilon is shown."""
 
@@ -67,6 +66,9 @@ def least_seconds(sides: list[Callable[[], object]], rounds: int) -> list[float]
 
 def one_network(name: str, grey: Tensor, rounds: int) -> tuple[float, float]:
     """The maps' share of the forward pass in the study's own dtype, and how many times dearer pytorch-grad-cam is."""
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
     model = Classifier(build(name), Transfer(), torch.Generator().manual_seed(0)).eval()
     plain, device = Plain(model), choose_device("cpu")
     cam = pytorch_grad_cam.GradCAMPlusPlus(plain, [plain.layer])
@@ -130,18 +132,25 @@ def epsilon_effect(model: Classifier, grey: Tensor) -> str:
     )
 
 
-def memory_growth(images: int) -> float:
-    """MiB that resident memory grows by from the 100th to the last of ``images`` maps."""
+def memory_growth(images: int) -> tuple[float, float]:
+    """MiB that the peak of the resident memory grows by from the 100th to the last of ``images`` maps, and how many MiB the
+    activations under these maps would take if they were kept."""
     model = Classifier(build("mobilenetv2"), Transfer(), torch.Generator().manual_seed(0)).eval()
     trunk = model.fast_trunk(torch.device("cpu"), torch.float32)
-    grey = torch.randint(0, 65536, (1, 1, 128, 64), generator=torch.Generator().manual_seed(0)).float()
-    resident = []
+    generator = torch.Generator().manual_seed(0)
+    peaks = []
     for number in range(images):
+        grey = torch.randint(0, 65536, (1, 1, *MEMORY_SIZE), generator=generator).float()
         Explainer().maps(model, grey, trunk)
-        if number in (99, images - 1):
-            gc.collect()
-            resident.append(psutil.Process().memory_info().rss / 2**20)
-    return resident[1] - resident[0]
+        if number in (WARM - 1, images - 1):
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+    with torch.no_grad():
+        kept = model.cam_map(trunk(grey)).nbytes * (images - WARM) / 2**20
+    print(
+        f"memory over {images} images of {MEMORY_SIZE[0]} x {MEMORY_SIZE[1]}: peak {peaks[0]:.1f} MiB after the {WARM}th, "
+        f"{peaks[1]:.1f} MiB after the {images}th; activations kept would be {kept:.1f} MiB"
+    )
+    return peaks[1] - peaks[0], kept
 
 
 def main() -> None:
@@ -150,13 +159,21 @@ def main() -> None:
     parser.add_argument("--networks", default="vgg16,mobilenet,resnet50v2,densenet121", help="networks, with random weights")
     parser.add_argument("--size", default="512x256", help="rows x columns of a view (default 512x256, the demo's)")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"turns of which the least counts (default {ROUNDS})")
+    parser.add_argument("--memory", action="store_true", help="only how far the peak memory grows over the images")
+    parser.add_argument("--images", type=int, default=IMAGES, help=f"images of the memory's figure (default {IMAGES})")
     chosen = parser.parse_args()
+    if chosen.images <= WARM:
+        parser.error(f"--images: expected more than {WARM}, received {chosen.images}")
+    if chosen.memory:
+        grown, kept = memory_growth(chosen.images)
+        finish("gradcam-memory", grown, "MiB", round(kept / 10, 1), grown <= kept / 10)
+        return
     rows, columns = map(int, chosen.size.split("x"))
     print(f"on {processor()}, {torch.get_num_threads()} threads, {rows} x {columns}, torch {torch.__version__}")
     grey = torch.randint(0, 65536, (BATCH, 1, rows, columns), generator=torch.Generator().manual_seed(0)).float()
     figures = [one_network(name, grey, chosen.rounds) for name in chosen.networks.split(",")]
     share, dearer = max(figure[0] for figure in figures), min(figure[1] for figure in figures)
-    print(f"memory grows by {memory_growth(IMAGES):.1f} MiB from the 100th to the {IMAGES}th image")
+    memory_growth(chosen.images)
     print(
         f"the maps cost at most {100 * share:.1f} % of a forward pass, and pytorch-grad-cam at least {dearer:.1f} times as much"
     )

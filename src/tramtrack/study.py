@@ -380,7 +380,8 @@ class Study:
     def explain(self) -> Path:
         """Heat maps of each network's hits, misses and false alarms in the test fold; returns their folder.
 
-        A segmentation whose test views were unsealed is measured beside them.
+        A segmentation whose test views were unsealed is measured beside them; so are, where the factors have them, the maps of
+        runs at stride 16, see `explain_runs`.
         """
         from tramtrack.explain.stage import explain_runs
         from tramtrack.segmentation.burden import opened_source
@@ -389,8 +390,15 @@ class Study:
         runs = [run for run in self._own_runs() if results.name_of(run) in evaluated]
         geometry = load_geometry(self.folder / "prepared")
         views, segmentation = self.views(), opened_source(self.protocol, self.folder)
+        own, *others = variants(self.protocol)
+        finer = {other.name(): other.protocol for other in others if other.levels == {**own.levels, "stride": "16"}}
+        at_16 = [
+            (run, finer[without_weights(run.key.variant)])
+            for run in self.runs()
+            if without_weights(run.key.variant) in finer and results.name_of(run) in evaluated
+        ]
         beside = [segmentation] if segmentation else []
-        return explain_runs(runs, self.protocol, views, geometry, self.folder, self.device, beside)
+        return explain_runs(runs, self.protocol, views, geometry, self.folder, self.device, beside, at_16)
 
     def explain_views(self, view_ids: Sequence[str], method: str | None = None, layer: str | None = None) -> pd.DataFrame:
         """The maps of single views under every network, on the original images; see `explain_views`.

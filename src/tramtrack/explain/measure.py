@@ -1,4 +1,4 @@
-"""The localisation of a study: every map of a test view with a mask, measured native and at equal stride, beside two baselines.
+"""The localisation of a study: every map of a test view with a mask, native and at equal stride, beside two baselines.
 
 results/localisation_views.csv has a row a view and map, localisation.csv the means with intervals, localisation_pairs.csv which
 maps can be told apart, localisation.json what they were made of and what can be said.
@@ -28,13 +28,22 @@ from tramtrack.explain.localisation import (
     vessel_filter,
 )
 from tramtrack.explain.place import block_average, to_prepared
-from tramtrack.explain.ranking import MATCHED, NATIVE, compare_maps, score_maps, sentences
+from tramtrack.explain.ranking import (
+    MATCHED,
+    NATIVE,
+    TRAINED,
+    compare_maps,
+    geometry_sentences,
+    score_maps,
+    sentences,
+)
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.imaging.prepare import read_prepared
 from tramtrack.progress import track
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import RANDOM_WEIGHTS, Run
 
+TRAINED_STRIDE = 16
 BASELINES = ("centre blob", "vessel filter")
 RANDOM = f" ({RANDOM_WEIGHTS})"
 """How the name of a control ends, whose maps are measured and never ranked."""
@@ -52,11 +61,13 @@ def measure_maps(
     protocol: Protocol,
     folder: Path,
     beside: Sequence[Source] = (),
+    trained: Mapping[str, Sequence[tuple[Run, Atlas]]] | None = None,
 ) -> dict[str, Any] | None:
     """Measure the maps of each contestant's runs and write the tables into ``folder`` (results/); None without masks.
 
     A control's name ends with RANDOM: it is measured, and compared with nothing. So are the maps of ``beside``, on the prepared
-    grid, by networks that were told where to look.
+    grid, by networks that were told where to look. ``trained`` has, by the contestants' names, runs that were trained at
+    stride 16; with them a contestant that has no such run, and that stride by itself, is measured as it is.
 
     ``views`` has view_id, woman and file (prepared); ``masks`` the boolean mask on the prepared grid of each view that has one.
     Tables made from the same maps, masks and settings are kept. Returns what localisation.json says.
@@ -65,7 +76,8 @@ def measure_maps(
     if not rows or not named:
         return None
     strides = {name: map_stride(runs[0][1], protocol) for name, runs in named.items()}
-    identity = _identity(named, masks, protocol, beside)
+    at_16 = _at_16(named, strides, trained or {})
+    identity = _identity(named, at_16, masks, protocol, beside)
     manifest = folder / "localisation.json"
     if store.read_identity(manifest) == {"schema": store.SCHEMA_VERSION, **identity}:
         return dict(store.read_json(manifest)["information"])
@@ -80,8 +92,9 @@ def measure_maps(
         if target is None:
             continue
         about = {"view_id": row["view_id"], "woman": row["woman"], "tolerance": tolerance, "unit": unit}
-        entries = list(_of_view(row["view_id"], named, strides, prepared, target, place))
-        kinds = {entry["kind"]: max(strides.values()) if entry["kind"] == MATCHED else 1 for entry in entries}
+        entries = list(_of_view(row["view_id"], named, at_16, strides, prepared, target, place))
+        averaged = {NATIVE: 1, MATCHED: max(strides.values()), TRAINED: TRAINED_STRIDE}
+        kinds = {entry["kind"]: averaged[entry["kind"]] for entry in entries}
         for source in beside:
             entries += _of_source(source, row["view_id"], kinds, prepared, target)
         measured += [{**about, **entry} for entry in entries]
@@ -98,8 +111,12 @@ def measure_maps(
         "women": int(table["woman"].nunique()),
         "strides": strides,
         "beside": [source.name for source in beside],
+        "variants": _variants(table),
         "primary": PRIMARY,
-        "sentences": sentences(of_networks, PRIMARY),
+        "sentences": [
+            *geometry_sentences(of_networks, PRIMARY, {name: strides[name] for name in ranked}),
+            *sentences(of_networks, PRIMARY),
+        ],
     }
     store.write_csv(folder / "localisation_views.csv", table)
     store.write_csv(folder / "localisation.csv", score_maps(table, protocol.evaluation))
@@ -108,36 +125,49 @@ def measure_maps(
     return information
 
 
+def _at_16(
+    named: Mapping[str, Sequence[tuple[Run, Atlas]]],
+    strides: Mapping[str, int],
+    trained: Mapping[str, Sequence[tuple[Run, Atlas]]],
+) -> dict[str, Sequence[tuple[Run, Atlas]]]:
+    """The runs that stand for each contestant at stride 16; none where nobody was trained so."""
+    if not trained:
+        return {}
+    own = {name: runs for name, runs in named.items() if strides[name] == TRAINED_STRIDE}
+    return {name: trained.get(name) or own[name] for name in named if name in trained or name in own}
+
+
 def _of_view(
     view_id: str,
     named: Mapping[str, Sequence[tuple[Run, Atlas]]],
+    at_16: Mapping[str, Sequence[tuple[Run, Atlas]]],
     strides: Mapping[str, int],
     prepared: np.ndarray,
     target: Target,
     geometry: Geometry,
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one view: every run's map native and at the coarsest stride, and the baselines."""
+    """The rows of one view: every run's map native, at the coarsest stride and at stride 16, and the baselines."""
     chance = float(target.near.sum() / target.breast.sum())
     coarsest = max(strides.values())
-    kinds = (NATIVE, MATCHED) if len(set(strides.values())) > 1 else (NATIVE,)
+    kinds = [NATIVE, *([MATCHED] if len(set(strides.values())) > 1 else []), *([TRAINED] if at_16 else [])]
     for name, runs in named.items():
         for run, atlas in runs:
             values = atlas[view_id]
-            about = {
-                "map": name,
-                "network": run.key.network,
-                "variant": run.key.variant,
-                "seed": run.key.seed,
-                "chance": chance,
-            }
+            about = _about(name, run) | {"chance": chance, "empty": int(not values.any())}
             native = localise(to_prepared(values, *prepared.shape), target)
-            empty = int(not values.any())
-            for kind in kinds:
-                found, stride = native, strides[name]
-                if kind == MATCHED and stride < coarsest:
-                    averaged = block_average(values, round(coarsest / stride))
-                    found, stride = localise(to_prepared(averaged, *prepared.shape), target), coarsest
-                yield {**about, "kind": kind, "stride": stride, **found, "empty": empty}
+            yield {**about, "kind": NATIVE, "stride": strides[name], **native}
+            if MATCHED in kinds:
+                found = native
+                if strides[name] < coarsest:
+                    averaged = block_average(values, round(coarsest / strides[name]))
+                    found = localise(to_prepared(averaged, *prepared.shape), target)
+                yield {**about, "kind": MATCHED, "stride": coarsest, **found}
+    for name, runs in at_16.items():
+        for run, atlas in runs:
+            values = atlas[view_id]
+            found = localise(to_prepared(values, *prepared.shape), target)
+            about = _about(name, run) | {"chance": chance, "empty": int(not values.any())}
+            yield {**about, "kind": TRAINED, "stride": TRAINED_STRIDE, **found}
     baselines = (centre_blob(target.breast), vessel_filter(prepared, target.breast, geometry.prepared_spacing_mm))
     for name, values in zip(BASELINES, baselines, strict=True):
         found = localise(values, target)
@@ -157,6 +187,19 @@ def _of_source(
         yield {"map": source.name, "kind": kind, "stride": stride, **found, "empty": empty, "chance": chance}
 
 
+def _about(name: str, run: Run) -> dict[str, Any]:
+    return {"map": name, "network": run.key.network, "variant": run.key.variant, "seed": run.key.seed}
+
+
+def _variants(table: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
+    """By kind and map the network and variant whose map it is."""
+    known = table.dropna(subset=["network"]).drop_duplicates(["kind", "map"])
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in known.to_dict("records"):
+        found.setdefault(row["kind"], {})[row["map"]] = [row["network"], row["variant"]]
+    return found
+
+
 def map_stride(atlas: Atlas, protocol: Protocol) -> int:
     """Prepared pixels to a cell of a run's maps."""
     return max(1, round(protocol.prepare.height / atlas.maps.shape[1]))
@@ -172,6 +215,7 @@ def tolerance_of(geometry: Geometry, protocol: Protocol) -> tuple[float, str]:
 
 def _identity(
     named: Mapping[str, Sequence[tuple[Run, Atlas]]],
+    at_16: Mapping[str, Sequence[tuple[Run, Atlas]]],
     masks: Mapping[str, np.ndarray],
     protocol: Protocol,
     beside: Sequence[Source],
@@ -180,10 +224,15 @@ def _identity(
     drawn = hashlib.sha256()
     for view_id, mask in masks.items():
         drawn.update(view_id.encode() + np.packbits(mask).tobytes())
+
+    def hashes(of: Mapping[str, Sequence[tuple[Run, Atlas]]]) -> dict[str, list[str]]:
+        return {name: [str(run.information["weights_file_sha256"]) for run, _ in runs] for name, runs in of.items()}
+
     further = {"beside": {source.name: dict(source.identity) for source in beside}} if beside else {}
     return {
         **further,
-        "weights": {name: [str(run.information["weights_file_sha256"]) for run, _ in runs] for name, runs in named.items()},
+        "weights": hashes(named),
+        "stride_16": hashes(at_16),
         "masks": drawn.hexdigest(),
         "explain": protocol.explain.model_dump(mode="json"),
         "evaluation": protocol.evaluation.model_dump(mode="json"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -16,7 +16,9 @@ from tramtrack.evaluation.resampling import resample_women
 from tramtrack.explain.localisation import MEASURES
 from tramtrack.protocol import Evaluation
 
-NATIVE, MATCHED = "native", "matched"
+NATIVE, MATCHED, TRAINED = "native", "matched", "stride-16"
+"""As they are; block-averaged to the coarsest stride of the study; and, of every network, at stride 16: of its run that was
+trained so, or as it is where it has that stride by itself."""
 SCORE_COLUMNS = ["map", "kind", "measure", "estimate", "low", "high", "views", "women", "empty", "chance"]
 PAIR_COLUMNS = ["kind", "measure", "map_a", "map_b", "difference", "low", "high", "p", "p_holm", "separated", "views", "women"]
 
@@ -71,29 +73,80 @@ def compare_maps(table: pd.DataFrame, names: Sequence[str], settings: Evaluation
 
 
 def sentences(pairs: pd.DataFrame, measure: str) -> list[str]:
-    """What can be said of each pair that the native maps tell apart: whether it is so at equal stride as well."""
-    found = []
+    """What can be said of each pair: what the native maps tell apart, and whether that is so at equal stride as well, of the
+    same models and of models trained at stride 16."""
     chosen = pairs[pairs["measure"] == measure]
-    matched = {(row["map_a"], row["map_b"]): row for row in chosen[chosen["kind"] == MATCHED].to_dict("records")}
-    for row in chosen[chosen["kind"] == NATIVE].to_dict("records"):
-        better, worse = (row["map_a"], row["map_b"]) if row["difference"] > 0 else (row["map_b"], row["map_a"])
+    by_kind = {
+        kind: {(row["map_a"], row["map_b"]): row for row in chosen[chosen["kind"] == kind].to_dict("records")}
+        for kind in (NATIVE, MATCHED, TRAINED)
+    }
+    found = []
+    for pair, row in by_kind[NATIVE].items():
+        better, worse = pair if row["difference"] > 0 else pair[::-1]
         native = f"{better} against {worse}, native maps: {_text(row)}"
-        other = matched.get((row["map_a"], row["map_b"]))
-        if not row["separated"]:
-            found.append(f"{native}; cannot be separated.")
-        elif other is None:
-            found.append(f"{native}; separated.")
-        elif other["separated"] and np.sign(other["difference"]) == np.sign(row["difference"]):
-            found.append(f"{native}; at equal stride {_text(other)}: separated in both, so it is more than geometry.")
-        else:
-            found.append(f"{native}; at equal stride {_text(other)}: not separated any more, so geometry may be all of it.")
+        matched, trained = by_kind[MATCHED].get(pair), by_kind[TRAINED].get(pair)
+        said = [f"{native}; {'separated' if row['separated'] else 'cannot be separated'}"]
+        if row["separated"] and matched is not None:
+            said = [f"{native}; at equal stride {_text(matched, row)}: {_after_averaging(row, matched)}"]
+        if trained is not None:
+            said.append(f"trained at stride 16 {_text(trained, row)}: {_after_training(row, trained)}")
+        found.append("; ".join(said) + ".")
     return found
 
 
-def _text(row: dict[Any, Any]) -> str:
-    """The difference as its size, in the direction of the better native map."""
-    low, high = sorted((abs(row["low"]), abs(row["high"]))) if row["low"] * row["high"] > 0 else (row["low"], row["high"])
-    return f"{abs(row['difference']):.3f} ({low:.3f} to {high:.3f})"
+def geometry_sentences(pairs: pd.DataFrame, measure: str, strides: Mapping[str, int]) -> list[str]:
+    """Of each map that is finer than others: over how many of these it has an advantage, and how many of the advantages are
+    more than geometry."""
+    chosen = pairs[pairs["measure"] == measure]
+    found = []
+    for name, stride in strides.items():
+        kept: dict[str, list[str]] = {NATIVE: [], MATCHED: [], TRAINED: []}
+        coarser = {other for other, its in strides.items() if its > stride}
+        for kind, names in kept.items():
+            for row in chosen[(chosen["kind"] == kind) & chosen["separated"]].to_dict("records"):
+                better, worse = (row["map_a"], row["map_b"]) if row["difference"] > 0 else (row["map_b"], row["map_a"])
+                if better == name and worse in coarser:
+                    names.append(worse)
+        if not coarser or name not in {*chosen["map_a"], *chosen["map_b"]}:
+            continue
+        ahead = kept[NATIVE]
+        text = f"{name}: its native maps lie better than those of {len(ahead)} of {len(coarser)} networks with coarser maps"
+        if ahead:
+            text += f"; at equal stride {len(set(ahead) & set(kept[MATCHED]))} of these {len(ahead)} advantages stay separated"
+        tested = chosen[(chosen["kind"] == TRAINED) & ((chosen["map_a"] == name) | (chosen["map_b"] == name))]
+        others = (set(tested["map_a"]) | set(tested["map_b"])) & set(ahead)
+        if others:
+            text += f"; against runs trained at stride 16, {len(others & set(kept[TRAINED]))} of {len(others)}"
+        found.append(text + ".")
+    return found
+
+
+def _keeps(row: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    """Whether another comparison of the same pair is separated in the same direction."""
+    return bool(other["separated"] and np.sign(other["difference"]) == np.sign(row["difference"]))
+
+
+def _after_averaging(row: Mapping[Any, Any], matched: Mapping[Any, Any]) -> str:
+    if _keeps(row, matched):
+        return "separated in both, so it is more than geometry"
+    if matched["separated"]:
+        return "separated the other way round, so it was geometry"
+    return "not separated any more, so geometry may be all of it"
+
+
+def _after_training(row: Mapping[Any, Any], trained: Mapping[Any, Any]) -> str:
+    if not row["separated"]:
+        return "separated" if trained["separated"] else "cannot be separated either"
+    if _keeps(row, trained):
+        return "separated as well, so a finer map does not make up for it"
+    return "separated the other way round" if trained["separated"] else "not separated any more, so the stride may be all of it"
+
+
+def _text(row: Mapping[Any, Any], native: Mapping[Any, Any] | None = None) -> str:
+    """The difference, in the direction of the better native map (of ``native``, or of the row itself)."""
+    sign = 1 if (native or row)["difference"] > 0 else -1
+    low, high = sorted((sign * row["low"], sign * row["high"]))
+    return f"{sign * row['difference']:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _by_view(table: pd.DataFrame) -> pd.DataFrame:

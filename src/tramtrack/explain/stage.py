@@ -35,6 +35,7 @@ def explain_runs(
     study: Path,
     device: str = "auto",
     beside: Sequence[Source] = (),
+    at_16: Sequence[tuple[Run, Protocol]] = (),
 ) -> Path:
     """The maps of each network's first seed on the chosen test views, into heatmaps/<network>/<variant>/seed-<k>/.
 
@@ -43,7 +44,8 @@ def explain_runs(
     and false alarms are those of the finest unit with labels and a threshold for every network: the view, else its breast,
     else its woman. Writes views.csv: view_id, network, variant, seed, unit, bac (the unit's label), score (the view's),
     threshold, call, because. Where test views have masks, the maps of all runs are measured against them, and those of
-    ``beside``, see `measure_maps`.
+    ``beside``, see `measure_maps`; ``at_16`` has runs of the same networks that were trained at stride 16, each with the
+    protocol that it was trained under.
     Returns the folder.
     """
     folder = study / "heatmaps"
@@ -79,8 +81,15 @@ def explain_runs(
             verdicts = _called(chosen, scored[name], label, thresholds[name])
             rows += [(row[0], *astuple(run.key), unit, *row[1:]) for row in verdicts]
             pictured.append((place, atlas))
+    trained: dict[str, list[tuple[Run, Atlas]]] = {}
+    own = {(runs[0][0].key.network, runs[0][0].weights): name for name, runs in named.items()}
+    for run, its_protocol in at_16 if masks else ():
+        name_of_own = own.get((run.key.network, run.weights))
+        if name_of_own is not None and test_file(study / "results", run).exists():
+            atlas = make_heatmaps(run, its_protocol, wanted, validation, run.key.folder(folder), device)
+            trained.setdefault(name_of_own, []).append((run, atlas))
     _draw([view.view_id for view in chosen], pictured, wanted, masks, protocol)
-    measure_maps(named, test, masks, geometry, protocol, study / "results", beside)
+    measure_maps(named, test, masks, geometry, protocol, study / "results", beside, trained)
     store.write_csv(folder / "views.csv", pd.DataFrame(rows, columns=COLUMNS))
     return folder
 

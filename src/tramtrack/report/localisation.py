@@ -9,8 +9,8 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.explain.localisation import MEASURES
-from tramtrack.explain.measure import BASELINES, RANDOM
-from tramtrack.explain.ranking import MATCHED, NATIVE
+from tramtrack.explain.measure import BASELINES, RANDOM, TRAINED_STRIDE
+from tramtrack.explain.ranking import MATCHED, NATIVE, TRAINED
 from tramtrack.report.reading import Material, title
 from tramtrack.training.record import RANDOM_WEIGHTS
 
@@ -21,18 +21,20 @@ HEADINGS = {
     "mass": "Relevance mass",
     "rank": "Relevance rank",
 }
-KINDS = {NATIVE: "Native maps", MATCHED: "At equal stride"}
+KINDS = {NATIVE: "Native maps", MATCHED: "At equal stride", TRAINED: "All at stride 16, trained so"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One map: its title, a tag (baseline, random weights), stride, a cell "0.31 (0.25 to 0.38)" a measure, its empty maps."""
+    """One map: its title, a tag (baseline, random weights), stride, a cell "0.31 (0.25 to 0.38)" a measure, its empty maps, and
+    the AUC-ROC by woman of the runs whose map it is."""
 
     title: str
     tag: str
     stride: str
     cells: list[str]
     empty: int
+    auc: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def localisation(material: Material) -> Localisation | None:
         part = scores[scores["kind"] == kind]
         if len(part):
             names = part[part["measure"] == order[0]].sort_values("estimate", ascending=False, kind="stable")["map"]
-            tables.append((heading, [_row(part[part["map"] == name], order, information, kind) for name in names]))
+            tables.append((heading, [_row(material, part[part["map"] == name], order, information, kind) for name in names]))
     return Localisation(
         headings=[HEADINGS[measure] for measure in order],
         tables=tables,
@@ -73,7 +75,7 @@ def localisation(material: Material) -> Localisation | None:
     )
 
 
-def _row(rows: pd.DataFrame, order: list[str], information: dict[str, Any], kind: str) -> Row:
+def _row(material: Material, rows: pd.DataFrame, order: list[str], information: dict[str, Any], kind: str) -> Row:
     by_measure = rows.set_index("measure")
     cells = [
         f"{row['estimate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
@@ -82,17 +84,33 @@ def _row(rows: pd.DataFrame, order: list[str], information: dict[str, Any], kind
     name = str(rows["map"].iloc[0])
     strides = information["strides"]
     is_beside = name in information.get("beside", [])
-    native = 1 if is_beside else strides.get(name, 0)
-    stride = "" if name in BASELINES else str(native if kind == NATIVE else max(strides.values()))
+    native = 1 if is_beside else strides.get(name)
+    at = {NATIVE: native, MATCHED: max(strides.values()), TRAINED: TRAINED_STRIDE}[kind]
+    stride = "" if name in BASELINES else str(at)
     tag = "baseline" if name in BASELINES else RANDOM_WEIGHTS if name.endswith(RANDOM) else ""
     if is_beside:
         tag = "trained on masks"
     shown = name if name in BASELINES or is_beside else title(name.removesuffix(RANDOM))
-    return Row(shown, tag, stride, cells, round(by_measure["empty"].max()))
+    run = information.get("variants", {}).get(kind, {}).get(name)
+    return Row(shown, tag, stride, cells, round(by_measure["empty"].max()), _auc(material, *run) if run else "")
+
+
+def _auc(material: Material, network: str, variant: str) -> str:
+    """The AUC-ROC by woman of a variant's run, with its interval; of several seeds the mean."""
+    table = material.variant_scores
+    chosen = table[(table["metric"] == "auc_roc") & (table["unit"] == "woman") & (table["fold"] == material.fold)]
+    rows = chosen[(chosen["network"] == network) & (chosen["variant"] == variant)].dropna(subset=["estimate"])
+    if len(rows) == 1:
+        row = rows.iloc[0]
+        return f"{row['estimate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    return f"{rows['estimate'].mean():.3f} (mean of {len(rows)} seeds)" if len(rows) else ""
 
 
 def _readable(sentence: str) -> str:
-    """The sentence with the networks' titles; it begins "<one> against <other>, "."""
+    """The sentence with the networks' titles; it begins "<one> against <other>, " or "<one>: "."""
+    if " against " not in sentence.partition(", ")[0]:
+        one, rest = sentence.split(": ", 1)
+        return f"{title(one)}: {rest}"
     pair, rest = sentence.split(", ", 1)
     one, other = pair.split(" against ")
     return f"{title(one)} against {title(other)}, {rest}"

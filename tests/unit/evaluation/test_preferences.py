@@ -84,6 +84,21 @@ def test_what_never_lost_has_no_strength_and_the_others_keep_theirs():
     assert "never won" in swapped.strengths[0].reason
 
 
+def test_what_lost_in_one_woman_alone_is_bounded_by_nobody():
+    judgements = judged([0.0, 0.5, 0.0], women=16)
+    won = np.where(judgements.first == 0, 1.0, judgements.outcome)
+    won[(judgements.first == 0) & (judgements.woman == "w03")] = 0.0  # a third of all resamples lack her
+    top = rank(dataclasses.replace(judgements, outcome=won)).strengths[0]
+    assert (
+        top.strength > 1
+        and top.low is None
+        and top.high is None
+        and top.reason == ("unresolved: women so few do not bound its strength")
+    )
+    pairs = rank(dataclasses.replace(judgements, outcome=won)).pairs
+    assert all((pair.low, pair.high) == (0, 1) and not pair.separated and pair.p > 0.2 for pair in pairs if pair.a == "a")
+
+
 def test_the_same_counts_as_half_a_win_for_each():
     judgements = judged([1.0, 0.0, 0.0], women=6)
     ranking = rank(dataclasses.replace(judgements, outcome=np.full(len(judgements.outcome), 0.5)))

@@ -46,8 +46,9 @@ def test_every_map_is_rated_once_and_in_each_view_every_network_meets_two_others
         assert met == dict.fromkeys(blind_study.NETWORKS, 2)
     assert len({one["woman"] for one in items}) == 4  # one view each, while there are women
     assert {one["view_id"][:4] for one in items} == {"test"} and not any(one["view_id"].endswith("2") for one in items)
-    sides = [one["maps"][0] for one in items if one["question"] == "finer"]
-    assert len(set(sides)) > 1 and [one["maps"][0] for one in items[:3]] != list(blind_study.NETWORKS)
+    left = Counter((one["view_id"], one["maps"][0]) for one in items if one["question"] == "finer")
+    assert set(left.values()) == {1, 2}  # sides are drawn: in a plain ring every network would be left once
+    assert [one["maps"][0] for one in items[:3]] != list(blind_study.NETWORKS)
 
 
 def test_each_question_shows_its_own_maps_over_its_own_view(made):
@@ -58,7 +59,8 @@ def test_each_question_shows_its_own_maps_over_its_own_view(made):
     for one, truth in zip(data["items"], key["information"]["items"], strict=True):
         for picture, name in ((one["view"], ""), *zip(one["maps"], truth["maps"], strict=True)):
             assert shown.setdefault(picture, (truth["view_id"], name)) == (truth["view_id"], name)
-    assert len(shown) == 16 and list(shown) != sorted(shown)
+    views = [shown[place][0] for place in range(16)]
+    assert any(len(set(views[start : start + 4])) > 1 for start in range(0, 16, 4))  # their order tells nothing
 
 
 def test_the_same_question_gives_the_same_page_and_another_is_refused(made):

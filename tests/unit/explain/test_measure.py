@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tramtrack import store
 from tramtrack.explain.atlas import Atlas
 from tramtrack.explain.burden_source import Source
 from tramtrack.explain.measure import measure_maps
+from tramtrack.explain.place import block_average
 from tramtrack.imaging.geometry import fit
 from tramtrack.protocol import Evaluation, Prepare, Protocol
 from tramtrack.training.record import Run
@@ -74,7 +76,33 @@ def test_maps_are_measured_native_and_at_equal_stride_beside_the_baselines(argum
     assert means.loc[("xception", "native", "rank"), "empty"] == 1
     pairs = pd.read_csv(folder / "localisation_pairs.csv")
     assert len(pairs) == 6 * 2 * 5
-    assert len(said["sentences"]) == 1 and said["sentences"][0].startswith("vgg16 against xception, native maps: ")
+    assert len(said["sentences"]) == 2 and said["sentences"][0].startswith("vgg16: its native maps lie better than those of ")
+    assert said["sentences"][1].startswith("vgg16 against xception, native maps: ")
+
+
+def test_runs_trained_at_stride_16_stand_beside_and_a_network_that_has_it_is_measured_as_it_is(arguments):
+    named, *others = arguments
+    half = {name: [(runs[0][0], _averaged(runs[0][1]))] for name, runs in named.items()}  # strides 16 and 32
+    finer = dataclasses.replace(
+        named["xception"][0][0], identity={**run("xception").identity, "variant": "last-conv+stride-16"}
+    )
+    said = measure_maps(half, *others, trained={"xception": [(finer, named["vgg16"][0][1])]})
+    assert said is not None and said["strides"] == {"vgg16": 16, "xception": 32}
+    assert said["variants"]["stride-16"] == {"vgg16": ["vgg16", "last-conv"], "xception": ["xception", "last-conv+stride-16"]}
+    views = pd.read_csv(arguments[-1] / "localisation_views.csv")
+    trained = views[views["kind"] == "stride-16"].set_index("map")
+    assert set(trained.index) == {"vgg16", "xception", "centre blob", "vessel filter"} and len(trained) == 8 * 4
+    assert (trained.loc["xception", "variant"] == "last-conv+stride-16").all() and (trained.loc["vgg16", "stride"] == 16).all()
+    native = views[views["kind"] == "native"].set_index("map")
+    assert (trained.loc["vgg16", "mass"].to_numpy() == native.loc["vgg16", "mass"].to_numpy()).all()
+    assert trained.loc["xception", "mass"].mean() > 3 * native.loc["xception", "mass"].mean()
+    assert "trained at stride 16" in said["sentences"][-1]
+    again = measure_maps(half, *others)
+    assert again is not None and "stride-16" not in again["variants"]
+
+
+def _averaged(atlas: Atlas) -> Atlas:
+    return dataclasses.replace(atlas, maps=np.stack([block_average(values, 2) for values in atlas.maps]))
 
 
 def test_the_tables_are_kept_until_a_map_or_a_mask_changes(arguments):

@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 
 from tramtrack.explain.localisation import MEASURES
-from tramtrack.explain.ranking import MATCHED, NATIVE, compare_maps, score_maps, sentences
+from tramtrack.explain.ranking import (
+    MATCHED,
+    NATIVE,
+    TRAINED,
+    compare_maps,
+    geometry_sentences,
+    score_maps,
+    sentences,
+)
 from tramtrack.protocol import Evaluation
 
 SETTINGS = Evaluation(resamples=400)
@@ -95,3 +103,45 @@ def test_a_sentence_says_whether_it_is_more_than_geometry():
         pd.concat([*better[:2], rows("vgg16", base + 0.2 + noise[3], MATCHED), equal[1]]), ["vgg16", "xception"], SETTINGS
     )
     assert "more than geometry" in sentences(stays, MEASURES[0])[0]
+
+
+def test_a_sentence_says_what_is_left_against_runs_that_were_trained_finer():
+    rng = np.random.default_rng(9170)
+    base = rng.uniform(0.3, 0.5, 24)
+
+    def of(name: str, gain: float, kind: str) -> pd.DataFrame:
+        return rows(name, np.clip(base + gain + rng.normal(0, 0.02, 24), 0, 1), kind)
+
+    native = [
+        of("vgg16", 0.2, NATIVE),
+        of("xception", 0.0, NATIVE),
+        of("mobilenet", 0.0, NATIVE),
+        of("resnet50v2", 0.2, NATIVE),
+    ]
+    matched = [
+        of("vgg16", 0.1, MATCHED),
+        of("xception", 0.0, MATCHED),
+        of("mobilenet", 0.1, MATCHED),
+        of("resnet50v2", 0.4, MATCHED),
+    ]
+    trained = [of("vgg16", 0.2, TRAINED), of("xception", 0.0, TRAINED), of("mobilenet", 0.4, TRAINED)]
+    names = ["vgg16", "xception", "mobilenet", "resnet50v2"]
+    pairs = compare_maps(pd.concat([*native, *matched, *trained]), names, SETTINGS)
+    said = {sentence.partition(", ")[0]: sentence for sentence in sentences(pairs, MEASURES[0])}
+    first = said["vgg16 against xception"]
+    assert "separated in both, so it is more than geometry; trained at stride 16 0.1" in first
+    assert first.endswith("separated as well, so a finer map does not make up for it.")
+    other = said["vgg16 against mobilenet"]
+    assert "not separated any more, so geometry may be all of it; trained at stride 16 -0." in other
+    assert other.endswith("separated the other way round.")
+    assert "trained at stride 16" not in said["vgg16 against resnet50v2"]  # it has no such run
+    strides = {"vgg16": 16, "xception": 32, "mobilenet": 32, "resnet50v2": 32}
+    assert geometry_sentences(pairs, MEASURES[0], strides) == [
+        "vgg16: its native maps lie better than those of 2 of 3 networks with coarser maps; at equal stride 1 of these 2 "
+        "advantages stay separated; against runs trained at stride 16, 1 of 2."
+    ]
+    alike = compare_maps(pd.concat([rows("vgg16", base), rows("xception", base + rng.normal(0, 0.1, 24))]), names, SETTINGS)
+    assert geometry_sentences(alike, MEASURES[0], strides) == [
+        "vgg16: its native maps lie better than those of 0 of 3 networks with coarser maps."
+    ]
+    assert geometry_sentences(alike, MEASURES[0], dict.fromkeys(strides, 32)) == []

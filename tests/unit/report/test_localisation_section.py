@@ -23,29 +23,44 @@ def test_the_report_says_how_well_the_maps_lie_on_the_masks(study_folder: Module
     estimates = {"mobilenetv2": 0.2, "vgg16 (random weights)": 0.25, "vgg16": 0.5, "centre blob": 0.3, "vessel filter": 0.1}
     rows = [
         (name, kind, measure, value, value - 0.1, value + 0.1, 12, 6, 1.0, 0.04)
-        for kind in ("native", "matched")
+        for kind in ("native", "matched", "stride-16")
         for name, value in estimates.items()
         for measure in MEASURES
     ]
     results = made.folder / "results"
     store.write_csv(results / "localisation.csv", pd.DataFrame(rows, columns=SCORE_COLUMNS))
     said = "vgg16 against mobilenetv2, native maps: 0.300 (0.100 to 0.500); cannot be separated."
-    information = {"views": 12, "women": 6, "tolerance": "2 mm", "primary": "average_precision", "sentences": [said]}
+    information = {
+        "views": 12,
+        "women": 6,
+        "tolerance": "2 mm",
+        "primary": "average_precision",
+        "sentences": [said, "vgg16: its native maps lie better."],
+    }
     store.write_manifest(
         results / "localisation.json",
         {},
-        {**information, "strides": {"vgg16": 16, "vgg16 (random weights)": 16, "mobilenetv2": 32}},
+        {
+            **information,
+            "variants": {"native": {"vgg16": ["vgg16", "last-conv"]}},
+            "strides": {"vgg16": 16, "vgg16 (random weights)": 16, "mobilenetv2": 32},
+        },
     )
     page = write_report(*made.arguments()).read_text()
     assert "12 views with a mask, 6 women" in page and "Chance gives 0.040" in page
     assert "VGG16 against MobileNetV2, native maps: 0.300 (0.100 to 0.500); cannot be separated." in page
     tables = re.findall(r'<table class="dense localisation">.*?</table>', page, flags=re.DOTALL)
-    assert len(tables) == 2 and "within 2 mm of the mask" in tables[0]
+    assert "VGG16: its native maps lie better." in page
+    assert len(tables) == 3 and "within 2 mm of the mask" in tables[0]
     order = [re.sub("<[^>]+>", "", name).strip() for name in re.findall(r'<th scope="row">(.*?)</th>', tables[0])]
     assert order == ["VGG16", "centre blob baseline", "VGG16 random weights", "MobileNetV2", "vessel filter baseline"]
     assert "0.500 (0.400 to 0.600)" in tables[0]
     shown = [re.findall(r'<th scope="row">VGG16</th><td class="num">(\d+)', table) for table in tables]
-    assert shown == [["16"], ["32"]]
+    assert shown == [["16"], ["32"], ["16"]]
+    scores = pd.read_csv(results / "scores.csv").query("fold == 'test' and unit == 'woman' and metric == 'auc_roc'")
+    auc = scores[(scores["network"] == "vgg16") & (scores["variant"] == "last-conv")]["estimate"].iloc[0]
+    assert f'<td class="num">{auc:.3f} (' in tables[0] and "AUC-ROC by woman" not in tables[1]
+    assert "All at stride 16, trained so" in tables[2]
 
 
 @pytest.mark.usefixtures("few_figures")

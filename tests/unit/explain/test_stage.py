@@ -1,0 +1,86 @@
+"""The heat maps of a study: runs at stride 16 are measured under their own protocol, and shown nowhere."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tramtrack.explain.stage import explain_runs
+from tramtrack.imaging.geometry import fit
+from tramtrack.judgement import results
+from tramtrack.protocol import Evaluation, Factors, Prepare, Protocol, Transfer
+from tramtrack.study import Study
+from tramtrack.training.record import write_predictions
+from tramtrack.training.variants import variants
+
+ROWS, COLUMNS = 64, 64
+PROTOCOL = Protocol(
+    prepare=Prepare(height=ROWS, width=COLUMNS),
+    transfer=Transfer(widths=(8, 4)),
+    evaluation=Evaluation(resamples=200),
+    factors=Factors(stride=(16,), batchnorm=("adapt",)),
+)
+VARIANTS = {variant.name(): variant.protocol for variant in variants(PROTOCOL)}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, write_run):
+    """Views with masks, and a MobileNet in each variant of the protocol, scored on the test fold."""
+    folder = tmp_path_factory.mktemp("stage")
+    rng, rows, geometry = np.random.default_rng(9175), [], {}
+    for number in range(4):
+        name, fold = f"v{number}", "validation" if number == 3 else "test"
+        Image.fromarray(rng.integers(9000, 60000, (ROWS, COLUMNS)).astype(np.uint16)).save(folder / f"{name}.png")
+        mask = np.zeros((ROWS, COLUMNS), dtype=np.uint8)
+        mask[20:30, 10 + 10 * number : 14 + 10 * number] = 255
+        Image.fromarray(mask).save(folder / f"{name}-mask.png")
+        geometry[name] = fit((ROWS, COLUMNS), (0, 0, ROWS, COLUMNS), False, (ROWS, COLUMNS), 0.5)
+        about = {"exam": "e", "side": "L", "view": "CC", "bac_view": 1, "bac_breast": 1, "bac_woman": 1, "label": 1.0}
+        files = {"file": folder / f"{name}.png", "mask": str(folder / f"{name}-mask.png")}
+        rows.append({"view_id": name, "woman": f"w{number}", "fold": fold, **files, **about})
+    views, runs = pd.DataFrame(rows), {}
+    test = views[views["fold"] == "test"].reset_index(drop=True)
+    points = []
+    for number, (name, protocol) in enumerate(VARIANTS.items()):
+        made = write_run(folder / name, number, protocol)
+        runs[name] = dataclasses.replace(made, identity={**made.identity, "variant": name, "seed": 0})
+        write_predictions(results.test_file(folder / "results", runs[name]), test, np.zeros(3))
+        points.append({"network": "mobilenet", "variant": name, "seed": 0, "unit": "view", "threshold": 0.4})
+    pd.DataFrame(points).to_csv(folder / "results" / "operating_points.csv", index=False)
+    return folder, runs, views, geometry
+
+
+def test_runs_at_stride_16_are_measured_beside_and_shown_nowhere(study):
+    folder, runs, views, geometry = study
+    own, finer = (runs["last-conv"], runs["last-conv+stride-16"])
+    at_16 = [(finer, VARIANTS["last-conv+stride-16"])]
+    explain_runs([own], PROTOCOL, views, geometry, folder, "cpu", at_16=at_16)
+    measured = pd.read_csv(folder / "results" / "localisation_views.csv").dropna(subset=["network"])
+    by_kind = dict(list(measured.groupby("kind")))
+    assert set(by_kind) == {"native", "stride-16"} and set(measured["map"]) == {"mobilenet"}
+    assert list(by_kind["native"]["stride"].unique()) == [32] and list(by_kind["stride-16"]["stride"].unique()) == [16]
+    assert list(by_kind["stride-16"]["variant"].unique()) == ["last-conv+stride-16"] and len(by_kind["stride-16"]) == 3
+    with np.load(finer.key.folder(folder / "heatmaps") / "maps.npz") as kept:
+        assert kept["map"].shape[1:] == (4, 4)  # 16 pixels a cell; native ones have 32
+    assert set(pd.read_csv(folder / "heatmaps" / "views.csv")["variant"]) == {"last-conv"}
+    assert not list(finer.key.folder(folder / "heatmaps").glob("*.png"))
+
+
+def test_a_study_gives_those_runs_that_differ_by_the_stride_alone(study, monkeypatch):
+    folder, runs, views, geometry = study
+    found = []
+    monkeypatch.setattr(Study, "runs", lambda self: list(runs.values()))
+    monkeypatch.setattr(
+        Study, "_results", lambda self: type("Found", (), {"runs": [results.name_of(run) for run in runs.values()]})
+    )
+    monkeypatch.setattr(Study, "views", lambda self: views)
+    monkeypatch.setattr("tramtrack.study.load_geometry", lambda folder: geometry)
+    monkeypatch.setattr("tramtrack.explain.stage.explain_runs", lambda *arguments: found.append(arguments))
+    Study(folder, PROTOCOL).explain()
+    ((chosen, *_, at_16),) = found
+    assert [run.key.variant for run in chosen] == ["last-conv"]
+    assert [(run.key.variant, its.transfer.stride) for run, its in at_16] == [("last-conv+stride-16", 16)]
