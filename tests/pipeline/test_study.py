@@ -418,6 +418,38 @@ def test_heat_maps_of_nobody_knows_which_run_are_made_again(finished, command, t
     assert all(path.read_bytes() != b"of another run" for path in maps)
 
 
+def test_burden_is_calibrated_on_validation_goes_on_where_it_stopped_and_reaches_the_report(finished, command, tmp_path):
+    whole, _ = finished
+    study = tmp_path / "study"
+    shutil.copytree(whole, study)
+    source = "vgg16/last-conv+random-weights/seed-0"
+    assert "no burden yet" in command("associate", study, tmp_path / "outcomes.csv", "--source", source).stderr
+    done = command("burden", study, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["unmeasured"] == {} and "it is no CSBI grade" in told["note"]
+    views = pd.read_csv(study / "results" / "burden.csv", dtype={"view_id": str, "woman": str})
+    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str).set_index("woman")["fold"]
+    assert (views["fold"] == views["woman"].map(folds)).all() and set(views["fold"]) == {"validation", "test"}
+    assert set(views["source"]) == {source} and (views["unit"] == "mm").all() and views["area"].notna().all()
+    assert dict(zip(views["fold"], views["calibrated"], strict=True)) == {"validation": "cross-fitted", "test": "validation"}
+    kept = json.loads((study / "results" / "burden" / source / "calibration.json").read_text())
+    assert set(kept["information"]["views"]) == set(views.loc[views["fold"] == "validation", "view_id"])
+    women = pd.read_csv(study / "results" / "women_burden.csv")
+    assert women["percentile_reason"].str.contains("30 are needed").all()
+    before = {path: path.stat().st_mtime_ns for path in (study / "heatmaps").rglob("maps.npz")}
+    assert command("burden", study).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    rows = "".join(f"{woman},{number % 2}\n" for number, woman in enumerate(women["woman"]))
+    (tmp_path / "outcomes.csv").write_text(f"woman,infarction\n{rows}")
+    asked = command("associate", study, tmp_path / "outcomes.csv", "--source", source, "--json")
+    assert asked.returncode == 0, asked.stderr
+    assert all("20 of each are needed" in row["reason"] and row["estimate"] is None for row in json.loads(asked.stdout))
+    assert command("report", study).returncode == 0
+    page = (study / "report" / "index.html").read_text()
+    assert "How much calcification the maps amount to" in page and "it is no CSBI grade" in page
+
+
 def test_the_python_objects_print_what_they_are(finished):
     study = Study(finished[0])
     assert repr(study) == f"Study({str(finished[0])!r}, protocol='tiny')"

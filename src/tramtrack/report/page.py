@@ -28,6 +28,7 @@ from tramtrack.report import (
     provenance_tables,
     score_tables,
 )
+from tramtrack.report.burden import burden
 from tramtrack.report.cohort_table import cohort_table
 from tramtrack.report.export import export
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
@@ -35,6 +36,7 @@ from tramtrack.report.limits import limits
 from tramtrack.report.localisation import localisation
 from tramtrack.report.pictures import heatmap_groups, strides
 from tramtrack.report.reading import Material, read_material
+from tramtrack.report.segmentation import segmented
 from tramtrack.report.sheet import sheet
 from tramtrack.report.trust import trust
 
@@ -123,6 +125,8 @@ def _contents(material: Material) -> dict[str, Any]:
         "heatmaps": heatmap_groups(material),
         "localisation": localisation(material),
         "trust": trust(material),
+        "burden": burden(material),
+        "segmented": segmented(material),
         "strides": strides(material),
         "resources": provenance_tables.resource_rows(material),
         "settings": settings,

@@ -10,7 +10,8 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.report.burden import is_shown, named
-from tramtrack.report.reading import Material
+from tramtrack.report.cells import number, signed
+from tramtrack.report.reading import Material, known
 
 MEASURES = {"absolute_error": "mean error of the area", "rho": "rho with the true area"}
 
@@ -68,7 +69,7 @@ def _costs(material: Material) -> list[dict[Any, Any]]:
     path = material.folder / "results" / "burden_cost.csv"
     if not path.exists():
         return []
-    table = pd.read_csv(path, keep_default_na=True)
+    table = pd.read_csv(path)
     table = table[(table["fold"] == material.fold) & table["source"].map(lambda source: is_shown(material, source))]
     return table.assign(reason=table["reason"].fillna("").astype(str)).to_dict("records")
 
@@ -78,14 +79,11 @@ def _cost(material: Material, row: dict[Any, Any]) -> Cost:
     is_rho = row["measure"] == "rho"
     places = 2 if is_rho else 1
     unit = "" if is_rho else " mm²" if row["unit"] == "mm" else " pixels"
-    both = [f"{row[name]:.{places}f}{unit}" if pd.notna(row[name]) else "" for name in ("heat_map", "segmentation")]
-    difference = f"{row['difference']:+.{places}f}" if pd.notna(row["difference"]) else ""
-    if pd.notna(row["low"]):
-        difference += f" ({row['low']:.{places}f} to {row['high']:.{places}f})"
+    both = [f"{number(row[name], places)}{unit}" if known(row[name]) else "" for name in ("heat_map", "segmentation")]
+    difference, low, high = (signed(row[name], places) for name in ("difference", "low", "high"))
+    difference += f" ({low} to {high})" if low else ""
     worse = (row["difference"] > 0) != is_rho
-    verdict = (
-        ("the heat map is less accurate" if worse else "the heat map is more accurate") if row["separated"] else "not separated"
-    )
+    verdict = f"the heat map is {'less' if worse else 'more'} accurate" if row["separated"] else "cannot be separated"
     return Cost(
         title, tag, f"{MEASURES[row['measure']]}, by {row['of']}", both[0], both[1], difference,
         f"cannot be told: {row['reason']}" if row["reason"] else verdict,
