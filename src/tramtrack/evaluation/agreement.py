@@ -113,17 +113,26 @@ def _rank(one: Floats, other: Floats, weights: NDArray[np.int32], quantile: floa
 def _limits(
     differences: Floats, weights: NDArray[np.int32], quantile: float, normal: float
 ) -> tuple[Estimate, Estimate, Estimate]:
-    """Bias and limits of agreement with their intervals."""
+    """Bias and limits of agreement with their intervals.
+
+    A small sample's SD is too small more often than too large, so the intervals of the limits reach further outwards than
+    inwards, in the proportion in which an interval of the SD does that is made on the logarithmic scale.
+    """
     counts = weights.astype(np.float64)
     total = counts.sum(axis=0)
     means = differences @ counts / total
     deviations = np.sqrt(np.maximum(differences**2 @ counts / total - means**2, 0) * total / np.maximum(total - 1, 1))
     mean, deviation = float(differences.mean()), float(differences.std(ddof=1))
-    found = []
-    for sign in (0, -1, 1):
-        value, error = mean + sign * normal * deviation, standard_error(means + sign * normal * deviations)
-        if error <= ROUNDING:
-            found.append(Estimate(value, None, None, "all differences are alike"))
-        else:
-            found.append(Estimate(value, value - quantile * error, value + quantile * error))
-    return found[0], found[1], found[2]
+    off = quantile * standard_error(means)
+    lower, upper = mean - normal * deviation, mean + normal * deviation
+    if off <= ROUNDING:
+        bias, low, high = (Estimate(value, None, None, "all differences are alike") for value in (mean, lower, upper))
+        return bias, low, high
+    growth = quantile * standard_error(np.log(deviations[deviations > ROUNDING]))
+    outwards, inwards = (np.expm1(growth) / growth, -np.expm1(-growth) / growth) if growth > 0 else (1.0, 1.0)
+    below, above = (quantile * standard_error(means + sign * normal * deviations) for sign in (-1, 1))
+    return (
+        Estimate(mean, mean - off, mean + off),
+        Estimate(lower, float(lower - outwards * below), float(lower + inwards * below)),
+        Estimate(upper, float(upper - inwards * above), float(upper + outwards * above)),
+    )

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage
+from skimage.measure import block_reduce
 from skimage.morphology import skeletonize
 
 from tramtrack import store
@@ -175,24 +176,28 @@ def centreline_length(mask: np.ndarray, size: PixelSize) -> float:
 
     Gaps of up to twice ``size.gap`` are closed first, so that the two walls of an artery make one line; then the mask is
     thinned to lines one pixel wide, without the branches into corners, where it is much narrower than close by. The steps
-    along the lines are added up, and a pixel for each, since a speck is as long as one.
+    along the lines are added up, and a pixel for each, since a speck is as long as one. Pixels finer than a quarter of the gap
+    are joined first, which costs nothing in length and saves most of the time.
     """
     if not mask.any():
         return 0.0
-    rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-    reach = int(np.ceil(size.gap / min(size.height, size.width))) + 1
-    window = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], reach)
-    sampling = (size.height, size.width)
-    grown = ndimage.distance_transform_edt(~window, sampling=sampling) <= size.gap
-    closed = window | (ndimage.distance_transform_edt(np.pad(grown, 1), sampling=sampling)[1:-1, 1:-1] > size.gap)
-    depth = ndimage.distance_transform_edt(closed, sampling=sampling)
-    line = skeletonize(closed) & (depth >= CORNER * ndimage.maximum_filter(depth, size=2 * reach - 1))
+    factor = max(1, int(size.gap / 4 / max(size.height, size.width)))
+    height, width = size.height * factor, size.width * factor
+    small = block_reduce(mask, (factor, factor), np.max)
+    rows, columns = np.nonzero(small.any(axis=1))[0], np.nonzero(small.any(axis=0))[0]
+    reach = int(np.ceil(size.gap / min(height, width))) + 1
+    window = np.pad(small[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], reach)
+    grown = ndimage.distance_transform_edt(~window, sampling=(height, width)) <= size.gap
+    closed = window | (ndimage.distance_transform_edt(np.pad(grown, 1), sampling=(height, width))[1:-1, 1:-1] > size.gap)
+    depth = ndimage.distance_transform_edt(closed, sampling=(height, width))
+    close_by = ndimage.maximum_filter(depth, size=2 * reach - 1)
+    line = skeletonize(closed) & (depth + height / 2 >= CORNER * close_by)  # half a pixel, for what the grid rounds
     down, across = line[1:] & line[:-1], line[:, 1:] & line[:, :-1]
     falling = line[1:, 1:] & line[:-1, :-1] & ~line[1:, :-1] & ~line[:-1, 1:]
     rising = line[1:, :-1] & line[:-1, 1:] & ~line[1:, 1:] & ~line[:-1, :-1]
-    steps = down.sum() * size.height + across.sum() * size.width + (falling.sum() + rising.sum()) * np.hypot(*sampling)
+    steps = down.sum() * height + across.sum() * width + (falling.sum() + rising.sum()) * np.hypot(height, width)
     lines = ndimage.label(line, structure=np.ones((3, 3)))[1]
-    return float(steps + lines * np.sqrt(size.area))
+    return float(steps + lines * np.sqrt(height * width))
 
 
 def calibration_file(results: Path, source: str) -> Path:

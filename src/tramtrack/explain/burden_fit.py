@@ -70,6 +70,6 @@ def parts(woman: NDArray[np.generic], truth: Floats) -> NDArray[np.int64]:
 
 
 def factor_of(measured: Floats, truth: Floats) -> float | None:
-    """What makes ``measured`` amounts (n,) add up to the true ones; None where they are all 0, or none is known."""
-    total = float(measured.sum())
-    return float(truth.sum()) / total if total > 0 else None
+    """What makes ``measured`` amounts (n,) add up to the true ones; None where either are all 0, or none is known."""
+    measured_total, true_total = float(measured.sum()), float(truth.sum())
+    return true_total / measured_total if measured_total > 0 and true_total > 0 else None

@@ -13,8 +13,8 @@ every source. ``cuts`` with one value fixes the threshold; the default lets vali
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,13 +160,23 @@ def _calibrate(
     for number in range(PARTS):
         others = part != number
         without.append(fit(areas[others], truth[others], None if scores is None else scores[others]))
-    lengths = _Lengths(source, known, geometry, thresholds, scores)
-    everyone = np.ones(len(known), dtype=bool)
-    fits = [_calibration(source, one, thresholds, lengths, everyone if number < 0 else part != number)
-            for number, one in enumerate([whole, *without], start=-1)]  # fmt: skip
-    calibration = fits[0]
-    assert calibration is not None
-    return calibration, {name: fits[1 + number] for name, number in zip(woman, part.tolist(), strict=True)}, whole
+    fits = [whole, *without]
+    pairs = {(one.cut, one.least_score) for one in fits if isinstance(one, Fit)}
+    lengths = _lengths(source, known, geometry, thresholds, scores, pairs)
+    true_lengths = np.array([row["true_length"] for row in known], dtype=np.float64)
+
+    def calibration(one: Fit | str, chosen: np.ndarray) -> Calibration | None:
+        if isinstance(one, str):
+            return None
+        usable = chosen & np.isfinite(true_lengths)
+        factor = factor_of(lengths[one.cut, one.least_score][usable], true_lengths[usable])
+        threshold = float(thresholds[one.cut])
+        return Calibration(source.name, source.kind, threshold, source.strongest, one.least_score, one.factor, factor)
+
+    by_part = [calibration(one, part != number) for number, one in enumerate(without)]
+    everything = calibration(whole, np.ones(len(known), dtype=bool))
+    assert everything is not None
+    return everything, {name: by_part[number] for name, number in zip(woman, part.tolist(), strict=True)}, whole
 
 
 def _inside(source: Source, row: Mapping[Any, Any], geometry: Mapping[str, Geometry]) -> tuple[np.ndarray, float]:
@@ -176,50 +186,25 @@ def _inside(source: Source, row: Mapping[Any, Any], geometry: Mapping[str, Geome
     return on_breast(source.map_of(view_id), breast)[breast], pixel_size(geometry[view_id]).area
 
 
-@dataclass(frozen=True)
-class _Lengths:
-    """Lengths of binarised maps, measured for the thresholds that were chosen only: thinning is what takes long."""
-
-    source: Source
-    known: Rows
-    geometry: Mapping[str, Geometry]
-    thresholds: np.ndarray
-    scores: np.ndarray | None
-    measured: dict[tuple[int, float | None], np.ndarray] = field(default_factory=dict)
-
-    def at(self, cut: int, least_score: float | None) -> np.ndarray:
-        """Of each known view, in its unit."""
-        if (cut, least_score) not in self.measured:
-            self.measured[cut, least_score] = self._measure(cut, least_score)
-        return self.measured[cut, least_score]
-
-    def _measure(self, cut: int, least_score: float | None) -> np.ndarray:
-        found = np.zeros(len(self.known))
-        for place, row in enumerate(track(self.known, f"{self.source.name}: lengths on validation")):
-            if self.scores is not None and least_score is not None and self.scores[place] < least_score:
-                continue
-            view_id = str(row["view_id"])
-            breast = breast_of(read_prepared(Path(row["file"])))
-            mask = on_breast(self.source.map_of(view_id), breast) >= self.thresholds[cut]
-            found[place] = centreline_length(mask, pixel_size(self.geometry[view_id]))
-        return found
-
-
-def _calibration(
-    source: Source, found: Fit | str, thresholds: np.ndarray, lengths: _Lengths, chosen: np.ndarray
-) -> Calibration | None:
-    """The calibration of a fit on the ``chosen`` of the known views; None where there was no fit."""
-    if isinstance(found, str):
-        return None
-    truth = np.array([row["true_length"] for row in lengths.known], dtype=np.float64)
-    usable = chosen & np.isfinite(truth)
-    factor = None
-    if usable.any() and truth[usable].any():
-        factor = factor_of(lengths.at(found.cut, found.least_score)[usable], truth[usable])
-    threshold = float(thresholds[found.cut])
-    return Calibration(
-        source.name, source.kind, threshold, source.strongest, found.least_score, found.factor, factor
-    )  # fmt: skip
+def _lengths(
+    source: Source,
+    known: Rows,
+    geometry: Mapping[str, Geometry],
+    thresholds: np.ndarray,
+    scores: np.ndarray | None,
+    pairs: Collection[tuple[int, float | None]],
+) -> dict[tuple[int, float | None], np.ndarray]:
+    """Lengths of the known views' binarised maps, for the pairs of cut and least score that were chosen: thinning is slow."""
+    found = {pair: np.zeros(len(known)) for pair in pairs}
+    for place, row in enumerate(track(known, f"{source.name}: lengths on validation")):
+        view_id = str(row["view_id"])
+        enlarged = on_breast(source.map_of(view_id), breast_of(read_prepared(Path(row["file"]))))
+        size = pixel_size(geometry[view_id])
+        by_cut = {cut: centreline_length(enlarged >= thresholds[cut], size) for cut in {cut for cut, _ in pairs}}
+        for cut, least_score in pairs:
+            if scores is None or least_score is None or scores[place] >= least_score:
+                found[cut, least_score][place] = by_cut[cut]
+    return found
 
 
 def _measured(

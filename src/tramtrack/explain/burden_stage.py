@@ -31,6 +31,8 @@ from tramtrack.training.record import Run
 
 MEASURED = ("validation", "test")
 """Folds whose burden is measured: no network learnt from their views."""
+VIEWS_AT_ONCE = 256
+"""Views whose maps are made and kept together; what a kill loses at most."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ def measure_runs(
     for run in runs:
         folder = run.key.folder(study / "heatmaps")
         try:
-            atlas = make_heatmaps(run, protocol, files, validation, folder, device, "heat maps for burden")
+            for start in range(0, len(files), VIEWS_AT_ONCE):
+                part = dict(list(files.items())[start : start + VIEWS_AT_ONCE])
+                atlas = make_heatmaps(run, protocol, part, validation, folder, device, "heat maps for burden")
             measure_source(source_of(run, atlas, protocol), views, geometry, truth, protocol, study / "results")
         except TramtrackError as error:
             announce(f"{error}; the other networks go on")
