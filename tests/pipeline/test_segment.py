@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tramtrack import sealing
+
 SETTINGS = """
 [segmentation]
 channels = [4, 4, 8, 8, 8]
 patch = 48
-epochs = 3
+learning_rate = 0.01
+epochs = 25
 """
 
 
@@ -51,3 +55,20 @@ def test_a_study_is_segmented_and_the_test_fold_on_demand(prepared, command, tmp
         assert 0 <= content["probability"].min() <= content["probability"].max() <= 1
     status = command("status", study, "--json")
     assert {"stage": "segment", "state": "done", "detail": f"{len(maps)} maps"} in json.loads(status.stdout)
+    run = command("run", study, "--networks", "mobilenet", "--weights", "random")
+    assert run.returncode == 0, run.stderr
+    measured = pd.read_csv(study / "results" / "localisation.csv")
+    assert "segmentation" in set(measured["map"]) and len(set(measured["map"])) == 4
+    done = command("burden", study, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["unmeasured"] == {}
+    sources = {row["source"] for row in found["agreement"]}
+    assert sources == {"segmentation", "mobilenet/last-conv+random-weights/seed-0"}
+    costs = {(row["fold"], row["of"], row["measure"]) for row in found["cost"]}
+    assert costs == set(product(("validation", "test"), ("view", "woman"), ("absolute_error", "rho")))
+    assert len(sealing.looks(study / "results" / "unsealed.jsonl")) == 2
+    assert command("report", study).returncode == 0
+    page = (study / "report" / "index.html").read_text()
+    assert "What the maps cost in accuracy" in page and 'id="cost-of-maps"' in page
+    assert "U-Net (seed 0, trained on masks)" in page  # the log of looks

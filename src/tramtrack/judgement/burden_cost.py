@@ -51,9 +51,7 @@ def _family(
         both = own.set_index(key).join(against["area"].rename("area_segmented"), how="inner").reset_index()
         if both.empty:
             continue
-        amounts = [both[name].to_numpy(dtype=float) for name in ("area", "area_segmented", "true_area")]
-        woman = both["woman"].to_numpy().astype(str)
-        result = _compared(about["measure"], amounts, woman, settings)
+        result = _compared(about["measure"], both, settings)
         difference = result.difference
         found.append({
             "source": source, **about, "heat_map": result.one, "segmentation": result.other, "difference": difference.value,
@@ -67,13 +65,16 @@ def _family(
     ]
 
 
-def _compared(measure: str, amounts: list[np.ndarray], woman: np.ndarray, settings: Evaluation) -> Paired:
-    """Areas of heat map, segmentation and truth (units,) compared by ``measure``."""
+def _compared(measure: str, both: pd.DataFrame, settings: Evaluation) -> Paired:
+    """Areas of heat map and segmentation compared by ``measure`` against the true ones, on the same units."""
+    one, other, true = (both[name].to_numpy(dtype=float) for name in ("area", "area_segmented", "true_area"))
+    woman = both["woman"].to_numpy().astype(str)
     if measure == "rho":
-        return compare_ranks(*amounts, woman, confidence=settings.confidence)
+        return compare_ranks(one, other, true, woman, confidence=settings.confidence)
     generator = np.random.default_rng(settings.seed)
-    options = {"resamples": settings.resamples, "confidence": settings.confidence}
-    return compare_errors(*amounts, woman, generator=generator, **options)
+    return compare_errors(
+        one, other, true, woman, generator=generator, resamples=settings.resamples, confidence=settings.confidence
+    )
 
 
 def sentence(row: dict[Any, Any], name: str) -> str:

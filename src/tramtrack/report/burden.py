@@ -86,10 +86,10 @@ def _own(material: Material, name: str) -> pd.DataFrame:
     table = pd.read_csv(material.folder / "results" / f"{name}.csv", dtype={"woman": str, "exam": str})
     if "analysed" in table:
         table = table[table["analysed"] == "yes"]
-    return table[(table["fold"] == material.fold) & table["source"].map(lambda source: _is_shown(material, source))]
+    return table[(table["fold"] == material.fold) & table["source"].map(lambda source: is_shown(material, source))]
 
 
-def _is_shown(material: Material, source: str) -> bool:
+def is_shown(material: Material, source: str) -> bool:
     """Whether a source is a run of this evaluation, by its weights, or no run at all."""
     kept = store.read_identity(calibration_file(material.folder / "results", source))
     if kept is None:
@@ -99,7 +99,7 @@ def _is_shown(material: Material, source: str) -> bool:
     return bool(material.summary["runs"].get(source) == kept["maps"].get("weights"))
 
 
-def _named(material: Material, source: str) -> tuple[str, str]:
+def named(material: Material, source: str) -> tuple[str, str]:
     """The title of a source, and its tag."""
     if source.count("/") != 2:
         return source.capitalize(), "trained on masks"
@@ -111,7 +111,7 @@ def _named(material: Material, source: str) -> tuple[str, str]:
 
 
 def _row(material: Material, row: dict[Any, Any]) -> Row:
-    name, tag = _named(material, str(row["source"]))
+    name, tag = named(material, str(row["source"]))
     unit = {"mm": "mm", "pixels": "pixels"}[str(row["unit"])] + ("²" if row["measured"] == "area" else "")
     limits = ""
     if known(row["lower"]):
@@ -138,7 +138,7 @@ def _between(row: dict[Any, Any], name: str, decimals: int) -> str:
 
 
 def _matrix(material: Material, source: str, part: pd.DataFrame) -> Matrix:
-    name, tag = _named(material, source)
+    name, tag = named(material, source)
     by_true = part.set_index("true_band")
     rows = [(band, [int(by_true.loc[band, measured]) for measured in BANDS]) for band in BANDS]
     agreeing = sum(counts[place] for place, (_, counts) in enumerate(rows))

@@ -37,6 +37,7 @@ from tramtrack.report.limits import limits
 from tramtrack.report.localisation import localisation
 from tramtrack.report.pictures import heatmap_groups, strides
 from tramtrack.report.reading import Material, read_material
+from tramtrack.report.segmentation import segmented
 from tramtrack.report.sheet import sheet
 from tramtrack.report.trust import trust
 
@@ -127,6 +128,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "trust": trust(material),
         "blind": blind(material),
         "burden": burden(material),
+        "segmented": segmented(material),
         "strides": strides(material),
         "resources": provenance_tables.resource_rows(material),
         "settings": settings,

@@ -38,6 +38,12 @@ class Known:
         return np.unpackbits(self.packed[number], count=self.size[0] * self.size[1]).reshape(self.size).astype(bool)
 
     @property
+    def share(self) -> float:
+        """The marked share of all pixels."""
+        pixels = sum(int(np.unpackbits(packed).sum()) for packed in self.packed)
+        return pixels / (len(self) * self.size[0] * self.size[1])
+
+    @property
     def sha256(self) -> str:
         """Hash of the views and their masks."""
         drawn = hashlib.sha256()

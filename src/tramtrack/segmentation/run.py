@@ -50,7 +50,7 @@ def train_unet(
         return _finished(folder)
     if not store.require_same_identity(folder / "started.json", identity, ADVICE):
         store.write_manifest(folder / "started.json", identity, {})
-    model = _placed(Unet(settings.channels, settings.seed), device)
+    model = _placed(Unet(settings.channels, settings.seed, min(training.share, 0.5)), device)
     weights = sum(parameter.numel() for _, parameter in model.trained())
     with_bac = int(training.marked.sum())
     announce(f"{NETWORK}: trains {weights:,} weights on {len(training)} training views, {with_bac} of them with BAC")

@@ -7,6 +7,7 @@ Milletari, Navab and Ahmadi, V-Net, 3DV 2016. Needs the extra `explain`.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
@@ -22,15 +23,18 @@ SMOOTH = 1e-5
 class Unet(nn.Module):
     """The network, its first weights drawn by ``seed``; ``channels`` are its features at each resolution, five of them.
 
-    Raises UsageError where MONAI is missing.
+    Before any training it says ``share`` in (0, 1), the marked share of all pixels, everywhere: the many pixels without BAC
+    then do not rule the first steps (Lin et al., Focal loss, ICCV 2017, section 4.1). Raises UsageError where MONAI is missing.
     """
 
-    def __init__(self, channels: Sequence[int], seed: int) -> None:
+    def __init__(self, channels: Sequence[int], seed: int, share: float = 0.5) -> None:
         super().__init__()
         nets = require_monai("monai.networks.nets")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = nets.BasicUNet(2, 1, 1, features=(*channels, channels[0]), norm="batch")
+        with torch.no_grad():
+            self.net.final_conv.bias.fill_(math.log(share / (1 - share)))
 
     def forward(self, grey: Tensor) -> Tensor:
         """Grey views (N, 1, H, W), values 0 to 65535, to logits (N, 1, H, W) float32."""

@@ -38,6 +38,15 @@ def test_the_loss_of_a_fold_is_that_of_its_views_in_one_batch(folds):
     assert loop.loss_of_fold(model, validation, torch.float32, CPU) == pytest.approx(expected, abs=1e-6)
 
 
+def test_an_untrained_network_says_the_marked_share(folds):
+    share = folds[0].share
+    assert share == pytest.approx(np.mean([folds[0].mask(number) for number in range(6)]))
+    silent = Unet((4, 4, 8, 8, 8), 3, share)
+    torch.nn.init.zeros_(silent.net.final_conv.weight)
+    found = next(loop.probabilities(silent, folds[0].files[:1], torch.float32, CPU))
+    assert found.shape == SIZE and np.allclose(found, share)
+
+
 def test_a_killed_training_ends_in_the_same_bytes(folds, protocol, tmp_path, dies_after):
     short = changed(protocol, epochs=4)
     whole = train_unet(*folds, short, {}, tmp_path / "whole")
