@@ -146,19 +146,22 @@ def test_each_says_what_made_it_and_what_for(written: dict[str, Path]) -> None:
 def test_a_repeat_gives_the_same_identifiers_and_other_weights_give_others(
     files: dict[tuple[str, str], Path], written: dict[str, Path], tmp_path: Path
 ) -> None:
-    def identifiers(folder: Path, **changes: Any) -> dict[str, tuple[str, str]]:
-        made = answer(SCORES, **changes)
-        done = write_results(folder, made, views_of(files), "grad-cam++")
+    def identifiers(folder: Path, views: dict[tuple[str, str], ViewResult], **changes: Any) -> dict[str, tuple[str, str]]:
+        made = answer({place: SCORES[place] for place in views}, **changes)
+        done = write_results(folder, made, views, "grad-cam++")
         return {
             file.name: (pydicom.dcmread(file).SOPInstanceUID, pydicom.dcmread(file).SeriesInstanceUID) for file in done.files
         }
 
     before = {name: (pydicom.dcmread(f).SOPInstanceUID, pydicom.dcmread(f).SeriesInstanceUID) for name, f in written.items()}
-    assert identifiers(tmp_path / "again") == before
+    assert identifiers(tmp_path / "again", views_of(files)) == before
+    one = {("L", "CC"): views_of(files)["L", "CC"]}
+    alone = identifiers(tmp_path / "alone", one)
     other = answer(SCORES).runs[0].model_copy(update={"weights_file_sha256": "ef" * 32})
-    changed = identifiers(tmp_path / "other", runs=(other,))
-    assert set(changed) == set(before)
-    assert not {uid for pair in changed.values() for uid in pair} & {uid for pair in before.values() for uid in pair}
+    changed = identifiers(tmp_path / "other", one, runs=(other,))
+    assert set(changed) == set(alone) and len(alone) == 6
+    sets = [{uid for pair in found.values() for uid in pair} for found in (before, alone, changed)]
+    assert len(set().union(*sets)) == sum(map(len, sets)) == (16 + 9) + 2 * (6 + 6)  # instances and series
 
 
 def test_pixels_come_back_as_they_were(files: dict[tuple[str, str], Path], written: dict[str, Path]) -> None:
@@ -262,8 +265,9 @@ def test_outlines_are_drawn_on_the_image(files: dict[tuple[str, str], Path], wri
 def test_without_a_spacing_there_are_pixels_and_no_millimetres(tmp_path: Path) -> None:
     heatmap = hot_at(80, 40, (160, 120))
     files = exam(tmp_path / "exam", PatientOrientation=["A", "R"])
-    views = {place: ViewResult(file, heatmap, SCALE, heatmap > 0.5) for place, file in files.items()}
-    done = write_results(tmp_path / "out", answer(SCORES, spacing_mm=None, synthetic=False), views, "grad-cam++")
+    views = {("R", "MLO"): ViewResult(files["R", "MLO"], heatmap, SCALE, heatmap > 0.5)}
+    made = answer({("R", "MLO"): 0.7}, spacing_mm=None, synthetic=False)
+    done = write_results(tmp_path / "out", made, views, "grad-cam++")
     assert done.left_out == {}
     for file in done.files:
         dataset = pydicom.dcmread(file)
@@ -274,15 +278,16 @@ def test_without_a_spacing_there_are_pixels_and_no_millimetres(tmp_path: Path) -
 
 
 def test_no_threshold_no_call_and_no_cad_report(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
-    done = write_results(tmp_path, answer(SCORES, threshold=None), views_of(files), "grad-cam++")
+    views = {("R", "CC"): ViewResult(files["R", "CC"], hot_at(80, 40), SCALE)}
+    done = write_results(tmp_path, answer({("R", "CC"): 0.7}, threshold=None), views, "grad-cam++")
     assert set(done.left_out) == {"bac.cad.dcm"} and "no threshold" in done.left_out["bac.cad.dcm"]
     report = pydicom.dcmread(tmp_path / "bac.sr.dcm")
     assert "No call by woman: no woman with BAC" in texts(report) and "Present" not in texts(report)
 
 
 def test_a_negative_exam_is_said_to_be_without_findings(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
-    made = answer(dict.fromkeys(SCORES, 0.1))
-    done = write_results(tmp_path, made, views_of(files), "occlusion")
+    views = {("L", "CC"): ViewResult(files["L", "CC"], hot_at(80, 40), SCALE)}
+    done = write_results(tmp_path, answer({("L", "CC"): 0.1}), views, "occlusion")
     cad = pydicom.dcmread(tmp_path / "bac.cad.dcm")
     assert cad.ContentSequence[2].ConceptCodeSequence[0].CodeValue == "111241" and complaints(tmp_path / "bac.cad.dcm") == []
     assert done.left_out == {}

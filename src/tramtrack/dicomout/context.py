@@ -112,10 +112,13 @@ class Context:
         known = {(one.side, one.view): one.spacing_mm for one in self.answer.sources}
         return known.get((source.side, source.view))
 
-    def finish(self, result: Dataset, sources: Sequence[SourceImage]) -> Dataset:
-        """Carry on what must not be lost: side and orientation, that an image is synthetic, or was compressed with loss."""
-        if len(sources) == 1 and "SegmentSequence" not in result:  # a segment names its breast
-            result.Laterality = sources[0].side
+    def finish(self, result: Dataset, sources: Sequence[SourceImage], side: str = "") -> Dataset:
+        """Carry on what must not be lost: side and orientation, that an image is synthetic, or was compressed with loss.
+
+        ``side`` is that of the series, where nothing else in the object tells it.
+        """
+        if side:
+            result.Laterality = side
         if "Rows" in result:
             result.PatientOrientation = sources[0].orientation or None
         if any(str(source.header.get("SyntheticData", "")) == "YES" for source in sources):
