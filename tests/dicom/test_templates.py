@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from answers import answer
+from answers import RUN, answer, burden
 from mammogram import write_exam
 from tramtrack.dicomout.conformance import Row, problems, templates
 from tramtrack.dicomout.write import ViewResult, write_results
@@ -25,11 +25,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     heatmap = np.zeros((160, 120), np.float32)
     heatmap[60:80, 30:50] = 1
     views = {
-        (file.stem[3], file.stem[4:]): ViewResult(file, heatmap, 1.0, heatmap > 0.5 if "LCC" in file.stem else None, 4.0)
+        (file.stem[3], file.stem[4:]): ViewResult(file, heatmap, 1.0, {RUN: heatmap > 0.5} if "LCC" in file.stem else {})
         for file in files
     }
     scores = {place: 0.9 if place[1] == "CC" else 0.1 for place in views}
-    write_results(out / "results", answer(scores, spacing_mm=0.1), views, "grad-cam++")
+    made = answer(scores, spacing_mm=0.1, burden=(burden({("L", "CC"): 4.0, ("R", "CC"): 0.0}),))
+    write_results(out / "results", made, views, "grad-cam++")
     return out / "results"
 
 

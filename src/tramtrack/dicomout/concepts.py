@@ -9,6 +9,7 @@ from tramtrack.evaluation.conformal import INDETERMINATE, LIKELY, UNLIKELY
 
 VASCULAR_CALCIFICATION = Code("129759000", "SCT", "Vascular calcification")
 AREA = Code("112196", "DCM", "Area of Vascular Calcification")
+LENGTH = Code("410668003", "SCT", "Length")
 PRESENT = Code("52101004", "SCT", "Present")
 ABSENT = Code("2667000", "SCT", "Absent")
 
@@ -39,6 +40,8 @@ PROBABILITY = Code("probability", OWN_SCHEME, "Probability at the stated prevale
 PREVALENCE = Code("prevalence", OWN_SCHEME, "Share of women with BAC for which the probability holds")
 CONFORMAL = Code("conformal", OWN_SCHEME, "BAC likely or unlikely, by conformal prediction")
 ALPHA = Code("alpha", OWN_SCHEME, "Error rate that is kept in each class")
+AREA_LOW = Code("area-low", OWN_SCHEME, "Low end of the interval of the area")
+AREA_HIGH = Code("area-high", OWN_SCHEME, "High end of the interval of the area")
 FINDINGS = {
     LIKELY: Code("likely", OWN_SCHEME, "BAC likely"),
     UNLIKELY: Code("unlikely", OWN_SCHEME, "BAC unlikely"),

@@ -109,8 +109,8 @@ class Context:
 
     def spacing_mm(self, source: SourceImage) -> float | None:
         """Millimetres between a view's pixels in the breast's plane, as the answer has it, or None."""
-        known = {(one.side, one.view): one.spacing_mm for one in self.answer.sources}
-        return known.get((source.side, source.view))
+        of_view = [one for one in self.answer.sources if (one.side, one.view) == (source.side, source.view)]
+        return of_view[0].spacing_mm if of_view else None
 
     def finish(self, result: Dataset, sources: Sequence[SourceImage], side: str = "") -> Dataset:
         """Carry on what must not be lost: side and orientation, that an image is synthetic, or was compressed with loss.
