@@ -123,6 +123,8 @@ class Context:
             result.PatientOrientation = sources[0].orientation or None
         if any(str(source.header.get("SyntheticData", "")) == "YES" for source in sources):
             result.SyntheticData = "YES"
+        for item in (*result.get("DimensionOrganizationSequence", ()), *result.get("DimensionIndexSequence", ())):
+            item.DimensionOrganizationUID = self.uid("dimensions of", str(result.SOPInstanceUID))
         lossy = [source.header for source in sources if str(source.header.get("LossyImageCompression", "")) == "01"]
         if lossy and "Rows" in result:
             for name in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):

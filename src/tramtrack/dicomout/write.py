@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,8 +71,10 @@ def write_results(folder: Path, answer: Answer, views: Mapping[Place, ViewResult
         (folder / name).unlink(missing_ok=True)
     written = Written()
     try:
-        for name, result in _results(context, views, written.left_out):
-            written.files.append(_save(folder / name, result))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # highdicom warns of odd names by printing them
+            for name, result in _results(context, views, written.left_out):
+                written.files.append(_save(folder / name, result))
     except (ValueError, TypeError, KeyError, AttributeError) as error:  # what highdicom raises over a header that it cannot use
         names = ", ".join(source.file.name for source in context.sources)
         raise TramtrackError(
