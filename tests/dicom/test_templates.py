@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -212,3 +214,18 @@ def test_dicom_validator_finds_no_error(folder: Path, capfd: pytest.CaptureFixtu
     for file in sorted(folder.glob("*.dcm")):
         (result,) = DicomFileValidator(info).validate(file).values()
         assert result.status is Status.Passed, (file.name, capfd.readouterr().out)
+
+
+def test_dcmtk_reads_both_reports_and_follows_their_references(folder: Path) -> None:
+    """DCMTK's dsrdump holds value types and relationships against the IOD, and finds the targets of those by reference."""
+    program = shutil.which("dsrdump")
+    if program is None:
+        pytest.skip("dsrdump is not installed: apt-get install dcmtk")
+    said = {}
+    for kind in ("sr", "cad"):
+        done = subprocess.run([program, folder / f"bac.{kind}.dcm"], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0 and "E: " not in done.stderr and "does not exist" not in done.stderr, done.stderr
+        said[kind] = done.stdout
+    assert "Comprehensive SR Document" in said["sr"] and "Mammography CAD SR Document" in said["cad"]
+    assert said["cad"].count("<selected from 1.2.1>") == said["cad"].count("<selected from 1.2.3>") == 2
+    assert [said["cad"].count(f"<has properties 1.2.{image}>") for image in (1, 2, 3, 4)] == [1, 1, 1, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import (
@@ -156,7 +157,7 @@ def _burden_of_view(context: Context, run: str, view: ViewBurden, segmentations:
     (source,) = (source for source in context.sources if (source.side, source.view) == (view.side, view.view))
     name = f"burden {view.side} {view.view} {run}"
     lengths = [] if view.length is None else [Measurement(LENGTH, view.length, LENGTHS[view.unit])]
-    shared = {
+    shared: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(context.uid("burden", view.side, view.view, run), name),
         "finding_type": VASCULAR_CALCIFICATION,
         "algorithm_id": context.identification(),
