@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from tramtrack.cli_export import card, export
 from tramtrack.cli_facts import networks, plan, policies, protocol
 from tramtrack.cli_phantom import phantom_app
 from tramtrack.cli_predict import calibrate, predict
@@ -317,7 +318,7 @@ def status(study: StudyFolder, as_json: AsJson = False) -> None:
     _print_json(rows) if as_json else _table(rows, str(study))
 
 
-for verb in (predict, calibrate, plan, networks, policies, protocol):
+for verb in (predict, calibrate, export, card, plan, networks, policies, protocol):
     app.command()(verb)
 
 
