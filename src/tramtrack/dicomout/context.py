@@ -76,21 +76,26 @@ class Context:
         hashes = [run.weights_file_sha256 for run in self.answer.runs]
         return hashes[0] if len(hashes) == 1 else text_sha256("\n".join(hashes))
 
+    @cached_property
+    def runs(self) -> dict[str, str]:
+        """By its name each run, with its hashes."""
+        return {
+            (name := f"{run.network}/{run.variant}/seed-{run.seed}"): (
+                f"{name}, {run.weights} weights: weights sha256 {run.weights_file_sha256}, "
+                f"protocol sha256 {run.protocol_sha256}"
+            )
+            for run in self.answer.runs
+        }
+
     @property
     def parameters(self) -> list[str]:
         """What identifies the algorithm beside its name and version, one text each: every run with its hashes, and its use."""
-        told = [
-            f"{run.network}/{run.variant}/seed-{run.seed}, {run.weights} weights: weights sha256 {run.weights_file_sha256}, "
-            f"protocol sha256 {run.protocol_sha256}"
-            for run in self.answer.runs
-        ]
-        return [*told, f"views to breast and woman: {self.answer.aggregation}", self.answer.use]
+        return [*self.runs.values(), f"views to breast and woman: {self.answer.aggregation}", self.answer.use]
 
-    def identification(self) -> AlgorithmIdentification:
+    def identification(self, parameters: Sequence[str] = ()) -> AlgorithmIdentification:
         """The algorithm by TID 4019."""
-        return AlgorithmIdentification(
-            self.algorithm, self.answer.tramtrack, parameters=self.parameters, family=codes.DCM.ArtificialIntelligence
-        )
+        family = codes.DCM.ArtificialIntelligence
+        return AlgorithmIdentification(self.algorithm, self.answer.tramtrack, parameters=parameters or None, family=family)
 
     def place(self, kind: str, number: int, *of: str) -> dict[str, Any]:
         """Series, instance and equipment of one result, as highdicom takes them; ``of`` is the view that it is of, if one."""

@@ -142,7 +142,7 @@ def _scored(context: Context, scored: Scored) -> MeasurementsAndQualitativeEvalu
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(context.uid("finding", name), name),
         finding_type=VASCULAR_CALCIFICATION,
-        algorithm_id=context.identification(),
+        algorithm_id=context.identification(context.parameters if scored.unit == "woman" else ()),
         finding_sites=[_site(scored.side)],
         measurements=[Measurement(code, value, codes.UCUM.NoUnits) for code, value in values if value is not None],
         qualitative_evaluations=told or None,
@@ -160,7 +160,7 @@ def _burden_of_view(context: Context, run: str, view: ViewBurden, segmentations:
     shared: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(context.uid("burden", view.side, view.view, run), name),
         "finding_type": VASCULAR_CALCIFICATION,
-        "algorithm_id": context.identification(),
+        "algorithm_id": context.identification([context.runs.get(run, run)]),
         "finding_sites": [_site(view.side)],
         "measurements": [Measurement(AREA, view.area, AREAS[view.unit]), *lengths],
     }
@@ -181,7 +181,7 @@ def _burden_of_woman(context: Context, burden: Burden, area: float) -> Group:
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(context.uid("burden", "woman", burden.run), name),
         finding_type=VASCULAR_CALCIFICATION,
-        algorithm_id=context.identification(),
+        algorithm_id=context.identification([context.runs.get(burden.run, burden.run)]),
         finding_sites=[_site(None)],
         measurements=[Measurement(code, value, AREAS["mm"]) for code, value in values if value is not None],
         source_images=[
