@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
-NEEDED = {"chromium": "chromium", "Orthanc": "orthanc", DICOMWEB: "orthanc-dicomweb"}
+NEEDED = {"chromium": "chromium", "dsrdump": "dcmtk", "Orthanc": "orthanc", DICOMWEB: "orthanc-dicomweb"}
 """Program, or path of a file, to package, for `make test`."""
 PEERS = {"Rscript": "r-cran-proc"}
 """The same for `make peers`."""

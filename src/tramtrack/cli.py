@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tramtrack.cli_blind import make_page, take_ratings
 from tramtrack.cli_burden import associate, burden
+from tramtrack.cli_export import card, export
 from tramtrack.cli_facts import networks, plan, policies, protocol
 from tramtrack.cli_node import listen, pull, queue
 from tramtrack.cli_phantom import phantom_app
@@ -340,7 +341,8 @@ def status(study: StudyFolder, as_json: AsJson = False) -> None:
     _print_json(rows) if as_json else _table(rows, str(study))
 
 
-for verb in (burden, associate, segment, predict, calibrate, listen, queue, pull, serve, plan, networks, policies, protocol):
+VERBS = (burden, associate, segment, predict, calibrate, listen, queue, pull, serve, export, card, plan, networks, policies, protocol)
+for verb in VERBS:
     app.command()(verb)
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import safetensors.numpy
 from PIL import Image
 
 import tramtrack as tt
+from tramtrack import store
+from tramtrack.errors import UsageError
 from tramtrack.explain.place import to_original
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.network.build import build
@@ -337,6 +341,94 @@ def test_runs_that_disagree_more_than_on_validation_are_flagged(runs, together, 
     assert load_panel([runs / "seed-0"]).spread_limit is None and alone[0].of("woman").spread is None
 
 
+@pytest.fixture(scope="module")
+def exported(runs, command, tmp_path_factory):
+    """Both seeds as one folder, away from their study."""
+    out = tmp_path_factory.mktemp("away") / "export"
+    done = command("export", runs, "--out", out, "--no-onnx")
+    assert done.returncode == 0, done.stderr
+    assert store.file_sha256(out / "export.json") in done.stdout
+    return out
+
+
+def test_an_exported_folder_answers_as_the_runs_do(exported, together, woman, command):
+    """All that is said of an exam, and the maps; no woman of the study stands in it."""
+    assert {path.suffix for path in exported.rglob("*") if path.is_file()} == {".json", ".toml", ".md", ".safetensors"}
+    text = (exported / "panel.json").read_text() + (exported / "CARD.md").read_text()
+    assert "SYN-" not in text and str(exported.parent) not in text
+    case = tt.predict(woman, exported, processes=1)
+    assert case.answer.model_dump() == together.answer.model_dump()
+    assert case.heatmap("L", "CC").values == pytest.approx(together.heatmap("L", "CC").values, abs=1e-5)
+    done = command("card", exported)
+    assert done.returncode == 0 and (exported / "CARD.md").read_text().split("\n")[0] in done.stdout
+
+
+def test_the_card_says_what_a_stranger_must_know(study, runs, exported, command):
+    done = command("card", runs)
+    card = (exported / "CARD.md").read_text()
+    assert done.returncode == 0 and card.split() == done.stdout.split()
+    for said in (
+        "Not for diagnosis",
+        "All training exams are synthetic mammograms",
+        "| calibration | 4 | 2 | 16 |",
+        "On the test fold, which took no part",
+        "BAC likely or unlikely: by 2 women with BAC and 2 without",
+    ):
+        assert said in card, said
+    scores = pd.read_csv(study / "results" / "scores.csv")
+    row = scores[(scores["fold"] == "test") & (scores["unit"] == "view") & (scores["metric"] == "auc_roc")].iloc[0]
+    assert f"| view | auc_roc | {row['estimate']:.3f} | {row['low']:.3f} to {row['high']:.3f} |" in card
+
+
+def rewrite(out, name, before, after):
+    """Change a file and list its new hash, as somebody would who means harm."""
+    text = (out / name).read_text()
+    assert before in text
+    (out / name).write_text(text.replace(before, after))
+    list_too(out, name, store.file_sha256(out / name))
+
+
+def list_too(out, name, sha256="0" * 64):
+    listed = json.loads((out / "export.json").read_text())
+    listed["files"][name] = sha256
+    (out / "export.json").write_text(json.dumps(listed))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda out: (out / "notes.pkl").write_bytes(b"x"), "holds notes.pkl, which its list does not name"),
+        (lambda out: (out / "protocol.toml").unlink(), "incomplete, protocol.toml is missing"),
+        (lambda out: (out / "CARD.md").write_text("all is well"), "CARD.md: changed since the folder was exported"),
+        (lambda out: rewrite(out, "panel.json", '"synthetic": true', '"synthetic": "unclear"'), "synthetic: Input should be"),
+        (lambda out: rewrite(out, "panel.json", '"aggregation"', '"agregation"'), "aggregation: Field required"),
+        (lambda out: rewrite(out, "panel.json", '"dtype": "', '"dtype": "pickle-'), "expected the dtype float32 or bfloat16"),
+        (lambda out: list_too(out, "model.pkl"), "lists 'model.pkl', which has no place in an export"),
+        (lambda out: list_too(out, "../seed.json"), "lists '../seed.json', which has no place in an export"),
+        (lambda out: (out / "export.json").write_text("{}"), "tramtrack: Field required"),
+        (lambda out: (out / "export.json").unlink(), "expected the folder of a finished run"),
+    ],
+)
+def test_a_folder_from_somebody_else_is_checked_before_it_is_trusted(exported, command, tmp_path, change, says):
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    change(copy)
+    done = command("card", copy)
+    assert done.returncode in (1, 2) and says in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_export_is_not_written_over_anything(exported, runs, command, tmp_path):
+    (tmp_path / "there").mkdir()
+    for words, says in (
+        ((runs, "--out", tmp_path / "there"), "expected a folder that is not there yet"),
+        ((exported, "--out", tmp_path / "new"), "expected runs of a study, received an exported folder"),
+    ):
+        done = command("export", *words, "--no-onnx")
+        assert done.returncode == 2 and says in done.stderr
+    done = command("predict", exported, tmp_path, "--also", runs, "--out", tmp_path / "out")
+    assert done.returncode == 2 and "an exported folder answers by itself" in done.stderr
+
+
 def test_without_calibration_nothing_is_called_likely(study, runs, woman, command, tmp_path):
     """Scores of other weights count for nothing; `calibrate` makes them anew, and keeps those that are there."""
     copy = shutil.copytree(study, tmp_path / "study")
@@ -364,3 +456,30 @@ def test_the_probability_is_for_the_prevalence_that_is_stated(runs, woman, alone
     assert (here.prevalence, there.prevalence) == (0.13, 0.5)
     odds = [found.value / (1 - found.value) for found in (here, there)]
     assert odds[1] / odds[0] == pytest.approx(0.87 / 0.13, rel=1e-6)
+
+
+def test_results_go_into_the_exams_own_study(runs, exam, command, tmp_path):
+    out = tmp_path / "out"
+    (out / "dicom").mkdir(parents=True)
+    (out / "dicom" / "R_CC.seg.dcm").write_bytes(b"of an earlier exam")
+    done = command("predict", runs / "seed-0", exam, "--out", out, "--dicom")
+    assert done.returncode == 0, done.stderr
+    answer = Answer.model_validate_json((out / "prediction.json").read_text())
+    source = pydicom.dcmread(next(exam.rglob("*.dcm")))
+    results = {file.name: pydicom.dcmread(file) for file in sorted((out / "dicom").iterdir())}
+    views = [f"{side}_{view}" for side in "LR" for view in ("CC", "MLO")]
+    of_views = {f"{view}.{kind}.dcm" for view in views for kind in ("sc", "map", "pr")}
+    assert set(results) == {"bac.sr.dcm", "bac.cad.dcm"} | of_views
+    assert "14 DICOM results" in " ".join(done.stdout.split())
+    for result in results.values():
+        assert result.StudyInstanceUID == source.StudyInstanceUID and result.PatientName == source.PatientName
+    assert answer.runs[0].weights_file_sha256 == results["bac.sr.dcm"].get("DeviceSerialNumber")
+    heat = results["L_CC.map.dcm"]
+    assert heat.Rows == source.Rows and np.ptp(np.frombuffer(heat.FloatPixelData, "<f4")) > 0
+
+
+def test_a_picture_has_no_study_that_results_could_go_into(together, tmp_path):
+    pictures = {place: file.with_suffix(".png") for place, file in together.files.items()}
+    with pytest.raises(UsageError, match="a picture without one"):
+        replace(together, files=pictures).save_dicom(tmp_path)
+    assert not list(tmp_path.iterdir())

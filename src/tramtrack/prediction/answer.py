@@ -77,7 +77,7 @@ class Burden(_Frozen):
     area_mm2: float | None = Field(description="the woman's; null where it cannot be had, and `reason` says why")
     low: float | None = Field(description="of the interval that validation gives for her area, mm2; null without one")
     high: float | None
-    band: Literal["", "0", ">0-10", ">10-25", ">25"] = Field(description="mm2, by her area; empty without one")
+    band: str = Field(pattern=r"^(|0|>0-10|>10-25|>25)$", description="mm2, by her area; empty without one")
     added: Literal["", "sum", "mean"] = Field(description="how her views' areas became hers")
     reason: str
 

@@ -45,7 +45,8 @@ class Seen:
 
 @dataclass(frozen=True)
 class Panel:
-    """Runs of one study that answer together: a view's score is the mean of theirs.
+    """Runs of one study that answer together: a view's score is the mean of theirs. ``study`` is its folder, None where the
+    runs were exported from it.
 
     ``protocols`` are those that each was trained under: the study's, or one of its variants; they prepare views alike.
     ``chosen`` holds the thresholds and recalibrations that validation gives for this mean, ``validation`` the counts behind
@@ -58,7 +59,7 @@ class Panel:
 
     runs: tuple[Run, ...]
     protocols: tuple[Protocol, ...]
-    study: Path
+    study: Path | None
     protocol: Protocol
     aggregation: Aggregation
     chosen: Chosen

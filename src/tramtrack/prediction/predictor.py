@@ -20,7 +20,8 @@ from tramtrack.judgement.results import name_of
 from tramtrack.prediction.answering import Stated, answer_of, no_view
 from tramtrack.prediction.burden import burdens
 from tramtrack.prediction.case import Case
-from tramtrack.prediction.panel import Panel, load_panel
+from tramtrack.prediction.exported import open_panel
+from tramtrack.prediction.panel import Panel
 from tramtrack.prediction.reader import Map, Reader
 from tramtrack.training.record import Run
 
@@ -28,18 +29,18 @@ from tramtrack.training.record import Run
 class Predictor:
     """Runs of one study, loaded once, that answer exam after exam.
 
-    ``run`` is a Run, the folder of one or of its seeds, or several of these, which answer together. ``device`` is where the
-    networks run, see `choose_device`; ``processes`` how many files of an exam are read at once. Raises UsageError and
-    TramtrackError as `load_panel`, and TramtrackError where a run's weights were changed.
+    ``run`` is a Run, the folder of one or of its seeds, or several of these, which answer together; or an exported folder.
+    ``device`` is where the networks run, see `choose_device`; ``processes`` how many files of an exam are read at once. Raises
+    UsageError and TramtrackError as `open_panel`, and TramtrackError where a run's weights were changed.
     """
 
     def __init__(self, run: Run | str | Path | Sequence[Run | str | Path], *, device: str = "auto", processes: int = 2) -> None:
         runs = [run] if isinstance(run, Run | str | Path) else list(run)
-        self.panel = load_panel([one.folder if isinstance(one, Run) else Path(one) for one in runs])
+        self.panel = open_panel([one.folder if isinstance(one, Run) else Path(one) for one in runs])
         self.processes = processes
         panel = self.panel
         members = zip(panel.runs, panel.protocols, panel.scales, strict=True)
-        self._readers = [Reader(run, under, panel.validation_files, scale, device) for run, under, scale in members]
+        self.readers = [Reader(run, under, panel.validation_files, scale, device) for run, under, scale in members]
 
     def __repr__(self) -> str:
         return f"Predictor({', '.join(f'{one.key.network}, seed {one.key.seed}' for one in self.panel.runs)})"
@@ -85,6 +86,7 @@ class Predictor:
             files={place: Path(view.file) for place, view in zip(places, one.views, strict=True)},
             geometry=dict(zip(places, placed, strict=True)),
             maps=dict(zip(places, zip(*maps, strict=True), strict=True)) if heatmaps else {},
+            calibrations=named,
         )
 
     def stated(self, prevalence: float | None, alpha: float | None) -> Stated:
@@ -103,8 +105,8 @@ class Predictor:
     def _read(self, files: Sequence[Path], heatmaps: bool) -> tuple[np.ndarray, list[list[Map]]]:
         """Scores (runs, views), and each run's maps of the views where they are asked for."""
         if not heatmaps:
-            return np.stack([reader.scores(files) for reader in self._readers]), []
-        found = [reader.look(files) for reader in self._readers]
+            return np.stack([reader.scores(files) for reader in self.readers]), []
+        found = [reader.look(files) for reader in self.readers]
         return np.stack([scores for scores, _ in found]), [maps for _, maps in found]
 
 
