@@ -9,6 +9,7 @@ import time
 import warnings
 from pathlib import Path
 
+from answers import answer
 from tramtrack.errors import TramtrackError
 from tramtrack.prediction.answer import Answer, Refused
 from tramtrack.service.predictor import pack
@@ -24,23 +25,8 @@ def said(what: str) -> bytes:
 
 def answer_about(exam: Path) -> Answer:
     """A valid answer that lists an exam's files."""
-    return Answer(
-        tramtrack="0",
-        woman="W-000000000000",
-        exam="E-000000000000",
-        synthetic=True,
-        runs=(),
-        aggregation="mean",
-        validation_women=2,
-        validation_positives=1,
-        scores=(),
-        probability=None,
-        flags=(),
-        sources=(),
-        excluded=tuple(
-            Refused(file=path.name, reason="not looked at", detail=str(path.stat().st_size)) for path in sorted(exam.iterdir())
-        ),
-    )
+    listed = (Refused(file=path.name, reason="-", detail=str(path.stat().st_size)) for path in sorted(exam.iterdir()))
+    return answer({("L", "CC"): 0.25, ("R", "MLO"): 0.75}, excluded=tuple(listed))
 
 
 def load(journal: str = "") -> Predict:

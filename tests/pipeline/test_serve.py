@@ -107,7 +107,3 @@ def test_what_cannot_be_served_is_said_in_one_line(run, token, command, tmp_path
         done = command("serve", run, "--jobs", tmp_path / "jobs", *words)
         assert (done.returncode, says in done.stderr) == (code, True), done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
-    copy = tmp_path / "seed-0"
-    shutil.copytree(run, copy)
-    done = command("serve", copy, "--jobs", tmp_path / "jobs", "--port", "0")
-    assert done.returncode == 1 and "a run answers from its study's folder" in done.stderr

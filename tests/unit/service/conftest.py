@@ -20,15 +20,15 @@ from tramtrack.service.runner import Runner
 
 SECRET = "a" * 64
 LIMITS = Limits(
-    upload_bytes=1 << 20, unpacked_bytes=4 << 20, files=6, prediction_seconds=1.5, waiting=3, uploads=2, upload_seconds=2
+    upload_bytes=1 << 20, unpacked_bytes=4 << 20, files=6, prediction_seconds=3, waiting=3, uploads=2, upload_seconds=20
 )
 
 
 class Service:
     """A client of a running service, its jobs' folder, and what its prediction was asked."""
 
-    def __init__(self, client: TestClient, folder: Path, jobs: Jobs, runner: Runner) -> None:
-        self.client, self.folder, self.jobs, self.runner = client, folder, jobs, runner
+    def __init__(self, client: TestClient, folder: Path, jobs: Jobs, runner: Runner, limits: Limits) -> None:
+        self.client, self.folder, self.jobs, self.runner, self.limits = client, folder, jobs, runner, limits
 
     def upload(self, *contents: bytes, name: str = "DOE^JANE.dcm") -> Any:
         """The answer to an upload of these files."""
@@ -60,7 +60,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         runner.start()
         client.__enter__()
         opened.append((client, runner, jobs))
-        return Service(client, top / folder, jobs, runner)
+        return Service(client, top / folder, jobs, runner, limits)
 
     yield start
     for client, runner, jobs in opened:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import json
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from typer.main import get_command
 from service_tasks import NAME, said
 from tramtrack.cli import app
 from tramtrack.prediction.answer import Answer
+from tramtrack.service.app import application
 from tramtrack.service.limits import Limits
 
 ROOT = Path(__file__).parents[3]
@@ -74,7 +78,7 @@ def test_an_answer_says_which_result_could_not_be_made(service):
 @pytest.mark.parametrize(
     ("what", "says", "begun"),
     [
-        ("hang", "took longer than 1.5 s", 1),
+        ("hang", "took longer than 3 s", 1),
         ("die", "the process ended with code -9", 2),
         ("break", "the disk or a file failed: No space left on device", 2),
         ("surprise", "an unexpected ValueError in service_tasks.py, line", 1),
@@ -164,6 +168,27 @@ def test_every_error_is_one_sentence(service):
         assert answered.status_code == status, answered.text
         assert list(answered.json()) == ["detail"] and answered.json()["detail"].startswith(says), answered.text
         assert "\n" not in answered.json()["detail"]
+
+
+@pytest.mark.parametrize(("ends", "status", "says"), [(False, 408, "took longer than 0.2 s"), (True, 400, "broke off")])
+def test_an_upload_that_never_ends_or_breaks_off_is_dropped(service, ends, status, says):
+    app = application(service.jobs, service.runner, None, replace(service.limits, upload_seconds=0.2))
+    begun = [{"type": "http.request", "body": b"--edge\r\n", "more_body": True}, *([{"type": "http.disconnect"}] * ends)]
+    sent = []
+
+    async def receive():
+        if not begun:
+            await asyncio.sleep(60)
+        return begun.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=edge")]
+    scope = {"type": "http", "method": "POST", "path": "/jobs", "query_string": b"", "headers": headers, "scheme": "http"}
+    asyncio.run(app({**scope, "server": ("localhost", 80), "root_path": "", "http_version": "1.1"}, receive, send))
+    assert sent[0]["status"] == status and says in json.loads(sent[1]["body"])["detail"]
+    assert not list((service.folder / "incoming").iterdir())
 
 
 def test_an_error_that_nobody_expected_is_said_without_its_words(service, monkeypatch, caplog):
