@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -106,6 +110,7 @@ class Pacs:
     asked: int = 0
     status: int = 0x0000
     answers_queries: bool = True
+    ends_queries: bool = False
     port: int = 0
     on_store: Callable[[], None] = field(default=lambda: None)
     _server: Any = None
@@ -141,6 +146,9 @@ class Pacs:
 
     def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
         self.asked += 1
+        if self.ends_queries:
+            event.assoc.abort()
+            return
         if event.identifier.SOPInstanceUID in self.stored:
             yield 0xFF00, event.identifier
 
@@ -199,3 +207,22 @@ def run_node(chosen: Settings, ready: Any, die_at: str = "", answerer: Callable[
     with contextlib.suppress(KeyboardInterrupt), listen.Node(chosen, answerer) as node:
         ready.send(node.port)
         threading.Event().wait()
+
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["node_peers"])
+
+
+def start(chosen: Settings, die_at: str = "", answerer: Callable[..., Any] = answer) -> tuple[Any, int]:
+    """A node in a process of its own, forked from one that has everything imported, and its port (0: it died before)."""
+    with patch.dict(os.environ, {"PYTHONPATH": os.pathsep.join(sys.path)}):
+        forkserver.ensure_running()
+    here, there = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=run_node, args=(chosen, there, die_at, answerer), daemon=True)
+    process.start()
+    there.close()
+    assert here.poll(60), "the node did not start"
+    try:
+        return process, here.recv()
+    except EOFError:
+        return process, 0

@@ -17,8 +17,6 @@ def answerer(runs: Sequence[Path], *, prevalence: float | None, key: str | None,
 
     Reasons for no answer count what the intake says of the files, and repeat no text of a header.
     """
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise UsageError(f"prevalence {prevalence}: expected a share between 0 and 1")
     ready = Predictor(list(runs), device=device, processes=1)
 
     def answer(images: Path, out: Path) -> Sequence[Path]:

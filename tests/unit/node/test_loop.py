@@ -320,3 +320,18 @@ def test_one_node_a_queue_and_one_a_port(tmp_path, pacs):
             Node(settings(tmp_path / "b", pacs, port=node.port), answer).__enter__()
         with pytest.raises(TramtrackError, match="no status page"):
             Node(settings(tmp_path / "c", pacs, status_port=node.status_port), answer).__enter__()
+
+
+def test_a_receiver_that_ends_the_association_on_a_query_is_sent_the_same_again(tmp_path, pacs):
+    """Orthanc does so with whom it does not know: a doubt must not last for ever."""
+    limits, slow = replace(SMALL, answer_seconds=0.4), [True]
+
+    def hang():
+        if slow.pop() if slow else False:
+            time.sleep(0.8)
+
+    pacs.on_store, pacs.ends_queries = hang, True
+    with Node(settings(tmp_path, pacs, limits=limits), answer) as node:
+        send(node.port, exam())
+        until(lambda: states(node) == {"0": DONE})
+    assert pacs.asked == 3 and sorted(pacs.stored.values()) == [1, 2]
