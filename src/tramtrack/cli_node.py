@@ -117,6 +117,7 @@ def queue(
         kept = (
             "name",
             "study",
+            "folder",
             "state",
             "views",
             "images",

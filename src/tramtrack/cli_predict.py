@@ -32,18 +32,23 @@ def predict(
     heatmaps: Annotated[
         bool, typer.Option("--heatmaps/--no-heatmaps", help="Show where in each view the score comes from.")
     ] = True,
+    dicom: Annotated[
+        bool,
+        typer.Option("--dicom", help="Also write results into the exam's DICOM study, in OUT/dicom; they name the woman."),
+    ] = False,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print prediction.json instead of a table.")] = False,
 ) -> None:
     """What trained networks say of a new exam: scores, calls, a probability, and how far they can be relied on."""
     from tramtrack import store
+    from tramtrack.dicomout.names import WRITTEN as RESULTS
     from tramtrack.errors import UsageError
     from tramtrack.prediction.case import WRITTEN, NoView
     from tramtrack.prediction.predictor import predict as answer_exam
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, received a file")
-    for name in WRITTEN:  # of an earlier exam: they must not stand for this one
+    for name in (*WRITTEN, *(f"dicom/{name}" for name in RESULTS)):  # of an earlier exam: they must not stand for this one
         (out / name).unlink(missing_ok=True)
     try:
         case = answer_exam(
@@ -54,6 +59,7 @@ def predict(
         raise
     page = case.save(out)
     pictures = case.save_heatmaps(out)
+    results = case.save_dicom(out / "dicom") if dicom else None
     answer = case.answer
     if as_json:
         print(answer.model_dump_json(indent=2))
@@ -74,13 +80,29 @@ def predict(
     elif chance is not None:
         say(f"no probability: {chance.reason}")
     _say_found(answer.conformal)
+    for found in answer.burden:
+        if found.area_mm2 is None:
+            say(f"no burden by {found.run}: {found.reason}")
+            continue
+        between = "" if found.low is None else f" ({found.low:.1f} to {found.high:.1f})"
+        say(f"burden {found.area_mm2:.1f} mm2{between}, band {found.band} mm2, by {found.run}: a proxy, no CSBI grade")
     for flag in answer.flags:
         say(f"read with care: {flag}")
     if answer.excluded:
         say(f"{len(answer.excluded)} files are no standard view; each reason stands in {out / 'prediction.json'}")
     if pictures:
         say(f"{len(pictures)} heat maps at the images' own resolution: {', '.join(picture.name for picture in pictures)}")
+    _say_results(results, out / "dicom")
     say(f"the page is {page}")
+
+
+def _say_results(results: Any, folder: Path) -> None:
+    """How many DICOM results were written, where they were asked for, and what was left out."""
+    if results is None:
+        return
+    say(f"{len(results.files)} DICOM results in {folder}; they name the woman as her images do")
+    for reason, names in results.reasons().items():
+        say(f"not written: {', '.join(names)}: {reason}")
 
 
 def _say_found(conformal: Any) -> None:

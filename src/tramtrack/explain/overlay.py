@@ -31,7 +31,7 @@ def overlay(prepared: np.ndarray, values: np.ndarray, scale: float, outline: np.
     the map is empty the image is bare. ``outline`` is a boolean mask on the prepared grid, or None.
     """
     grey = prepared.astype(np.float32) / 65535
-    return draw_outline(_coloured(grey, to_prepared(values, *prepared.shape), scale), outline)
+    return draw_outline(coloured(grey, to_prepared(values, *prepared.shape), scale), outline)
 
 
 def overlay_original(
@@ -47,11 +47,11 @@ def overlay_original(
     ``picture`` (rows, columns) float32 in [0, 1], dense bright; ``breast`` and ``mask`` are boolean on its grid.
     """
     pixels = max(2, picture.shape[0] // 800)
-    drawn = draw_outline(_coloured(picture, to_original(values, geometry), scale), breast, BREAST_COLOUR, pixels)
+    drawn = draw_outline(coloured(picture, to_original(values, geometry), scale), breast, BREAST_COLOUR, pixels)
     return draw_outline(drawn, mask, BAC_COLOUR, pixels)
 
 
-def _coloured(grey: np.ndarray, enlarged: np.ndarray, scale: float) -> np.ndarray:
+def coloured(grey: np.ndarray, enlarged: np.ndarray, scale: float) -> np.ndarray:
     """Grey in [0, 1] with a map of the same shape over it: uint8 (rows, columns, 3)."""
     strength = np.clip(enlarged / scale, 0, 1) if scale > 0 else np.zeros_like(enlarged)
     colours = matplotlib.colormaps["inferno"](strength)[..., :3]

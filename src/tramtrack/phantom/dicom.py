@@ -18,7 +18,7 @@ from pydicom.uid import UID, DigitalMammographyXRayImageStorageForPresentation, 
 from tramtrack.cohort.exam import Position, Side
 from tramtrack.phantom.presentation import WHITE
 from tramtrack.phantom.stations import STATIONS, Station
-from tramtrack.store import text_sha256
+from tramtrack.uids import uid
 
 STUDY_DATE = "20000101"
 """A date that no file of a real exam of this kind carries by accident; the birth date follows from it and the age."""
@@ -50,11 +50,6 @@ METALS = {"W": "TUNGSTEN", "Mo": "MOLYBDENUM", "Rh": "RHODIUM", "Al": "ALUMINUM"
 SOURCE_TO_DETECTOR_MM = 650.0
 
 OBLIQUE_DEGREES = {Position.CC: 0.0, Position.MLO: 45.0}
-
-
-def uid(*parts: object) -> str:
-    """A unique identifier that is always the same for the same ``parts``: 2.25 and a 128-bit hash (at most 44 characters)."""
-    return f"2.25.{int(text_sha256('|'.join(map(str, parts)))[:32], 16)}"
 
 
 @dataclass(frozen=True)

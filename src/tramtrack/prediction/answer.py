@@ -14,6 +14,8 @@ GUARANTEE = (
     "exams by another vendor or from other women."
 )
 RESEARCH_USE = "For research use only. Not a diagnosis."
+BURNED_IN = "text burned in"
+"""What a flag says of a view, after its side and position, whose picture holds text."""
 
 
 class _Frozen(BaseModel):
@@ -54,6 +56,30 @@ class Conformal(_Frozen):
     calibration_without_bac: int | None = Field(description="calibration women without")
     reason: str = Field(description="why there is no finding, or why it is indeterminate; or empty")
     guarantee: str = Field(description="what holds of the finding, and of whom; empty without one")
+
+
+class ViewBurden(_Frozen):
+    """Calcification of one view by a run's map: a proxy, calibrated on validation."""
+
+    side: Literal["L", "R"]
+    view: Literal["CC", "MLO"]
+    unit: Literal["mm", "pixels"] = Field(description="of length; area is in its square; pixels are the original image's")
+    area: float = Field(ge=0)
+    length: float | None = Field(description="along the vessels; null where validation knew no length")
+    share: float = Field(ge=0, le=1, description="the area's share of the breast")
+
+
+class Burden(_Frozen):
+    """How much calcification one run's maps amount to. A map shows where the network looked: it is no CSBI grade."""
+
+    run: str = Field(description="network/variant/seed-k")
+    views: tuple[ViewBurden, ...]
+    area_mm2: float | None = Field(description="the woman's; null where it cannot be had, and `reason` says why")
+    low: float | None = Field(description="of the interval that validation gives for her area, mm2; null without one")
+    high: float | None
+    band: Literal["", "0", ">0-10", ">10-25", ">25"] = Field(description="mm2, by her area; empty without one")
+    added: Literal["", "sum", "mean"] = Field(description="how her views' areas became hers")
+    reason: str
 
 
 class Answering(_Frozen):
@@ -102,6 +128,7 @@ class Answer(_Frozen):
     scores: tuple[Scored, ...] = Field(description="views, then breasts, then the woman; empty where no file is a view")
     probability: Probability | None
     conformal: Conformal | None
+    burden: tuple[Burden, ...] = Field(description="one for each run, in the order of `runs`")
     flags: tuple[str, ...] = Field(description="why this answer may be worth less than the study's figures say")
     sources: tuple[Source, ...]
     excluded: tuple[Refused, ...]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tramtrack.errors import UsageError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.node.seam import Answerer, NoAnswer
 from tramtrack.prediction.case import NoView
 from tramtrack.prediction.predictor import Predictor
@@ -29,6 +29,9 @@ def answerer(runs: Sequence[Path], *, prevalence: float | None, key: str | None,
         except UsageError as error:
             raise NoAnswer("expected the images of one woman, received those of several under one study") from error
         case.save(out)
-        return case.save_dicom(out)
+        try:
+            return case.save_dicom(out).files
+        except TramtrackError as error:  # its message may quote a header
+            raise NoAnswer("the headers of its images cannot carry DICOM results") from error
 
     return answer

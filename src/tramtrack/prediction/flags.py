@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tramtrack.cohort.exam import Exam, View
 from tramtrack.cohort.split import CALIBRATION
+from tramtrack.prediction.answer import BURNED_IN
 from tramtrack.prediction.panel import SPREAD_SHARE, Panel
 from tramtrack.training.record import PRETRAINED
 
@@ -57,7 +58,7 @@ def _of_view(view: View, panel: Panel) -> list[str]:
     if view.doubts:
         found.append(f"crop doubtful: {view.doubts}")
     if view.burned_in:
-        found.append("text burned in")
+        found.append(BURNED_IN)
     if view.contradictions:
         found.append(f"its header contradicts itself: {view.contradictions}")
     if view.implant == "YES":

@@ -17,9 +17,11 @@ from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.aggregate import AGGREGATIONS, UNITS, Aggregation
 from tramtrack.evaluation.conformal import Conformal, conformal
 from tramtrack.explain.atlas import is_kept
+from tramtrack.explain.burden import Calibration
 from tramtrack.explain.sealed_fold import read_calibration
 from tramtrack.imaging.gallery import PREPARED
 from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation, units_of
+from tramtrack.prediction.burden import calibration_of
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run, load_run
 from tramtrack.training.variants import Variant, variants, without_weights
@@ -49,8 +51,9 @@ class Panel:
     ``chosen`` holds the thresholds and recalibrations that validation gives for this mean, ``validation`` the counts behind
     them, ``aggregation`` how views become a breast and a woman. ``conformal`` is what the women kept for calibration give, or
     why there is none. ``spread_limit`` is what the span of the runs' scores of a woman exceeds in at most 5 % of validation
-    women, None for a single run. ``scales`` are what the runs' heat maps show brightest, None where the study made none;
-    ``validation_files``, its prepared validation views, then give it.
+    women, None for a single run. ``calibrations`` take the runs' maps to a burden, None where none was fitted. ``scales`` are
+    what the heat maps show brightest, None where the study made none; ``validation_files``, its prepared validation views,
+    then give it.
     """
 
     runs: tuple[Run, ...]
@@ -63,6 +66,7 @@ class Panel:
     seen: Seen
     conformal: Conformal | str
     spread_limit: float | None
+    calibrations: tuple[Calibration | None, ...]
     scales: tuple[float | None, ...]
     validation_files: tuple[Path, ...]
 
@@ -105,6 +109,7 @@ def load_panel(paths: Sequence[Path]) -> Panel:
         seen=_seen(study),
         spread_limit=_spread_limit(runs, aggregation),
         conformal=_conformal(study, runs, protocol, aggregation),
+        calibrations=tuple(calibration_of(study, run) for run in runs),
         scales=tuple(_scale(study, run, own) for run, own in zip(runs, protocols, strict=True)),
         validation_files=tuple(prepared / f"{view_id}.png" for view_id in table.loc[table["fold"] == "validation", "view_id"]),
     )

@@ -16,7 +16,9 @@ from tramtrack.cohort.privacy import Secret, choose
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import AHEAD, load_geometry, prepare_views
 from tramtrack.imaging.prepare import read_prepared
+from tramtrack.judgement.results import name_of
 from tramtrack.prediction.answering import Stated, answer_of, no_view
+from tramtrack.prediction.burden import burdens
 from tramtrack.prediction.case import Case
 from tramtrack.prediction.panel import Panel, load_panel
 from tramtrack.prediction.reader import Map, Reader
@@ -73,13 +75,17 @@ class Predictor:
             scores, maps = self._read(files, heatmaps)
             pictures = [read_prepared(file) for file in files]
             geometry = load_geometry(prepared)
+        placed = [geometry[view.view_id] for view in one.views]
+        named = {name_of(run): calibration for run, calibration in zip(panel.runs, panel.calibrations, strict=True)}
+        burden = burdens(named, one, maps, scores, pictures, placed, panel.protocol.burden)
         places = [(str(view.side), str(view.view)) for view in one.views]
         return Case(
-            answer=answer_of(source, one, found, panel, scores, stated),
+            answer=answer_of(source, one, found, panel, scores, burden, stated),
             pictures=dict(zip(places, pictures, strict=True)),
             files={place: Path(view.file) for place, view in zip(places, one.views, strict=True)},
-            geometry={place: geometry[view.view_id] for place, view in zip(places, one.views, strict=True)},
+            geometry=dict(zip(places, placed, strict=True)),
             maps=dict(zip(places, zip(*maps, strict=True), strict=True)) if heatmaps else {},
+            calibrations=named,
         )
 
     def _stated(self, prevalence: float | None, alpha: float | None) -> Stated:

@@ -1,0 +1,101 @@
+"""The images that results belong to: single DICOM images of one study, with headers that new objects can inherit from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from tramtrack.cohort.exam import STANDARD_VIEWS
+from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.imaging.pixels import PICTURE_SUFFIXES, read_dicom
+
+Place = tuple[str, str]
+"""Side and view, such as ("L", "MLO")."""
+
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Rows", "Columns")
+MAY_BE_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+"""Type 2 attributes of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): inherited, or empty."""
+
+WELL_FORMED = {
+    "PatientBirthDate": re.compile(r"(\d{8})?"),
+    "PatientSex": re.compile(r"[MFO]?"),
+    "StudyDate": re.compile(r"(\d{8})?"),
+    "StudyTime": re.compile(r"(\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?)?"),
+}
+"""What the standard allows in them (PS3.5 6.2); anything else is inherited as empty, since no conforming object may hold it."""
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One view's file and its ``header``, which has no pixel data and no group of the file itself."""
+
+    side: str
+    view: str
+    file: Path
+    header: Dataset
+
+    @property
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """Millimetres between rows and between columns at the detector (ImagerPixelSpacing), or None where the file does not
+        say."""
+        spacing = self.header.get("ImagerPixelSpacing")
+        return (float(spacing[0]), float(spacing[1])) if spacing and len(spacing) == 2 else None
+
+    @property
+    def orientation(self) -> list[str]:
+        """PatientOrientation: where rows and columns point; empty where the file does not say."""
+        found = self.header.get("PatientOrientation") or []
+        return [str(way) for way in found] if len(found) == 2 else []
+
+
+def read_sources(files: Mapping[Place, Path]) -> tuple[SourceImage, ...]:
+    """The headers of an exam's views, in the order L CC, L MLO, R CC, R MLO.
+
+    Raises UsageError where a file is a picture and no DICOM, TramtrackError where one says of no study or image that it is it,
+    or the files are of several studies or women.
+    """
+    sources = [_read(*place, files[place]) for place in ((str(s), str(v)) for s, v in STANDARD_VIEWS) if place in files]
+    for name in ("StudyInstanceUID", "PatientID"):
+        found = sorted({str(source.header[name].value) for source in sources})
+        if len(found) > 1:
+            raise TramtrackError(
+                f"{sources[0].file.parent}: expected images of one study of one woman, found {len(found)} values of {name}; "
+                "results cannot be written into several studies, so predict each by itself"
+            )
+    return tuple(sources)
+
+
+def _read(side: str, view: str, file: Path) -> SourceImage:
+    if file.suffix.lower() in PICTURE_SUFFIXES:
+        raise UsageError(
+            f"{file.name}: DICOM results are written into the study of a DICOM image, and this is a picture without one; "
+            "ask for no DICOM, or give the exam as DICOM"
+        )
+    try:
+        header = read_dicom(file, stop_before_pixels=True)
+    except (OSError, InvalidDicomError) as error:
+        raise TramtrackError(f"{file}: the image that results belong to can no longer be read ({error})") from error
+    for name in NEEDED:
+        if header.get(name) in (None, ""):
+            raise TramtrackError(f"{file}: has no {name}, so that no result can refer to it; no DICOM results are written")
+    for name in MAY_BE_EMPTY:
+        value = header.get(name)
+        allowed = WELL_FORMED.get(name)
+        if value is None or (allowed and not allowed.fullmatch(str(value))):
+            setattr(header, name, "")
+    return SourceImage(side, view, file, header)

@@ -1,0 +1,134 @@
+"""All DICOM results of an exam, one after the other, into a folder."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from tramtrack import store
+from tramtrack.dicomout.burden import segmentation, segments_of
+from tramtrack.dicomout.cad import NoCalls, cad_report
+from tramtrack.dicomout.conformance import problems
+from tramtrack.dicomout.context import Context
+from tramtrack.dicomout.heat import NoAxes, parametric_map
+from tramtrack.dicomout.names import WRITTEN, name_of
+from tramtrack.dicomout.overlay import overlay
+from tramtrack.dicomout.report import measurement_report
+from tramtrack.dicomout.sources import Place, SourceImage, read_sources
+from tramtrack.dicomout.state import presentation_state
+from tramtrack.errors import TramtrackError
+from tramtrack.prediction.answer import Answer
+
+NO_MAP = "no heat map was made"
+
+
+@dataclass(frozen=True)
+class ViewResult:
+    """What is written of one view beside its score; arrays lie on the pixels of ``file``.
+
+    ``heatmap`` (rows, columns) float32 >= 0, or None where no maps were made, is shown brightest at ``scale``; ``calcified``
+    holds by run, as the answer's burden names it, which pixels count as calcified: (rows, columns) bool.
+    """
+
+    file: Path
+    heatmap: np.ndarray | None = None
+    scale: float = 0.0
+    calcified: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class Written:
+    """The ``files`` that were written, and why others, by their names, were ``left_out``."""
+
+    files: list[Path] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def reasons(self) -> dict[str, list[str]]:
+        """The names of what was left out, by the reason."""
+        by: dict[str, list[str]] = {}
+        for name, reason in self.left_out.items():
+            by.setdefault(reason, []).append(name)
+        return by
+
+
+def write_results(folder: Path, answer: Answer, views: Mapping[Place, ViewResult], method: str) -> Written:
+    """Write the DICOM results of an exam into ``folder``; what an earlier exam left there under the same names is removed.
+
+    ``views`` holds every view that ``answer`` scores; ``method`` is how their heat maps were made. The same input gives the
+    same identifiers again. Raises UsageError where the exam is no DICOM, TramtrackError where its files do not belong to one
+    study, a map does not fit its image, or a header cannot carry results.
+    """
+    context = Context(answer, read_sources({place: view.file for place, view in views.items()}), method)
+    for source in context.sources:
+        _require_fit(source, views[source.side, source.view])
+    for name in WRITTEN:
+        (folder / name).unlink(missing_ok=True)
+    written = Written()
+    try:
+        for name, result in _results(context, views, written.left_out):
+            written.files.append(_save(folder / name, result))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # what highdicom raises over a header that it cannot use
+        names = ", ".join(source.file.name for source in context.sources)
+        raise TramtrackError(
+            f"{names}: a header cannot carry DICOM results ({' '.join(str(error).split())}); the answer itself is written"
+        ) from error
+    return written
+
+
+def _results(context: Context, views: Mapping[Place, ViewResult], left_out: dict[str, str]) -> Iterator[tuple[str, Dataset]]:
+    """Each result with its file's name; one view is held at a time."""
+    segmentations: dict[Place, tuple[Dataset, dict[str, int]]] = {}
+    heatmaps: dict[Place, tuple[np.ndarray, float]] = {}
+    for number, source in enumerate(context.sources, 1):
+        place = source.side, source.view
+        view = views[place]
+        for kind, make in (("overlay", overlay), ("map", parametric_map), ("state", presentation_state)):
+            name = name_of(kind, *place)
+            if view.heatmap is None:
+                left_out[name] = NO_MAP
+                continue
+            heatmaps[place] = view.heatmap, view.scale
+            try:
+                yield name, make(context, source, view.heatmap, view.scale, number)
+            except NoAxes as reason:
+                left_out[name] = str(reason)
+        segments = segments_of(view.calcified)
+        if segments:
+            made = segmentation(context, source, view.calcified, number)
+            segmentations[place] = made, segments
+            yield name_of("burden", *place), made
+    yield name_of("report"), _checked(measurement_report(context, segmentations))
+    name = name_of("cad")
+    if len(heatmaps) < len(context.sources):
+        left_out[name] = NO_MAP
+        return
+    try:
+        yield name, _checked(cad_report(context, heatmaps))
+    except NoCalls as reason:
+        left_out[name] = str(reason)
+
+
+def _require_fit(source: SourceImage, view: ViewResult) -> None:
+    size = (int(source.header.Rows), int(source.header.Columns))
+    for what, values in (("heat map", view.heatmap), *((f"mask by {run}", mask) for run, mask in view.calcified.items())):
+        if values is not None and values.shape != size:
+            raise TramtrackError(f"{source.file}: {size[0]} x {size[1]} pixels, but its {what} has {values.shape}")
+
+
+def _checked(report: Dataset) -> Dataset:
+    """The report itself, once it holds what its templates ask for."""
+    found = problems(report)
+    if found:
+        raise ValueError(f"a report does not hold to its template: {'; '.join(found[:3])}")
+    return report
+
+
+def _save(path: Path, result: Dataset) -> Path:
+    stream = io.BytesIO()
+    result.save_as(stream, enforce_file_format=True)
+    return store.write_bytes(path, stream.getvalue())
