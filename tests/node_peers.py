@@ -21,7 +21,7 @@ from unittest.mock import patch
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-from pynetdicom import AE, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
@@ -57,8 +57,8 @@ def send(port: int, images: Sequence[Dataset], title: str = "MODALITY", node: st
         return []
     ae = AE(ae_title=title)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
-    for sop_class in {image.SOPClassUID for image in images}:
-        ae.add_requested_context(sop_class, ExplicitVRLittleEndian)
+    for sop_class, syntax in {(image.SOPClassUID, image.file_meta.TransferSyntaxUID) for image in images}:
+        ae.add_requested_context(sop_class, syntax)
     association = ae.associate("127.0.0.1", port, ae_title=node)
     if not association.is_established:
         return []
@@ -107,6 +107,7 @@ class Pacs:
 
     stored: Counter[str] = field(default_factory=Counter)
     study_of: dict[str, str] = field(default_factory=dict)
+    class_of: dict[str, str] = field(default_factory=dict)
     asked: int = 0
     status: int = 0x0000
     answers_queries: bool = True
@@ -120,8 +121,9 @@ class Pacs:
     def running(self) -> Iterator[Pacs]:
         """Listening, on the same port each time."""
         self._ae = ae = AE(ae_title="PACS")
-        for uid in (*RESULTS, Verification):
-            ae.add_supported_context(uid)
+        for context in AllStoragePresentationContexts:
+            ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+        ae.add_supported_context(Verification)
         if self.answers_queries:
             ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
         handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_FIND, self._find)]
@@ -139,6 +141,7 @@ class Pacs:
     def _store(self, event: Any) -> int:
         if self.status == 0x0000:
             sop = str(event.request.AffectedSOPInstanceUID)
+            self.class_of[sop] = str(event.request.AffectedSOPClassUID)
             self.study_of[sop] = str(event.dataset.StudyInstanceUID)
             self.stored[sop] += 1
             self.on_store()
