@@ -22,6 +22,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # t
 from tramtrack.errors import TramtrackError
 from tramtrack.node.addresses import Entity
 from tramtrack.node.queue import IN_DOUBT, SENT, TO_SEND, Exam, Queue, Result
+from tramtrack.node.receive import reason_of
 from tramtrack.node.settings import Retries, Settings
 
 LOG = logging.getLogger(__name__)
@@ -105,6 +106,9 @@ class Deliverer:
                 except NotTaken as error:
                     refused = str(error)
                     self.queue.mark(result, TO_SEND, refused)
+                except OSError as error:  # its file cannot be read
+                    refused = f"a result's file: {reason_of(error)}"
+                    self.queue.mark(result, TO_SEND, refused)
                 else:
                     self.queue.mark(result, SENT)
         return refused
@@ -176,7 +180,10 @@ class _Association:
             raise NotTaken(f"{self._name} takes no {UID(result.sop_class).name}")
         if not self._association.is_established:
             raise Unreachable(f"{self._name}: the association ended")
-        status = self._association.send_c_store(file)
+        try:
+            status = self._association.send_c_store(file)
+        except RuntimeError as error:  # it ended between the two lines
+            raise Unreachable(f"{self._name}: the association ended") from error
         if "Status" not in status:
             raise Unreachable(f"{self._name}: no answer to a result, or the association ended")
         code = int(status.Status)

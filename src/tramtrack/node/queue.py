@@ -392,13 +392,9 @@ class Queue:
             self._rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self._rows
-            except BaseException:
-                self._rows.execute("ROLLBACK")
-                raise
-            try:
                 self._rows.execute("COMMIT")
-            except sqlite3.Error:
-                if self._rows.in_transaction:
+            except BaseException:
+                if self._rows.in_transaction:  # a full disk may have ended it
                     self._rows.execute("ROLLBACK")
                 raise
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -144,3 +146,16 @@ def test_listen_refuses_before_anything_is_loaded(tmp_path, changes, said):
     with pytest.raises(UsageError, match=said):
         ask("listen", tmp_path / "run", *(word for pair in {**options, **changes}.items() for word in pair))
     assert not (tmp_path / "queue").exists()
+
+
+def test_the_log_has_no_words_of_libraries():
+    """pydicom warns of a malformed name by quoting it, here and in the processes that look at images."""
+    script = (
+        "import subprocess, sys; from tramtrack.node import log; log.to_standard_error()\n"
+        "import logging, pydicom.valuerep, warnings; warnings.warn('Carla')\n"
+        "logging.getLogger('tramtrack.node.x').info('said')\n"
+        "pydicom.valuerep.validate_value('DA', 'Carla', 1)\n"
+        "subprocess.run([sys.executable, '-c', 'import warnings; warnings.warn(\"Carla\")'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "INFO said" in done.stderr and "Carla" not in done.stderr

@@ -205,6 +205,19 @@ def test_a_result_that_is_not_taken_does_not_hold_up_the_others(tmp_path, pacs):
     assert pacs.once_each(2)
 
 
+def test_a_result_whose_file_is_gone_does_not_hold_up_the_others(tmp_path, pacs):
+    pacs.status = 0xA700
+    with Node(settings(tmp_path, pacs), answer) as node:
+        send(node.port, exam(0))
+        until(lambda: any(row["reason"] for row in node.queue.exams(finished=False)))
+        next(tmp_path.glob("exams/*/results-*/0.dcm")).unlink()
+        pacs.status = 0x0000
+        send(node.port, exam(1))
+        until(lambda: states(node) == {"0": "sending", "1": DONE})
+        until(lambda: "No such file" in node.queue.exams(finished=False)[0]["reason"])
+    assert len(pacs.stored) == 3, "the other result of the exam was sent"
+
+
 @pytest.mark.parametrize("status", [0xB000, 0x0111])
 def test_a_warning_and_a_duplicate_are_the_receivers_word(tmp_path, pacs, status):
     pacs.status = status
