@@ -22,7 +22,8 @@ from tramtrack.node import deliver, dicomweb
 from tramtrack.node.addresses import Entity
 from tramtrack.node.listen import Node
 from tramtrack.node.pull import pull
-from tramtrack.node.queue import DONE, Queue
+from tramtrack.node.queue import Queue
+from tramtrack.node.rows import DONE
 
 KINDS = ["C-STORE", "STOW-RS"]
 
@@ -187,7 +188,7 @@ def test_an_instance_that_orthanc_has_already_is_its_word(orthanc, chosen, tmp_p
         (row,) = node.queue.exams(finished=True)
         (folder,) = (tmp_path / "queue" / row["folder"]).glob("results-*")
         results = [(path, pydicom.dcmread(path)) for path in sorted(folder.glob("*.dcm"))]
-    from tramtrack.node.queue import Result
+    from tramtrack.node.rows import Result
 
     for kind, connect in (("C-STORE", deliver.by_c_store), ("STOW-RS", dicomweb.by_stow)):
         configured = chosen(kind)

@@ -21,8 +21,9 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # t
 
 from tramtrack.errors import TramtrackError
 from tramtrack.node.addresses import Entity
-from tramtrack.node.queue import IN_DOUBT, SENT, TO_SEND, Exam, Queue, Result
+from tramtrack.node.queue import Queue
 from tramtrack.node.receive import reason_of
+from tramtrack.node.rows import IN_DOUBT, SENT, TO_SEND, Exam, Result
 from tramtrack.node.settings import Retries, Settings
 
 LOG = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from pydicom.uid import UID
 
 from tramtrack.errors import UsageError
 from tramtrack.node.deliver import DUPLICATE, Connect, Link, NotTaken, Unreachable
-from tramtrack.node.queue import Result
+from tramtrack.node.rows import Result
 from tramtrack.node.settings import Settings
 
 UNREADABLE = (ValueError, SyntaxError, KeyError, AttributeError)

@@ -33,7 +33,8 @@ from tramtrack.cohort.inspect import HEADER_ERRORS
 from tramtrack.cohort.projection import Refusal
 from tramtrack.errors import TramtrackError
 from tramtrack.node.guard import MOST_PDU, GuardedServer, whole_message
-from tramtrack.node.queue import Image, Queue
+from tramtrack.node.queue import Queue
+from tramtrack.node.rows import Image
 from tramtrack.node.settings import Settings
 
 LOG = logging.getLogger(__name__)

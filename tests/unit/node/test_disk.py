@@ -14,7 +14,7 @@ pytest.importorskip("pynetdicom", reason="the extra pacs is not installed")
 
 from node_peers import SMALL, Pacs, answer, exam, send, settings, until
 from tramtrack.node.listen import Node
-from tramtrack.node.queue import DONE
+from tramtrack.node.rows import DONE
 
 
 @pytest.fixture

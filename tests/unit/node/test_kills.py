@@ -8,7 +8,8 @@ pytest.importorskip("pynetdicom", reason="the extra pacs is not installed")
 
 from node_peers import MOMENTS, Pacs, answer, exam, send, settings, start, until
 from tramtrack.node.listen import Node
-from tramtrack.node.queue import DONE, FAILED, Queue
+from tramtrack.node.queue import Queue
+from tramtrack.node.rows import DONE, FAILED
 
 
 def finish(chosen):

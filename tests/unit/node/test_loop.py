@@ -21,7 +21,8 @@ from node_peers import NAME, SMALL, Pacs, answer, exam, send, settings, until
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.node.addresses import Entity
 from tramtrack.node.listen import Node
-from tramtrack.node.queue import DONE, FAILED, REFUSED, Queue
+from tramtrack.node.queue import Queue
+from tramtrack.node.rows import DONE, FAILED, REFUSED
 
 
 @pytest.fixture
@@ -287,7 +288,7 @@ def test_what_is_wrong_with_an_image_is_told_to_the_peer(tmp_path, pacs):
 
 
 def _image(dataset):
-    from tramtrack.node.queue import Image
+    from tramtrack.node.rows import Image
 
     return Image(str(dataset.SOPInstanceUID), str(dataset.StudyInstanceUID), "", "", "")
 
