@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-from pynetdicom import AE, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
@@ -53,8 +57,8 @@ def send(port: int, images: Sequence[Dataset], title: str = "MODALITY", node: st
         return []
     ae = AE(ae_title=title)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
-    for sop_class in {image.SOPClassUID for image in images}:
-        ae.add_requested_context(sop_class, ExplicitVRLittleEndian)
+    for sop_class, syntax in {(image.SOPClassUID, image.file_meta.TransferSyntaxUID) for image in images}:
+        ae.add_requested_context(sop_class, syntax)
     association = ae.associate("127.0.0.1", port, ae_title=node)
     if not association.is_established:
         return []
@@ -103,9 +107,11 @@ class Pacs:
 
     stored: Counter[str] = field(default_factory=Counter)
     study_of: dict[str, str] = field(default_factory=dict)
+    class_of: dict[str, str] = field(default_factory=dict)
     asked: int = 0
     status: int = 0x0000
     answers_queries: bool = True
+    ends_queries: bool = False
     port: int = 0
     on_store: Callable[[], None] = field(default=lambda: None)
     _server: Any = None
@@ -115,8 +121,9 @@ class Pacs:
     def running(self) -> Iterator[Pacs]:
         """Listening, on the same port each time."""
         self._ae = ae = AE(ae_title="PACS")
-        for uid in (*RESULTS, Verification):
-            ae.add_supported_context(uid)
+        for context in AllStoragePresentationContexts:
+            ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+        ae.add_supported_context(Verification)
         if self.answers_queries:
             ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
         handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_FIND, self._find)]
@@ -134,6 +141,7 @@ class Pacs:
     def _store(self, event: Any) -> int:
         if self.status == 0x0000:
             sop = str(event.request.AffectedSOPInstanceUID)
+            self.class_of[sop] = str(event.request.AffectedSOPClassUID)
             self.study_of[sop] = str(event.dataset.StudyInstanceUID)
             self.stored[sop] += 1
             self.on_store()
@@ -141,6 +149,9 @@ class Pacs:
 
     def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
         self.asked += 1
+        if self.ends_queries:
+            event.assoc.abort()
+            return
         if event.identifier.SOPInstanceUID in self.stored:
             yield 0xFF00, event.identifier
 
@@ -199,3 +210,22 @@ def run_node(chosen: Settings, ready: Any, die_at: str = "", answerer: Callable[
     with contextlib.suppress(KeyboardInterrupt), listen.Node(chosen, answerer) as node:
         ready.send(node.port)
         threading.Event().wait()
+
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["node_peers"])
+
+
+def start(chosen: Settings, die_at: str = "", answerer: Callable[..., Any] = answer) -> tuple[Any, int]:
+    """A node in a process of its own, forked from one that has everything imported, and its port (0: it died before)."""
+    with patch.dict(os.environ, {"PYTHONPATH": os.pathsep.join(sys.path)}):
+        forkserver.ensure_running()
+    here, there = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=run_node, args=(chosen, there, die_at, answerer), daemon=True)
+    process.start()
+    there.close()
+    assert here.poll(60), "the node did not start"
+    try:
+        return process, here.recv()
+    except EOFError:
+        return process, 0

@@ -54,12 +54,14 @@ def listen(
     """Be a DICOM node: take exams in, answer each when it is complete or quiet, and send the results back."""
     _need_pacs()
     from tramtrack.cohort.privacy import choose
+    from tramtrack.errors import UsageError
     from tramtrack.node import addresses, log
     from tramtrack.node.dicomweb import read_authorization
     from tramtrack.node.listen import Node
     from tramtrack.node.settings import MIB, Limits, Settings
-    from tramtrack.prediction.answerer import answerer
 
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise UsageError(f"prevalence {prevalence}: expected a share between 0 and 1")
     word = read_authorization(authorization)
     settings = Settings(
         queue=queue,
@@ -83,6 +85,8 @@ def listen(
             free_bytes=keep_free_mib * MIB,
         ),
     )
+    from tramtrack.prediction.answerer import answerer  # loads torch
+
     answers = answerer(runs, prevalence=prevalence, key=key, device=device)
     log.to_standard_error()
     with Node(settings, answers) as node:
@@ -113,6 +117,7 @@ def queue(
         kept = (
             "name",
             "study",
+            "folder",
             "state",
             "views",
             "images",

@@ -11,8 +11,9 @@ from pathlib import Path
 import pydicom
 
 from tramtrack.errors import TramtrackError
-from tramtrack.node.queue import Exam, Queue, Result
+from tramtrack.node.queue import Queue
 from tramtrack.node.receive import flush_folder, reason_of
+from tramtrack.node.rows import Exam, Result
 from tramtrack.node.seam import Answerer, NoAnswer
 from tramtrack.node.settings import Retries
 

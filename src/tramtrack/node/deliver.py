@@ -21,12 +21,16 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # t
 
 from tramtrack.errors import TramtrackError
 from tramtrack.node.addresses import Entity
-from tramtrack.node.queue import IN_DOUBT, SENT, TO_SEND, Exam, Queue, Result
+from tramtrack.node.queue import Queue
+from tramtrack.node.receive import reason_of
+from tramtrack.node.rows import IN_DOUBT, SENT, TO_SEND, Exam, Result
 from tramtrack.node.settings import Retries, Settings
 
 LOG = logging.getLogger(__name__)
 DESTINATION = "destination"
 DUPLICATE = 0x0111
+MOST_UNHEARD = 3
+"""After so many queries in a row without a word the receiver counts as one that cannot be asked, until the node starts anew."""
 
 
 class Unreachable(TramtrackError):
@@ -103,6 +107,9 @@ class Deliverer:
                 except NotTaken as error:
                     refused = str(error)
                     self.queue.mark(result, TO_SEND, refused)
+                except OSError as error:  # its file cannot be read
+                    refused = f"a result's file: {reason_of(error)}"
+                    self.queue.mark(result, TO_SEND, refused)
                 else:
                     self.queue.mark(result, SENT)
         return refused
@@ -110,6 +117,8 @@ class Deliverer:
 
 def by_c_store(settings: Settings, entity: Entity) -> Connect:
     """C-STORE to an application entity, which is asked by C-FIND (study root) where it answers that."""
+
+    unheard = [0]  # queries in a row that got no word: an archive may end the association of whom it does not let query
 
     @contextmanager
     def connect(results: list[Result]) -> Iterator[Link]:
@@ -119,7 +128,7 @@ def by_c_store(settings: Settings, entity: Entity) -> Connect:
         ae.connection_timeout = seconds / 4
         for sop_class, syntax in dict.fromkeys((result.sop_class, result.syntax) for result in results):
             ae.add_requested_context(sop_class, syntax)
-        if any(result.state == IN_DOUBT for result in results):
+        if any(result.state == IN_DOUBT for result in results) and unheard[0] < MOST_UNHEARD:
             ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
         association = ae.associate(entity.host, entity.port or 0, ae_title=entity.title)
         try:
@@ -127,7 +136,7 @@ def by_c_store(settings: Settings, entity: Entity) -> Connect:
                 if association.is_rejected:
                     raise Unreachable(f"{entity}: the association was refused; does it know {settings.title} at this host?")
                 raise Unreachable(f"{entity}: no association; is it running, and reachable from here?")
-            yield _Association(association, str(entity))
+            yield _Association(association, str(entity), unheard)
         finally:
             if association.is_established:
                 association.release()
@@ -138,8 +147,8 @@ def by_c_store(settings: Settings, entity: Entity) -> Connect:
 class _Association:
     """A link over an association."""
 
-    def __init__(self, association: Any, name: str) -> None:
-        self._association, self._name = association, name
+    def __init__(self, association: Any, name: str, unheard: list[int]) -> None:
+        self._association, self._name, self._unheard = association, name, unheard
         self._accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
         self._syntaxes = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
 
@@ -155,9 +164,13 @@ class _Association:
         found = False
         for status, answer in self._association.send_c_find(question, StudyRootQueryRetrieveInformationModelFind):
             if "Status" not in status:
-                raise Unreachable(f"{self._name}: no answer to a query")
+                self._unheard[0] += 1
+                raise Unreachable(f"{self._name}: no answer to a query; may {self._association.ae.ae_title} query there?")
+            self._unheard[0] = 0
             if status.Status in (0xFF00, 0xFF01):
                 found |= answer is not None and str(answer.get("SOPInstanceUID", "")) == result.sop
+            elif status.Status >> 8 == 0xA7:
+                raise Unreachable(f"{self._name} is too busy for a query ({status.Status:04X})")
             elif status.Status != 0x0000:
                 return None
         return found
@@ -168,7 +181,10 @@ class _Association:
             raise NotTaken(f"{self._name} takes no {UID(result.sop_class).name}")
         if not self._association.is_established:
             raise Unreachable(f"{self._name}: the association ended")
-        status = self._association.send_c_store(file)
+        try:
+            status = self._association.send_c_store(file)
+        except RuntimeError as error:  # it ended between the two lines
+            raise Unreachable(f"{self._name}: the association ended") from error
         if "Status" not in status:
             raise Unreachable(f"{self._name}: no answer to a result, or the association ended")
         code = int(status.Status)

@@ -14,11 +14,14 @@ from pydicom.uid import UID
 
 from tramtrack.errors import UsageError
 from tramtrack.node.deliver import DUPLICATE, Connect, Link, NotTaken, Unreachable
-from tramtrack.node.queue import Result
+from tramtrack.node.rows import Result
 from tramtrack.node.settings import Settings
 
 UNREADABLE = (ValueError, SyntaxError, KeyError, AttributeError)
 """What dicomweb-client and pydicom raise over an answer that is not what the standard says."""
+
+PASSING = frozenset({401, 408, 429, *range(500, 600)}) - {501}
+"""Statuses that say nothing of what was asked or sent, and may be over at the next attempt."""
 
 
 def client(address: str, authorization: str | None, seconds: float) -> DICOMwebClient:
@@ -80,8 +83,10 @@ class _Service:
                 result.study, result.series, search_filters={"SOPInstanceUID": result.sop}
             )
         except requests.HTTPError as error:
-            # A series that the service does not know may be answered by 404, one that it will not tell by another status.
-            return False if error.response.status_code == 404 else None
+            status = error.response.status_code
+            if status in PASSING:
+                raise Unreachable(failure(error, self._address)) from error
+            return False if status == 404 else None  # a series that it does not know; a question that it does not take
         except (requests.RequestException, *UNREADABLE) as error:
             raise Unreachable(failure(error, self._address)) from error
         return any(_value(item, "00080018") == result.sop for item in found)
@@ -92,7 +97,7 @@ class _Service:
             answer = self._service.store_instances([pydicom.dcmread(file)], result.study)
         except requests.HTTPError as error:
             status = error.response.status_code
-            if status >= 500 or status in (401, 403, 404, 408, 429):
+            if status in PASSING or status in (403, 404):
                 raise Unreachable(failure(error, self._address)) from error
             if status != 409 or not _only_duplicate(error.response):
                 raise NotTaken(f"{failure(error, self._address)} to a {UID(result.sop_class).name}") from error

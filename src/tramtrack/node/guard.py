@@ -37,6 +37,7 @@ class GuardedSocket(socket.socket):
         self._header, self._body_left = bytearray(), 0
         self._began: float | None = time.monotonic()
         self._received = 0
+        self._ended = False
 
     def whole_message(self) -> None:
         """A message has arrived whole: time and bytes count anew with the next one's first byte."""
@@ -44,6 +45,8 @@ class GuardedSocket(socket.socket):
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """As of any socket. Raises PeerDropped beyond a limit."""
+        if self._ended:
+            return b""
         if self._began is None:
             self._began = time.monotonic()
         self.settimeout(self._left())
@@ -64,13 +67,13 @@ class GuardedSocket(socket.socket):
         assert self._began is not None
         left = self._began + self._limits.message_seconds - time.monotonic()
         if left <= 0:
-            self._drop(f"a message was not whole after {self._limits.message_seconds:g} s")
+            self.drop(f"a message was not whole after {self._limits.message_seconds:g} s")
         return left
 
     def _count(self, data: bytes) -> None:
         self._received += len(data)
         if self._received > self._limits.instance_bytes + OVERHEAD:
-            self._drop(f"a message of more than {self._limits.instance_bytes} bytes")
+            self.drop(f"a message of more than {self._limits.instance_bytes} bytes")
         if self._body_left:
             self._body_left -= len(data)
             return
@@ -79,12 +82,14 @@ class GuardedSocket(socket.socket):
             _, _, length = struct.unpack(">BBL", self._header[:6])
             self._header.clear()
             if length > MOST_PDU + 6:
-                self._drop(f"a PDU said to be {length} bytes long, the most is {MOST_PDU}")
+                self.drop(f"a PDU said to be {length} bytes long, the most is {MOST_PDU}")
             self._body_left = length
 
-    def _drop(self, why: str) -> None:
+    def drop(self, why: str) -> None:
+        """End the connection. Raises PeerDropped."""
         self._dropped(why)
-        with contextlib.suppress(OSError):  # pynetdicom goes on reading in some of its states
+        self._ended = True  # pynetdicom goes on reading in some of its states
+        with contextlib.suppress(OSError):
             self.shutdown(socket.SHUT_RDWR)
         raise PeerDropped(why)
 
@@ -122,7 +127,13 @@ class GuardedServer(ThreadedAssociationServer):
 
 
 def whole_message(association: Any) -> None:
-    """Tell the connection of an association that a message, or its request, has arrived whole."""
+    """Tell the connection of an association that a message, or its request, has arrived whole.
+
+    A peer waits for the word on one message before it sends the next (PS3.7 D.3.3.3: one at a time is what was agreed);
+    messages that pile up would fill the memory.
+    """
     connection = association.dul.socket.socket if association.dul.socket else None
     if isinstance(connection, GuardedSocket):
         connection.whole_message()
+        if association.dimse.msg_queue.qsize() > 1:
+            connection.drop("it does not wait for the word on what it sent")

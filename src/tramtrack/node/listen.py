@@ -105,7 +105,8 @@ class Node:
         while True:
             try:
                 self.receiver.full()
-                self.queue.remove_old(time.time() - self.settings.keep_hours * 3600)
+                with self.receiver.alone:  # an image that has no row yet must not go with an old exam's files
+                    self.queue.remove_old(time.time() - self.settings.keep_hours * 3600)
             except Exception as error:
                 self._troubled(error)
             if self._stopping.wait(HOUSEKEEPING_SECONDS):

@@ -33,7 +33,8 @@ from tramtrack.cohort.inspect import HEADER_ERRORS
 from tramtrack.cohort.projection import Refusal
 from tramtrack.errors import TramtrackError
 from tramtrack.node.guard import MOST_PDU, GuardedServer, whole_message
-from tramtrack.node.queue import Image, Queue
+from tramtrack.node.queue import Queue
+from tramtrack.node.rows import Image
 from tramtrack.node.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -65,13 +66,16 @@ class Refused(Exception):
 
 
 class Receiver:
-    """Takes images into a queue; ``tally`` counts, since the start, what was taken, refused and dropped."""
+    """Takes images into a queue; ``tally`` counts, since the start, what was taken, refused and dropped.
+
+    ``alone`` is held from when an image is looked up until it is recorded.
+    """
 
     def __init__(self, settings: Settings, queue: Queue) -> None:
         self.settings, self.queue = settings, queue
         self.tally: Counter[str] = Counter()
         self._allowances: dict[str, tuple[float, float]] = {}
-        self._alone = threading.Lock()
+        self.alone = threading.Lock()
         self._known = [(caller.title, caller.addresses()) for caller in settings.callers]
         self._server: Any = None
 
@@ -152,7 +156,7 @@ class Receiver:
         image, name = self._look(content, hashlib.sha256(event.request.DataSet.getvalue()).hexdigest())
         if image.sop != str(event.request.AffectedSOPInstanceUID):
             raise Refused(MISMATCH, "its SOP Instance UID is not the one that was announced")
-        with self._alone:  # what is known of an image must still hold when it is recorded
+        with self.alone:  # what is known of an image must still hold when it is recorded
             self._take_new(image, name, content)
 
     def _take_new(self, image: Image, name: str, content: bytes) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tramtrack.errors import UsageError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.node.seam import Answerer, NoAnswer
 from tramtrack.prediction.case import NoView
 from tramtrack.prediction.predictor import Predictor
@@ -17,8 +17,6 @@ def answerer(runs: Sequence[Path], *, prevalence: float | None, key: str | None,
 
     Reasons for no answer count what the intake says of the files, and repeat no text of a header.
     """
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise UsageError(f"prevalence {prevalence}: expected a share between 0 and 1")
     ready = Predictor(list(runs), device=device, processes=1)
 
     def answer(images: Path, out: Path) -> Sequence[Path]:
@@ -31,6 +29,9 @@ def answerer(runs: Sequence[Path], *, prevalence: float | None, key: str | None,
         except UsageError as error:
             raise NoAnswer("expected the images of one woman, received those of several under one study") from error
         case.save(out)
-        return case.save_dicom(out)
+        try:
+            return case.save_dicom(out).files
+        except TramtrackError as error:  # its message may quote a header
+            raise NoAnswer("the headers of its images cannot carry DICOM results") from error
 
     return answer

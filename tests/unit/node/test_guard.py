@@ -16,8 +16,8 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ
 
 from node_peers import SMALL, Pacs, answer, exam, send, settings, until
 from tramtrack.node.listen import Node
-from tramtrack.node.queue import DONE
 from tramtrack.node.receive import TAKEN
+from tramtrack.node.rows import DONE
 
 TIME = 0.6
 LIMITS = replace(SMALL, message_seconds=TIME, idle_seconds=TIME, instance_bytes=200_000)
@@ -97,11 +97,12 @@ def test_silence_and_nonsense(node, request_bytes):
 
 
 @pytest.mark.parametrize("kind", [b"\x01", b"\x04"])
-def test_a_length_of_gigabytes_costs_no_memory_and_no_time(node, request_bytes, kind):
+def test_a_length_of_gigabytes_costs_no_memory_and_no_time(node, request_bytes, kind, caplog):
     before = [] if kind == b"\x01" else [request_bytes, None]
     lie = kind + b"\x00" + struct.pack(">L", 0xFFFFFFF0)
     assert dropped_after(node, *before, lie, b"x" * 1000) < 2
     assert node.receiver.tally["peers dropped"] == 1
+    assert "a PDU said to be 4294967280 bytes long" in caplog.text, "dropped for what it said, not after its time"
     lives_on(node, 2)
 
 
@@ -129,6 +130,16 @@ def test_a_data_set_that_is_none_is_refused_on_its_own(node, request_bytes):
             connection.sendall(pdata(store_command(), 3) + pdata(b"\x08\x00\x18\x00\xff\xff\xff\xff" * 4, 2))
             assert b"\x00\x00\x00\x09\x02\x00\x00\x00\x00\xc0" in connection.recv(4096)
     lives_on(node, 5)
+
+
+def test_messages_that_pile_up(node, request_bytes, monkeypatch):
+    whole = node.receiver._look
+    monkeypatch.setattr(node.receiver, "_look", lambda *arguments: time.sleep(0.3) or whole(*arguments))
+    message = pdata(store_command(), 3) + pdata(b"\x08\x00\x18\x00\xff\xff\xff\xff" * 4, 2)
+    assert dropped_after(node, request_bytes, None, *[message] * 8) < 3
+    assert node.receiver.tally["peers dropped"] == 1
+    monkeypatch.undo()
+    lives_on(node, 7)
 
 
 def test_many_silent_peers_do_not_keep_others_out(node):

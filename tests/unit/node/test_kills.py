@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import sys
-from multiprocessing import forkserver
-
 import pytest
 
 pytest.importorskip("pynetdicom", reason="the extra pacs is not installed")
 
-from node_peers import MOMENTS, Pacs, answer, exam, run_node, send, settings, until
+from node_peers import MOMENTS, Pacs, answer, exam, send, settings, start, until
 from tramtrack.node.listen import Node
-from tramtrack.node.queue import DONE, FAILED, Queue
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["node_peers"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server():
-    """The process that the nodes are forked from finds the helpers where this one does."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        forkserver.ensure_running()
-        yield
-
-
-def start(chosen, die_at=""):
-    """A node in a process of its own, and its port."""
-    here, there = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=run_node, args=(chosen, there, die_at), daemon=True)
-    process.start()
-    there.close()
-    assert here.poll(60), "the node did not start"
-    try:
-        return process, here.recv()
-    except EOFError:  # it died before it could say
-        return process, 0
+from tramtrack.node.queue import Queue
+from tramtrack.node.rows import DONE, FAILED
 
 
 def finish(chosen):

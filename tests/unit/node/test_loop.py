@@ -21,7 +21,8 @@ from node_peers import NAME, SMALL, Pacs, answer, exam, send, settings, until
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.node.addresses import Entity
 from tramtrack.node.listen import Node
-from tramtrack.node.queue import DONE, FAILED, REFUSED, Queue
+from tramtrack.node.queue import Queue
+from tramtrack.node.rows import DONE, FAILED, REFUSED
 
 
 @pytest.fixture
@@ -205,6 +206,19 @@ def test_a_result_that_is_not_taken_does_not_hold_up_the_others(tmp_path, pacs):
     assert pacs.once_each(2)
 
 
+def test_a_result_whose_file_is_gone_does_not_hold_up_the_others(tmp_path, pacs):
+    pacs.status = 0xA700
+    with Node(settings(tmp_path, pacs), answer) as node:
+        send(node.port, exam(0))
+        until(lambda: any(row["reason"] for row in node.queue.exams(finished=False)))
+        next(tmp_path.glob("exams/*/results-*/0.dcm")).unlink()
+        pacs.status = 0x0000
+        send(node.port, exam(1))
+        until(lambda: states(node) == {"0": "sending", "1": DONE})
+        until(lambda: "No such file" in node.queue.exams(finished=False)[0]["reason"])
+    assert len(pacs.stored) == 3, "the other result of the exam was sent"
+
+
 @pytest.mark.parametrize("status", [0xB000, 0x0111])
 def test_a_warning_and_a_duplicate_are_the_receivers_word(tmp_path, pacs, status):
     pacs.status = status
@@ -274,7 +288,7 @@ def test_what_is_wrong_with_an_image_is_told_to_the_peer(tmp_path, pacs):
 
 
 def _image(dataset):
-    from tramtrack.node.queue import Image
+    from tramtrack.node.rows import Image
 
     return Image(str(dataset.SOPInstanceUID), str(dataset.StudyInstanceUID), "", "", "")
 
@@ -320,3 +334,18 @@ def test_one_node_a_queue_and_one_a_port(tmp_path, pacs):
             Node(settings(tmp_path / "b", pacs, port=node.port), answer).__enter__()
         with pytest.raises(TramtrackError, match="no status page"):
             Node(settings(tmp_path / "c", pacs, status_port=node.status_port), answer).__enter__()
+
+
+def test_a_receiver_that_ends_the_association_on_a_query_is_sent_the_same_again(tmp_path, pacs):
+    """Orthanc does so with whom it does not know: a doubt must not last for ever."""
+    limits, slow = replace(SMALL, answer_seconds=0.4), [True]
+
+    def hang():
+        if slow.pop() if slow else False:
+            time.sleep(0.8)
+
+    pacs.on_store, pacs.ends_queries = hang, True
+    with Node(settings(tmp_path, pacs, limits=limits), answer) as node:
+        send(node.port, exam())
+        until(lambda: states(node) == {"0": DONE})
+    assert pacs.asked == 3 and sorted(pacs.stored.values()) == [1, 2]
