@@ -20,6 +20,7 @@ from tramtrack.cli_phantom import phantom_app
 from tramtrack.cli_predict import calibrate, predict
 from tramtrack.cli_segment import segment
 from tramtrack.cli_serve import serve
+from tramtrack.cli_validate import pool, validate
 from tramtrack.cli_weights import weights_app
 from tramtrack.console import print_json as _print_json
 from tramtrack.console import say as _say
@@ -341,8 +342,11 @@ def status(study: StudyFolder, as_json: AsJson = False) -> None:
     _print_json(rows) if as_json else _table(rows, str(study))
 
 
-VERBS = (burden, associate, segment, predict, calibrate, listen, queue, pull, serve, export, card, plan, networks, policies, protocol)
-for verb in VERBS:
+_OF_MAPS = (segment, burden, associate)
+_OF_NEW_EXAMS = (predict, calibrate, listen, queue, pull, serve)
+_OF_OTHER_SITES = (export, card, validate, pool)
+_OF_FACTS = (plan, networks, policies, protocol)
+for verb in (*_OF_MAPS, *_OF_NEW_EXAMS, *_OF_OTHER_SITES, *_OF_FACTS):
     app.command()(verb)
 
 

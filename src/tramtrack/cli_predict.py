@@ -13,7 +13,7 @@ Device = Annotated[str, typer.Option("--device", help="auto (CUDA where there is
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or the one above it: all seeds together.")],
+    run: Annotated[Path, typer.Argument(help="A run's folder, the one above it (all its seeds), or an export.")],
     exam: Annotated[Path, typer.Argument(help="One exam: a folder, or a CSV with woman, exam, side, view, file.")],
     out: Annotated[Path, typer.Option("--out", help="Where prediction.json and prediction.html are written.")],
     also: Annotated[

@@ -25,6 +25,7 @@ from tramtrack.network.build import build
 from tramtrack.prediction.answer import RESEARCH_USE, Answer
 from tramtrack.prediction.flags import flags_of_spread
 from tramtrack.prediction.panel import load_panel
+from tramtrack.prediction.site_file import read_signed
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (0, 1)
@@ -278,6 +279,12 @@ def test_a_run_that_was_changed_answers_nothing(study, exam, command, tmp_path):
     (run / "weights.safetensors").write_bytes(content)
     done = command("predict", run, exam, "--out", tmp_path / "out")
     assert done.returncode == 1 and "not the weights that this run wrote" in done.stderr
+    predictions = run / "predictions.csv"
+    kept = predictions.read_text()
+    predictions.write_text(kept.replace("0.5", "0.4", 1))
+    done = command("predict", run, exam, "--out", tmp_path / "out")
+    assert done.returncode == 1 and "not the predictions that this run wrote" in done.stderr
+    predictions.write_text(kept)
     folds = copy / "cohort" / "folds.csv"
     folds.write_text(folds.read_text().replace("training", "test", 1))
     done = command("predict", run, exam, "--out", tmp_path / "out")
@@ -427,6 +434,35 @@ def test_an_export_is_not_written_over_anything(exported, runs, command, tmp_pat
         assert done.returncode == 2 and says in done.stderr
     done = command("predict", exported, tmp_path, "--also", runs, "--out", tmp_path / "out")
     assert done.returncode == 2 and "an exported folder answers by itself" in done.stderr
+
+
+def test_a_site_validates_an_export_on_its_own_exams(study, runs, exported, ingested, command, tmp_path, monkeypatch):
+    """The study's own cohort stands in for another site's: an export does not know its women. Scores as the study has them,
+    tables by every unit, a file whose small counts are left out; a second time nothing is computed."""
+    monkeypatch.setenv("TRAMTRACK_CONFIG", str(tmp_path / "config"))
+    site = shutil.copytree(ingested, tmp_path / "site")
+    done = command("validate", exported, site, "--site", "North", "--processes", "1")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (site / "external").iterdir()
+    found = pd.read_csv(folder / "runs" / "mobilenetv2" / "last-conv" / "seed-1" / "predictions.csv").set_index("view_id")
+    known = pd.read_csv(study / "results" / "predictions.csv")
+    known = known[(known["seed"] == 1) & (known["fold"] == "test")].set_index("view_id")
+    assert len(found) == 80 and found.loc[known.index, "score"].to_numpy() == pytest.approx(known["score"].to_numpy(), abs=1e-6)
+    signed = read_signed(folder / "validation.json")
+    scores = pd.read_csv(folder / "scores.csv").set_index(["unit", "metric"])
+    assert set(scores.index.get_level_values("unit")) == {"view", "breast", "woman"} and set(scores["fold"]) == {"external"}
+    figure = signed.numbers.units["woman"].figures["auc_roc"]
+    assert figure.estimate == scores.loc[("woman", "auc_roc"), "estimate"] and signed.numbers.units["woman"].positives == 10
+    assert "SYN-" not in (folder / "validation.json").read_text()
+    assert all(count is None or count >= 5 for count in signed.numbers.vendors.values())
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("predictions.csv")}
+    again = command("validate", exported, site, "--site", "North", "--json")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert json.loads(again.stdout)["numbers"] == signed.numbers.model_dump(mode="json")
+    done = command("validate", runs, site, "--site", "North")
+    assert done.returncode == 1 and "of its women took part in the runs' own study" in done.stderr
+    done = command("pool", folder / "validation.json")
+    assert done.returncode == 2 and "the AUC of two sites at least, received that of 1 of 1" in done.stderr
 
 
 def test_without_calibration_nothing_is_called_likely(study, runs, woman, command, tmp_path):

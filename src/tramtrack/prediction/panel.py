@@ -81,6 +81,8 @@ def load_panel(paths: Sequence[Path]) -> Panel:
     runs = tuple(run for path in paths for run in _runs_in(path))
     if len({run.folder.resolve() for run in runs}) < len(runs):
         raise UsageError(f"{' and '.join(map(str, paths))}: each run may stand once")
+    for run in runs:
+        _require_whole(run)
     studies = {run.folder.resolve().parents[3] for run in runs}
     if len(studies) > 1:
         raise TramtrackError(
@@ -125,6 +127,22 @@ def _runs_in(path: Path) -> list[Run]:
             "neither. Runs lie in a study's runs/<network>/<variant>/seed-<k>"
         )
     return runs
+
+
+def _require_whole(run: Run) -> None:
+    """Raise TramtrackError where something of a run is missing, or its predictions are not those that it wrote."""
+    needed: dict[str, tuple[str, ...]] = {
+        "identity": ("network", "variant", "seed", "weights", "dtype", "protocol", "folds"),
+        "information": ("weights_file_sha256",),
+    }
+    for part, names in needed.items():
+        lacking = [name for name in names if name not in getattr(run, part)]
+        if lacking:
+            raise TramtrackError(f"{run.folder / 'run.json'}: {part} lacks {lacking[0]}; train the run again")
+    path = run.folder / "predictions.csv"
+    known = run.information.get("predictions_sha256")  # which runs of earlier versions did not write down
+    if not path.exists() or (known is not None and store.file_sha256(path) != known):
+        raise TramtrackError(f"{path}: not the predictions that this run wrote; remove the run's folder to train it again")
 
 
 def _protocol(study: Path, runs: Sequence[Run]) -> Protocol:
