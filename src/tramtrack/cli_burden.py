@@ -74,7 +74,7 @@ def associate(
 
 
 def _agreement(row: dict[str, Any]) -> dict[str, str]:
-    unit = {"mm": "mm2", "pixels": "pixels"}[row["unit"]] if row["measured"] == "area" else row["unit"]
+    unit = "mm2" if row["unit"] == "mm" and row["measured"] == "area" else row["unit"]
     pair = row["measured"] if row["measured"] == row["true"] else f"{row['measured']} against {row['true']}"
     return {
         "source": row["source"],

@@ -42,6 +42,13 @@ def measured(folder: Path, source: str, kind: str, weights: str) -> None:
         "burden_agreement": pd.DataFrame(rows, columns=AGREEMENT_COLUMNS),
         "burden_bands": pd.DataFrame(bands),
         "women_burden": pd.DataFrame(women),
+        "burden": pd.DataFrame(
+            [
+                {"source": source, "fold": fold, "analysed": "yes", "unit": "mm", "area": 3.0 * k, "true_area": 2.0 * k}
+                for fold in ("validation", "test")
+                for k in range(12)
+            ]
+        ),
     }
     for name, table in tables.items():
         path = results / f"{name}.csv"
@@ -70,13 +77,19 @@ def test_the_report_says_how_much_the_maps_amount_to_and_how_right_that_is(study
     ]  # fmt: skip
     assert cells[6:11] == ["area against true length", "with BAC", "0.61 (0.20 to 0.83)", "", ""]
     assert cells[14] == "3 women; 4 are needed"
+    drawn = re.findall(r'aria-label="Areas of 12 views of the test fold by (.*?): measured minus true', page)
+    assert drawn == ["VGG16", "MobileNetV2", "Xception, random weights", "Segmentation, trained on masks"]
     assert page.count('<table class="dense bands">') == 4 and "3 of 5 women in the true band" in page
 
 
 @pytest.mark.usefixtures("few_figures")
-def test_without_truth_the_section_says_that_nothing_tells_how_right_it_is(study_folder: ModuleType, tmp_path: Path) -> None:
+def test_without_spacing_it_says_pixels_and_without_truth_that_nothing_tells_how_right_it_is(
+    study_folder: ModuleType, tmp_path: Path
+) -> None:
     made = study_folder.fabricate(tmp_path / "study")
     measured(made.folder, "segmentation", "segmentation", "s")
     path = made.folder / "results" / "burden_agreement.csv"
+    store.write_csv(path, pd.read_csv(path).assign(unit="pixels"))
+    assert "−9.0 to 6.0 pixels<" in write_report(*made.arguments()).read_text()
     store.write_csv(path, pd.read_csv(path).iloc[:0])
     assert "nothing says how right these amounts are" in write_report(*made.arguments()).read_text()
