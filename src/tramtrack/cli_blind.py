@@ -38,6 +38,9 @@ def take_ratings(study: Any, files: list[Path], as_json: bool) -> None:
         table([{column: _short(value) for column, value in row.items()} for row in rows], title)
     for sentence in found["sentences"]:
         say(sentence)
+    for group in found["groups"]:
+        if len(group) > 1:
+            say(f"not separated: {', '.join(group)}")
 
 
 def _short(value: object) -> str:

@@ -109,7 +109,9 @@ def test_a_reader_rates_by_keyboard_closes_the_page_goes_on_and_saves(
 
 def test_another_reader_begins_anew_and_rates_by_mouse(context: sync_api.BrowserContext, study: Path, tmp_path: Path) -> None:
     page, problems = visit(context, study)
-    begin(page, "first")
+    begin(page, "=1+1")
+    assert page.locator("#start").is_visible()  # no name
+    begin(page, "Ω первый")
     page.keyboard.press("1")
     page.reload()
     begin(page, "second")
@@ -130,6 +132,13 @@ def test_space_shows_the_bare_view_while_it_is_held(context: sync_api.BrowserCon
     page.keyboard.up(" ")
     assert page.evaluate(sources) == [view, heat]
     assert page.locator("#count").inner_text() == "0 of 12 rated"
+    page.locator("#hide").click()
+    assert page.evaluate(sources) == [view, view]
+    page.keyboard.press(" ")  # on the button: the same by keyboard
+    assert page.evaluate(sources) == [view, heat]
+    page.locator("#hide").click()
+    page.keyboard.press("1")
+    assert page.evaluate(sources)[0] != page.evaluate(sources)[1]  # the next map is shown
     page.keyboard.press("z")
     assert page.locator("#zoom[aria-pressed=true]").count() == 1
 

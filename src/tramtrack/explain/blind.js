@@ -84,6 +84,7 @@ function draw() {
     button.addEventListener("click", () => rate(rating));
     return button;
   }));
+  bare(false);
   at("back").disabled = place === 0;
   at("next").disabled = done === data.items.length;
   show("reading");
@@ -136,6 +137,7 @@ function download() {
 }
 
 function bare(hidden) {
+  at("hide").setAttribute("aria-pressed", String(hidden));
   for (const image of document.querySelectorAll("#pictures img[data-map]")) {
     image.src = hidden ? image.dataset.bare : image.dataset.map;
   }
@@ -164,6 +166,7 @@ for (const name of stored()) {
   at("known").append(button);
 }
 at("back").addEventListener("click", back);
+at("hide").addEventListener("click", () => bare(at("hide").getAttribute("aria-pressed") === "false"));
 at("zoom").addEventListener("click", zoom);
 at("next").addEventListener("click", () => advance(place + 1));
 at("save").addEventListener("click", download);
@@ -180,6 +183,6 @@ addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 addEventListener("keyup", (event) => {
-  if (event.key === " ") bare(false);
+  if (event.key === " " && event.target.tagName !== "BUTTON") bare(false);
 });
 addEventListener("blur", () => bare(false));

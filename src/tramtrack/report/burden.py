@@ -73,7 +73,7 @@ def burden(material: Material) -> BurdenSection | None:
     if women.empty:
         return None
     rows = [_row(material, row) for row in agreement.to_dict("records")]
-    named = {str(source): ", ".join(filter(None, _named(material, str(source)))) for source in women["source"].unique()}
+    named = {str(source): ", ".join(filter(None, named(material, str(source)))) for source in women["source"].unique()}
     return BurdenSection(
         rows=rows,
         figures=[Markup(figure) for figure in bland_altman_figures(material, agreement, named)],

@@ -128,7 +128,6 @@ def test_an_artery_is_put_in_by_its_mineral_and_starts_from_its_bare_tube():
     assert not (pictures[0] == prepared).all()  # the tube without mineral is there
     touched = (pictures != prepared).any(axis=0)
     assert touched.mean() < 0.1 and (prepared[touched] > 0).all() and touched[one.mask].all()
-    assert np.array_equal(insertion_series(prepared, None, 9163).pictures(), one.pictures())
     with pytest.raises(TramtrackError):
         insertion_series(np.zeros_like(prepared), None, 9163)
 
