@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from tramtrack import store
 from tramtrack.explain.burden import calibration_file
 from tramtrack.judgement.burden import BANDS, PROXY
+from tramtrack.report.burden_figures import bland_altman_figures
 from tramtrack.report.cells import number, signed
 from tramtrack.report.reading import Material, known, title
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS
@@ -53,6 +55,7 @@ class BurdenSection:
     """What the section shows. ``added``: sum or mean of her views; ``women``: in how many areas were measured."""
 
     rows: list[Row]
+    figures: list[Markup]
     bands: tuple[str, ...]
     matrices: list[Matrix]
     added: str
@@ -70,8 +73,10 @@ def burden(material: Material) -> BurdenSection | None:
     if women.empty:
         return None
     rows = [_row(material, row) for row in agreement.to_dict("records")]
+    named = {str(source): ", ".join(filter(None, _named(material, str(source)))) for source in women["source"].unique()}
     return BurdenSection(
         rows=rows,
+        figures=[Markup(figure) for figure in bland_altman_figures(material, agreement, named)],
         bands=BANDS,
         matrices=[_matrix(material, str(source), part) for source, part in bands.groupby("source", sort=False)],
         added=material.protocol.burden.woman,

@@ -35,6 +35,12 @@ def test_a_truth_table_gives_burden_and_distractors(tmp_path):
     assert distractors(found) == {"distractor_round": "round"}, "a kind that no view shows is none"
 
 
+def test_a_truth_tables_length_that_shows_comes_before_the_whole_one(tmp_path):
+    text = "woman,side,view,area_mm2,length_mm,visible_length_mm\na,L,CC,2,30,20\n"
+    assert read(tmp_path, text)["length_mm"].tolist() == [20, 20]
+    assert read(tmp_path, text.replace("visible_length_mm", "other"))["length_mm"].tolist() == [30, 30]
+
+
 def test_a_row_without_an_exam_is_about_that_view_of_every_exam(tmp_path):
     found = read(tmp_path, "woman,side,view,distractor_stitch\na,l,cc,1\n")
     assert found["view_id"].tolist() == ["a-1-LCC", "a-2-LCC"] and found["distractor_stitch"].tolist() == [1, 1]
@@ -48,6 +54,7 @@ def test_a_row_without_an_exam_is_about_that_view_of_every_exam(tmp_path):
         ("woman,side,view,burden_mm2,area_mm2\na,L,CC,1,1\n", "expected one column with the area"),
         ("woman,side,view,burden_mm2\na,L,CC,much\n", "line 2: column burden_mm2: expected an area in mm2 from 0 on"),
         ("woman,side,view,burden_mm2\na,L,CC,-1\n", "received '-1'"),
+        ("woman,side,view,burden_mm2,length_mm\na,L,CC,1,long\n", "column length_mm: expected a length in mm from 0 on"),
         ("woman,side,view,eggshell\na,L,CC,1.5\n", "expected a count from 0 on"),
         ("woman,side,view,eggshell\na,L,CC,1\na,L,CC,0\n", "line 3 is about a view that stood there already"),
         ("woman,side,view,eggshell\nz,L,CC,1\n", "no row is about a view of this cohort"),

@@ -42,6 +42,13 @@ def measured(folder: Path, source: str, kind: str, weights: str) -> None:
         "burden_agreement": pd.DataFrame(rows, columns=AGREEMENT_COLUMNS),
         "burden_bands": pd.DataFrame(bands),
         "women_burden": pd.DataFrame(women),
+        "burden": pd.DataFrame(
+            [
+                {"source": source, "fold": fold, "analysed": "yes", "unit": "mm", "area": 3.0 * k, "true_area": 2.0 * k}
+                for fold in ("validation", "test")
+                for k in range(12)
+            ]
+        ),
     }
     for name, table in tables.items():
         path = results / f"{name}.csv"
@@ -70,6 +77,8 @@ def test_the_report_says_how_much_the_maps_amount_to_and_how_right_that_is(study
     ]  # fmt: skip
     assert cells[6:11] == ["area against true length", "with BAC", "0.61 (0.20 to 0.83)", "", ""]
     assert cells[14] == "3 women; 4 are needed"
+    drawn = re.findall(r'aria-label="Areas of 12 views of the test fold by (.*?): measured minus true', page)
+    assert drawn == ["VGG16", "MobileNetV2", "Xception, random weights", "Segmentation, trained on masks"]
     assert page.count('<table class="dense bands">') == 4 and "3 of 5 women in the true band" in page
 
 
