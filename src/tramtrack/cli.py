@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from tramtrack.cli_export import card, export
 from tramtrack.cli_facts import networks, plan, policies, protocol
 from tramtrack.cli_phantom import phantom_app
 from tramtrack.cli_predict import calibrate, predict
 from tramtrack.cli_serve import serve
+from tramtrack.cli_validate import pool, validate
 from tramtrack.cli_weights import weights_app
 from tramtrack.console import print_json as _print_json
 from tramtrack.console import say as _say
@@ -318,7 +320,7 @@ def status(study: StudyFolder, as_json: AsJson = False) -> None:
     _print_json(rows) if as_json else _table(rows, str(study))
 
 
-for verb in (predict, calibrate, serve, plan, networks, policies, protocol):
+for verb in (predict, calibrate, serve, export, card, validate, pool, plan, networks, policies, protocol):
     app.command()(verb)
 
 

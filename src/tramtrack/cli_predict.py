@@ -13,7 +13,7 @@ Device = Annotated[str, typer.Option("--device", help="auto (CUDA where there is
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or the one above it: all seeds together.")],
+    run: Annotated[Path, typer.Argument(help="A run's folder, the one above it (all its seeds), or an export.")],
     exam: Annotated[Path, typer.Argument(help="One exam: a folder, or a CSV with woman, exam, side, view, file.")],
     out: Annotated[Path, typer.Option("--out", help="Where prediction.json and prediction.html are written.")],
     also: Annotated[
@@ -80,6 +80,12 @@ def predict(
     elif chance is not None:
         say(f"no probability: {chance.reason}")
     _say_found(answer.conformal)
+    for found in answer.burden:
+        if found.area_mm2 is None:
+            say(f"no burden by {found.run}: {found.reason}")
+            continue
+        between = "" if found.low is None else f" ({found.low:.1f} to {found.high:.1f})"
+        say(f"burden {found.area_mm2:.1f} mm2{between}, band {found.band} mm2, by {found.run}: a proxy, no CSBI grade")
     for flag in answer.flags:
         say(f"read with care: {flag}")
     if answer.excluded:

@@ -15,12 +15,14 @@ import safetensors.numpy
 from PIL import Image
 
 import tramtrack as tt
+from tramtrack import store
 from tramtrack.explain.place import to_original
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.network.build import build
 from tramtrack.prediction.answer import RESEARCH_USE, Answer
 from tramtrack.prediction.flags import flags_of_spread
 from tramtrack.prediction.panel import load_panel
+from tramtrack.prediction.site_file import read_signed
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (0, 1)
@@ -274,6 +276,12 @@ def test_a_run_that_was_changed_answers_nothing(study, exam, command, tmp_path):
     (run / "weights.safetensors").write_bytes(content)
     done = command("predict", run, exam, "--out", tmp_path / "out")
     assert done.returncode == 1 and "not the weights that this run wrote" in done.stderr
+    predictions = run / "predictions.csv"
+    kept = predictions.read_text()
+    predictions.write_text(kept.replace("0.5", "0.4", 1))
+    done = command("predict", run, exam, "--out", tmp_path / "out")
+    assert done.returncode == 1 and "not the predictions that this run wrote" in done.stderr
+    predictions.write_text(kept)
     folds = copy / "cohort" / "folds.csv"
     folds.write_text(folds.read_text().replace("training", "test", 1))
     done = command("predict", run, exam, "--out", tmp_path / "out")
@@ -335,6 +343,123 @@ def test_runs_that_disagree_more_than_on_validation_are_flagged(runs, together, 
     (said,) = flags_of_spread(panel.spread_limit + 0.001, panel)
     assert said.startswith("the runs disagree: their scores span 0.")
     assert load_panel([runs / "seed-0"]).spread_limit is None and alone[0].of("woman").spread is None
+
+
+@pytest.fixture(scope="module")
+def exported(runs, command, tmp_path_factory):
+    """Both seeds as one folder, away from their study."""
+    out = tmp_path_factory.mktemp("away") / "export"
+    done = command("export", runs, "--out", out, "--no-onnx")
+    assert done.returncode == 0, done.stderr
+    assert store.file_sha256(out / "export.json") in done.stdout
+    return out
+
+
+def test_an_exported_folder_answers_as_the_runs_do(exported, together, woman, command):
+    """All that is said of an exam, and the maps; no woman of the study stands in it."""
+    assert {path.suffix for path in exported.rglob("*") if path.is_file()} == {".json", ".toml", ".md", ".safetensors"}
+    text = (exported / "panel.json").read_text() + (exported / "CARD.md").read_text()
+    assert "SYN-" not in text and str(exported.parent) not in text
+    case = tt.predict(woman, exported, processes=1)
+    assert case.answer.model_dump() == together.answer.model_dump()
+    assert case.heatmap("L", "CC").values == pytest.approx(together.heatmap("L", "CC").values, abs=1e-5)
+    done = command("card", exported)
+    assert done.returncode == 0 and (exported / "CARD.md").read_text().split("\n")[0] in done.stdout
+
+
+def test_the_card_says_what_a_stranger_must_know(study, runs, exported, command):
+    done = command("card", runs)
+    card = (exported / "CARD.md").read_text()
+    assert done.returncode == 0 and card.split() == done.stdout.split()
+    for said in (
+        "Not for diagnosis",
+        "All training exams are synthetic mammograms",
+        "| calibration | 4 | 2 | 16 |",
+        "On the test fold, which took no part",
+        "BAC likely or unlikely: by 2 women with BAC and 2 without",
+    ):
+        assert said in card, said
+    scores = pd.read_csv(study / "results" / "scores.csv")
+    row = scores[(scores["fold"] == "test") & (scores["unit"] == "view") & (scores["metric"] == "auc_roc")].iloc[0]
+    assert f"| view | auc_roc | {row['estimate']:.3f} | {row['low']:.3f} to {row['high']:.3f} |" in card
+
+
+def rewrite(out, name, before, after):
+    """Change a file and list its new hash, as somebody would who means harm."""
+    text = (out / name).read_text()
+    assert before in text
+    (out / name).write_text(text.replace(before, after))
+    list_too(out, name, store.file_sha256(out / name))
+
+
+def list_too(out, name, sha256="0" * 64):
+    listed = json.loads((out / "export.json").read_text())
+    listed["files"][name] = sha256
+    (out / "export.json").write_text(json.dumps(listed))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda out: (out / "notes.pkl").write_bytes(b"x"), "holds notes.pkl, which its list does not name"),
+        (lambda out: (out / "protocol.toml").unlink(), "incomplete, protocol.toml is missing"),
+        (lambda out: (out / "CARD.md").write_text("all is well"), "CARD.md: changed since the folder was exported"),
+        (lambda out: rewrite(out, "panel.json", '"synthetic": true', '"synthetic": "unclear"'), "synthetic: Input should be"),
+        (lambda out: rewrite(out, "panel.json", '"aggregation"', '"agregation"'), "aggregation: Field required"),
+        (lambda out: rewrite(out, "panel.json", '"dtype": "', '"dtype": "pickle-'), "expected the dtype float32 or bfloat16"),
+        (lambda out: list_too(out, "model.pkl"), "lists 'model.pkl', which has no place in an export"),
+        (lambda out: list_too(out, "../seed.json"), "lists '../seed.json', which has no place in an export"),
+        (lambda out: (out / "export.json").write_text("{}"), "tramtrack: Field required"),
+        (lambda out: (out / "export.json").unlink(), "expected the folder of a finished run"),
+    ],
+)
+def test_a_folder_from_somebody_else_is_checked_before_it_is_trusted(exported, command, tmp_path, change, says):
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    change(copy)
+    done = command("card", copy)
+    assert done.returncode in (1, 2) and says in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_export_is_not_written_over_anything(exported, runs, command, tmp_path):
+    (tmp_path / "there").mkdir()
+    for words, says in (
+        ((runs, "--out", tmp_path / "there"), "expected a folder that is not there yet"),
+        ((exported, "--out", tmp_path / "new"), "expected runs of a study, received an exported folder"),
+    ):
+        done = command("export", *words, "--no-onnx")
+        assert done.returncode == 2 and says in done.stderr
+    done = command("predict", exported, tmp_path, "--also", runs, "--out", tmp_path / "out")
+    assert done.returncode == 2 and "an exported folder answers by itself" in done.stderr
+
+
+def test_a_site_validates_an_export_on_its_own_exams(study, runs, exported, ingested, command, tmp_path, monkeypatch):
+    """The study's own cohort stands in for another site's: an export does not know its women. Scores as the study has them,
+    tables by every unit, a file whose small counts are left out; a second time nothing is computed."""
+    monkeypatch.setenv("TRAMTRACK_CONFIG", str(tmp_path / "config"))
+    site = shutil.copytree(ingested, tmp_path / "site")
+    done = command("validate", exported, site, "--site", "North", "--processes", "1")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (site / "external").iterdir()
+    found = pd.read_csv(folder / "runs" / "mobilenetv2" / "last-conv" / "seed-1" / "predictions.csv").set_index("view_id")
+    known = pd.read_csv(study / "results" / "predictions.csv")
+    known = known[(known["seed"] == 1) & (known["fold"] == "test")].set_index("view_id")
+    assert len(found) == 80 and found.loc[known.index, "score"].to_numpy() == pytest.approx(known["score"].to_numpy(), abs=1e-6)
+    signed = read_signed(folder / "validation.json")
+    scores = pd.read_csv(folder / "scores.csv").set_index(["unit", "metric"])
+    assert set(scores.index.get_level_values("unit")) == {"view", "breast", "woman"} and set(scores["fold"]) == {"external"}
+    figure = signed.numbers.units["woman"].figures["auc_roc"]
+    assert figure.estimate == scores.loc[("woman", "auc_roc"), "estimate"] and signed.numbers.units["woman"].positives == 10
+    assert "SYN-" not in (folder / "validation.json").read_text()
+    assert all(count is None or count >= 5 for count in signed.numbers.vendors.values())
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("predictions.csv")}
+    again = command("validate", exported, site, "--site", "North", "--json")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert json.loads(again.stdout)["numbers"] == signed.numbers.model_dump(mode="json")
+    done = command("validate", runs, site, "--site", "North")
+    assert done.returncode == 1 and "of its women took part in the runs' own study" in done.stderr
+    done = command("pool", folder / "validation.json")
+    assert done.returncode == 2 and "the AUC of two sites at least, received that of 1 of 1" in done.stderr
 
 
 def test_without_calibration_nothing_is_called_likely(study, runs, woman, command, tmp_path):

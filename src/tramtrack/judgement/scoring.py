@@ -191,11 +191,11 @@ def score_runs(
             views = predictions_of(predictions[run.folder], fold)
             for unit in UNITS:
                 units = views.units(unit, aggregation)
-                _score_units(tables, {**named(run), "fold": fold}, units, decided, draw(units.women), settings)
+                score_units(tables, {**named(run), "fold": fold}, units, decided, draw(units.women), settings)
     return tables
 
 
-def _score_units(
+def score_units(
     tables: Tables, where: dict[str, Any], units: Units, decided: Chosen, weights: NDArray[np.int32], settings: Evaluation
 ) -> None:
     """Add every row about the units of one run and fold."""

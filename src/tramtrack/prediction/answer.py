@@ -58,6 +58,30 @@ class Conformal(_Frozen):
     guarantee: str = Field(description="what holds of the finding, and of whom; empty without one")
 
 
+class ViewBurden(_Frozen):
+    """Calcification of one view by a run's map: a proxy, calibrated on validation."""
+
+    side: Literal["L", "R"]
+    view: Literal["CC", "MLO"]
+    unit: Literal["mm", "pixels"] = Field(description="of length; area is in its square; pixels are the original image's")
+    area: float = Field(ge=0)
+    length: float | None = Field(description="along the vessels; null where validation knew no length")
+    share: float = Field(ge=0, le=1, description="the area's share of the breast")
+
+
+class Burden(_Frozen):
+    """How much calcification one run's maps amount to. A map shows where the network looked: it is no CSBI grade."""
+
+    run: str = Field(description="network/variant/seed-k")
+    views: tuple[ViewBurden, ...]
+    area_mm2: float | None = Field(description="the woman's; null where it cannot be had, and `reason` says why")
+    low: float | None = Field(description="of the interval that validation gives for her area, mm2; null without one")
+    high: float | None
+    band: str = Field(pattern=r"^(|0|>0-10|>10-25|>25)$", description="mm2, by her area; empty without one")
+    added: Literal["", "sum", "mean"] = Field(description="how her views' areas became hers")
+    reason: str
+
+
 class Answering(_Frozen):
     """A run that answered."""
 
@@ -104,6 +128,7 @@ class Answer(_Frozen):
     scores: tuple[Scored, ...] = Field(description="views, then breasts, then the woman; empty where no file is a view")
     probability: Probability | None
     conformal: Conformal | None
+    burden: tuple[Burden, ...] = Field(description="one for each run, in the order of `runs`")
     flags: tuple[str, ...] = Field(description="why this answer may be worth less than the study's figures say")
     sources: tuple[Source, ...]
     excluded: tuple[Refused, ...]

@@ -17,7 +17,7 @@ from tramtrack.evaluation.aggregate import Predictions, Unit
 from tramtrack.evaluation.calibration import Recalibration
 from tramtrack.evaluation.conformal import INDETERMINATE, Finding
 from tramtrack.evaluation.scores import Undefined
-from tramtrack.prediction.answer import GUARANTEE, Answer, Answering, Conformal, Probability, Refused, Scored, Source
+from tramtrack.prediction.answer import GUARANTEE, Answer, Answering, Burden, Conformal, Probability, Refused, Scored, Source
 from tramtrack.prediction.case import NoView
 from tramtrack.prediction.flags import flags_of_exam, flags_of_runs, flags_of_spread
 from tramtrack.prediction.panel import Panel
@@ -37,7 +37,15 @@ class Stated:
     alpha: float
 
 
-def answer_of(source: Path, exam: Exam, found: Intake, panel: Panel, scores: np.ndarray, stated: Stated) -> Answer:
+def answer_of(
+    source: Path,
+    exam: Exam,
+    found: Intake,
+    panel: Panel,
+    scores: np.ndarray,
+    burden: tuple[Burden, ...],
+    stated: Stated,
+) -> Answer:
     """The answer to the one exam that was found in ``source``; ``scores`` (runs, views) float64 in [0, 1]."""
     views = exam.views
     scored = [_scored(panel, "view", scores[:, [place]], [view], view) for place, view in enumerate(views)]
@@ -54,6 +62,7 @@ def answer_of(source: Path, exam: Exam, found: Intake, panel: Panel, scores: np.
             "scores": (*scored, woman),
             "probability": _probability(panel, woman.score, stated.prevalence),
             "conformal": _conformal(panel, woman.score, stated.alpha, doubts),
+            "burden": burden,
             "flags": (*flags_of_runs(panel), *doubts),
             "sources": tuple(
                 Source(
@@ -94,6 +103,7 @@ def _empty(source: Path, found: Intake, panel: Panel) -> Answer:
         scores=(),
         probability=None,
         conformal=None,
+        burden=(),
         flags=(),
         sources=(),
         excluded=tuple(

@@ -17,9 +17,11 @@ from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.aggregate import AGGREGATIONS, UNITS, Aggregation
 from tramtrack.evaluation.conformal import Conformal, conformal
 from tramtrack.explain.atlas import is_kept
+from tramtrack.explain.burden import Calibration
 from tramtrack.explain.sealed_fold import read_calibration
 from tramtrack.imaging.gallery import PREPARED
 from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation, units_of
+from tramtrack.prediction.burden import calibration_of
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run, load_run
 from tramtrack.training.variants import Variant, variants, without_weights
@@ -43,19 +45,21 @@ class Seen:
 
 @dataclass(frozen=True)
 class Panel:
-    """Runs of one study that answer together: a view's score is the mean of theirs.
+    """Runs of one study that answer together: a view's score is the mean of theirs. ``study`` is its folder, None where the
+    runs were exported from it.
 
     ``protocols`` are those that each was trained under: the study's, or one of its variants; they prepare views alike.
     ``chosen`` holds the thresholds and recalibrations that validation gives for this mean, ``validation`` the counts behind
     them, ``aggregation`` how views become a breast and a woman. ``conformal`` is what the women kept for calibration give, or
     why there is none. ``spread_limit`` is what the span of the runs' scores of a woman exceeds in at most 5 % of validation
-    women, None for a single run. ``scales`` are what the runs' heat maps show brightest, None where the study made none;
-    ``validation_files``, its prepared validation views, then give it.
+    women, None for a single run. ``calibrations`` take the runs' maps to a burden, None where none was fitted. ``scales`` are
+    what the heat maps show brightest, None where the study made none; ``validation_files``, its prepared validation views,
+    then give it.
     """
 
     runs: tuple[Run, ...]
     protocols: tuple[Protocol, ...]
-    study: Path
+    study: Path | None
     protocol: Protocol
     aggregation: Aggregation
     chosen: Chosen
@@ -63,6 +67,7 @@ class Panel:
     seen: Seen
     conformal: Conformal | str
     spread_limit: float | None
+    calibrations: tuple[Calibration | None, ...]
     scales: tuple[float | None, ...]
     validation_files: tuple[Path, ...]
 
@@ -76,6 +81,8 @@ def load_panel(paths: Sequence[Path]) -> Panel:
     runs = tuple(run for path in paths for run in _runs_in(path))
     if len({run.folder.resolve() for run in runs}) < len(runs):
         raise UsageError(f"{' and '.join(map(str, paths))}: each run may stand once")
+    for run in runs:
+        _require_whole(run)
     studies = {run.folder.resolve().parents[3] for run in runs}
     if len(studies) > 1:
         raise TramtrackError(
@@ -105,6 +112,7 @@ def load_panel(paths: Sequence[Path]) -> Panel:
         seen=_seen(study),
         spread_limit=_spread_limit(runs, aggregation),
         conformal=_conformal(study, runs, protocol, aggregation),
+        calibrations=tuple(calibration_of(study, run) for run in runs),
         scales=tuple(_scale(study, run, own) for run, own in zip(runs, protocols, strict=True)),
         validation_files=tuple(prepared / f"{view_id}.png" for view_id in table.loc[table["fold"] == "validation", "view_id"]),
     )
@@ -119,6 +127,22 @@ def _runs_in(path: Path) -> list[Run]:
             "neither. Runs lie in a study's runs/<network>/<variant>/seed-<k>"
         )
     return runs
+
+
+def _require_whole(run: Run) -> None:
+    """Raise TramtrackError where something of a run is missing, or its predictions are not those that it wrote."""
+    needed: dict[str, tuple[str, ...]] = {
+        "identity": ("network", "variant", "seed", "weights", "dtype", "protocol", "folds"),
+        "information": ("weights_file_sha256",),
+    }
+    for part, names in needed.items():
+        lacking = [name for name in names if name not in getattr(run, part)]
+        if lacking:
+            raise TramtrackError(f"{run.folder / 'run.json'}: {part} lacks {lacking[0]}; train the run again")
+    path = run.folder / "predictions.csv"
+    known = run.information.get("predictions_sha256")  # which runs of earlier versions did not write down
+    if not path.exists() or (known is not None and store.file_sha256(path) != known):
+        raise TramtrackError(f"{path}: not the predictions that this run wrote; remove the run's folder to train it again")
 
 
 def _protocol(study: Path, runs: Sequence[Run]) -> Protocol:

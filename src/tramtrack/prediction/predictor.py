@@ -16,9 +16,12 @@ from tramtrack.cohort.privacy import Secret, choose
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import AHEAD, load_geometry, prepare_views
 from tramtrack.imaging.prepare import read_prepared
+from tramtrack.judgement.results import name_of
 from tramtrack.prediction.answering import Stated, answer_of, no_view
+from tramtrack.prediction.burden import burdens
 from tramtrack.prediction.case import Case
-from tramtrack.prediction.panel import Panel, load_panel
+from tramtrack.prediction.exported import open_panel
+from tramtrack.prediction.panel import Panel
 from tramtrack.prediction.reader import Map, Reader
 from tramtrack.training.record import Run
 
@@ -26,18 +29,18 @@ from tramtrack.training.record import Run
 class Predictor:
     """Runs of one study, loaded once, that answer exam after exam.
 
-    ``run`` is a Run, the folder of one or of its seeds, or several of these, which answer together. ``device`` is where the
-    networks run, see `choose_device`; ``processes`` how many files of an exam are read at once. Raises UsageError and
-    TramtrackError as `load_panel`, and TramtrackError where a run's weights were changed.
+    ``run`` is a Run, the folder of one or of its seeds, or several of these, which answer together; or an exported folder.
+    ``device`` is where the networks run, see `choose_device`; ``processes`` how many files of an exam are read at once. Raises
+    UsageError and TramtrackError as `open_panel`, and TramtrackError where a run's weights were changed.
     """
 
     def __init__(self, run: Run | str | Path | Sequence[Run | str | Path], *, device: str = "auto", processes: int = 2) -> None:
         runs = [run] if isinstance(run, Run | str | Path) else list(run)
-        self.panel = load_panel([one.folder if isinstance(one, Run) else Path(one) for one in runs])
+        self.panel = open_panel([one.folder if isinstance(one, Run) else Path(one) for one in runs])
         self.processes = processes
         panel = self.panel
         members = zip(panel.runs, panel.protocols, panel.scales, strict=True)
-        self._readers = [Reader(run, under, panel.validation_files, scale, device) for run, under, scale in members]
+        self.readers = [Reader(run, under, panel.validation_files, scale, device) for run, under, scale in members]
 
     def __repr__(self) -> str:
         return f"Predictor({', '.join(f'{one.key.network}, seed {one.key.seed}' for one in self.panel.runs)})"
@@ -73,12 +76,15 @@ class Predictor:
             scores, maps = self._read(files, heatmaps)
             pictures = [read_prepared(file) for file in files]
             geometry = load_geometry(prepared)
+        placed = [geometry[view.view_id] for view in one.views]
+        named = {name_of(run): calibration for run, calibration in zip(panel.runs, panel.calibrations, strict=True)}
+        burden = burdens(named, one, maps, scores, pictures, placed, panel.protocol.burden)
         places = [(str(view.side), str(view.view)) for view in one.views]
         return Case(
-            answer=answer_of(source, one, found, panel, scores, stated),
+            answer=answer_of(source, one, found, panel, scores, burden, stated),
             pictures=dict(zip(places, pictures, strict=True)),
             files={place: Path(view.file) for place, view in zip(places, one.views, strict=True)},
-            geometry={place: geometry[view.view_id] for place, view in zip(places, one.views, strict=True)},
+            geometry=dict(zip(places, placed, strict=True)),
             maps=dict(zip(places, zip(*maps, strict=True), strict=True)) if heatmaps else {},
         )
 
@@ -98,8 +104,8 @@ class Predictor:
     def _read(self, files: Sequence[Path], heatmaps: bool) -> tuple[np.ndarray, list[list[Map]]]:
         """Scores (runs, views), and each run's maps of the views where they are asked for."""
         if not heatmaps:
-            return np.stack([reader.scores(files) for reader in self._readers]), []
-        found = [reader.look(files) for reader in self._readers]
+            return np.stack([reader.scores(files) for reader in self.readers]), []
+        found = [reader.look(files) for reader in self.readers]
         return np.stack([scores for scores, _ in found]), [maps for _, maps in found]
 
 

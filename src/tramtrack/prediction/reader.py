@@ -42,24 +42,24 @@ class Reader:
         self.run, self._validation, self._scale = run, validation, scale
         self._device, self._dtype = choose_device(device), getattr(torch, run.identity["dtype"])
         self._explainer = explainer_of(protocol)
-        self._model = rebuild(run, protocol, self._device)
-        self._trunk = self._model.fast_trunk(self._device, self._dtype)
+        self.model = rebuild(run, protocol, self._device)
+        self._trunk = self.model.fast_trunk(self._device, self._dtype)
 
     def scores(self, files: Sequence[Path]) -> np.ndarray:
         """Scores (n,) float64 in [0, 1] of prepared views. Raises TramtrackError where one is no number."""
         logits = []
         with torch.inference_mode(), torch.autocast(self._device.type, self._dtype, enabled=self._dtype.itemsize == 2):
             for grey in batches(files, VIEWS_AT_ONCE, self._device):
-                logits.append(self._model(self._trunk(grey)).float().cpu().numpy())
+                logits.append(self.model(self._trunk(grey)).float().cpu().numpy())
         return self._finite(np.concatenate(logits))
 
     def look(self, files: Sequence[Path]) -> tuple[np.ndarray, list[Map]]:
         """The same scores, and the heat map of each view."""
         scale = self.scale()
         logits, maps = [], []
-        layer = self._explainer.name_of_layer(self._model)
+        layer = self._explainer.name_of_layer(self.model)
         for grey in batches(files, VIEWS_AT_ONCE, self._device):
-            values, found = self._explainer.maps(self._model, grey, self._trunk, self._dtype)
+            values, found = self._explainer.maps(self.model, grey, self._trunk, self._dtype)
             maps += [Map(one, scale, self._explainer.method, layer) for one in values.float().cpu().numpy()]
             logits.append(found.float().cpu().numpy())
         scores = self._finite(np.concatenate(logits)) if self._explainer.is_cheap else self.scores(files)
@@ -75,7 +75,7 @@ class Reader:
                     "give, and this one is not there; run `tramtrack prepare` on the study, or ask for no heat maps"
                 )
             self._scale = display_scale(
-                self._explainer, self._model, self._trunk, self._validation, self._dtype, self._device, self.run.key.network
+                self._explainer, self.model, self._trunk, self._validation, self._dtype, self._device, self.run.key.network
             )
         return self._scale
 

@@ -130,6 +130,8 @@ def load_run(folder: Path) -> Run | None:
     if not path.exists():
         return None
     content = store.read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in ("identity", "information")):
+        raise TramtrackError(f"{path}: expected a run's identity and information, found something else; train the run again")
     return Run(folder, content["identity"], content["information"])
 
 

@@ -195,6 +195,7 @@ def train_run(
     training_views = len(fold.examples("training"))
     measured = {
         "weights_file_sha256": store.file_sha256(weights_file),
+        "predictions_sha256": store.file_sha256(folder / "predictions.csv"),
         "best_epoch": best_epoch(history),
         "epochs": len(history),
         "training_views": training_views,
