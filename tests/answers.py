@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tramtrack.prediction.answer import GUARANTEE, Answer, Answering, Conformal, Probability, Scored, Source
+from tramtrack.prediction.answer import GUARANTEE, Answer, Answering, Burden, Conformal, Probability, Scored, Source, ViewBurden
 
 WEIGHTS = "ab" * 32
+RUN = "vgg16/last-conv/seed-0"
 
 
 def answer(
@@ -58,6 +59,7 @@ def answer(
             reason="",
             guarantee=GUARANTEE.format(alpha=10),
         ),
+        burden=(),
         flags=("vendor unseen in training: SYNTHETIC",),
         sources=tuple(
             Source(side=side, view=view, file=f"{side}{view}.dcm", sha256="", spacing_mm=spacing_mm, steps="")  # type: ignore[arg-type]
@@ -66,3 +68,15 @@ def answer(
         excluded=(),
     )
     return made.model_copy(update=changes)
+
+
+def burden(areas: Mapping[tuple[str, str], float], unit: Any = "mm", run: str = RUN) -> Burden:
+    """What one run's maps amount to in these views; the woman has it all, with an interval, where it is in mm2."""
+    views = tuple(
+        ViewBurden(side=side, view=view, unit=unit, area=area, length=None, share=0.01)  # type: ignore[arg-type]
+        for (side, view), area in areas.items()
+    )
+    if unit != "mm":
+        return Burden(run=run, views=views, area_mm2=None, low=None, high=None, band="", added="", reason="no spacing")
+    whole = sum(areas.values())
+    return Burden(run=run, views=views, area_mm2=whole, low=whole / 2, high=2 * whole, band=">10-25", added="sum", reason="")

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-NEEDED = {"chromium": "chromium"}
+NEEDED = {"chromium": "chromium", "dsrdump": "dcmtk"}
 """Program to package, for `make test`."""
 PEERS = {"Rscript": "r-cran-proc"}
 """The same for `make peers`."""

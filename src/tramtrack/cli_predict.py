@@ -92,11 +92,17 @@ def predict(
         say(f"{len(answer.excluded)} files are no standard view; each reason stands in {out / 'prediction.json'}")
     if pictures:
         say(f"{len(pictures)} heat maps at the images' own resolution: {', '.join(picture.name for picture in pictures)}")
-    if results is not None:
-        say(f"{len(results.files)} DICOM results in {out / 'dicom'}; they name the woman as her images do")
-        for reason, names in results.reasons().items():
-            say(f"not written: {', '.join(names)}: {reason}")
+    _say_results(results, out / "dicom")
     say(f"the page is {page}")
+
+
+def _say_results(results: Any, folder: Path) -> None:
+    """How many DICOM results were written, where they were asked for, and what was left out."""
+    if results is None:
+        return
+    say(f"{len(results.files)} DICOM results in {folder}; they name the woman as her images do")
+    for reason, names in results.reasons().items():
+        say(f"not written: {', '.join(names)}: {reason}")
 
 
 def _say_found(conformal: Any) -> None:

@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from answers import WEIGHTS, answer
+from answers import RUN, WEIGHTS, answer, burden
 from mammogram import write, write_exam
 from tramtrack.dicomout.names import WRITTEN
 from tramtrack.dicomout.write import ViewResult, write_results
@@ -26,6 +26,7 @@ from tramtrack.prediction.answer import BURNED_IN, GUARANTEE, RESEARCH_USE
 SETTINGS = PhantomSettings(rows=320, columns=240, pitch_mm=0.8)
 SCORES = {("L", "CC"): 0.8, ("L", "MLO"): 0.3, ("R", "CC"): 0.7, ("R", "MLO"): 0.2}
 SCALE = 0.8
+BURDEN = (burden({("L", "CC"): 12.5, ("L", "MLO"): 8.0, ("R", "CC"): 0.0, ("R", "MLO"): 0.0}),)
 KINDS = {
     "sr": "ComprehensiveSR",
     "cad": "MammographyCADSR",
@@ -57,19 +58,19 @@ def exam(folder: Path, **tags: Any) -> dict[tuple[str, str], Path]:
 
 
 def views_of(files: dict[tuple[str, str], Path]) -> dict[tuple[str, str], ViewResult]:
-    """Maps that are hottest at another place in each view; a burden in the left breast, with its area in one view."""
+    """Maps that are hottest at another place in each view; calcified pixels in the left breast alone."""
     views = {}
     for number, (place, file) in enumerate(files.items()):
         heatmap = hot_at(100 + 20 * number, 60)
-        burden = heatmap > 0.7 if place[0] == "L" else None
-        views[place] = ViewResult(file, heatmap, SCALE, burden, 12.5 if place[1] == "CC" else None)
+        calcified = {RUN: heatmap > 0.7 if place[0] == "L" else np.zeros_like(heatmap, dtype=bool)}
+        views[place] = ViewResult(file, heatmap, SCALE, calcified)
     return views
 
 
 @pytest.fixture(scope="module")
 def written(files: dict[tuple[str, str], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("results")
-    done = write_results(out, answer(SCORES), views_of(files), "grad-cam++")
+    done = write_results(out, answer(SCORES, burden=BURDEN), views_of(files), "grad-cam++")
     assert done.left_out == {}
     return {file.name: file for file in done.files}
 
@@ -146,19 +147,22 @@ def test_each_says_what_made_it_and_what_for(written: dict[str, Path]) -> None:
 def test_a_repeat_gives_the_same_identifiers_and_other_weights_give_others(
     files: dict[tuple[str, str], Path], written: dict[str, Path], tmp_path: Path
 ) -> None:
-    def identifiers(folder: Path, **changes: Any) -> dict[str, tuple[str, str]]:
-        made = answer(SCORES, **changes)
-        done = write_results(folder, made, views_of(files), "grad-cam++")
+    def identifiers(folder: Path, views: dict[tuple[str, str], ViewResult], **changes: Any) -> dict[str, tuple[str, str]]:
+        made = answer({place: SCORES[place] for place in views}, **changes)
+        done = write_results(folder, made, views, "grad-cam++")
         return {
             file.name: (pydicom.dcmread(file).SOPInstanceUID, pydicom.dcmread(file).SeriesInstanceUID) for file in done.files
         }
 
     before = {name: (pydicom.dcmread(f).SOPInstanceUID, pydicom.dcmread(f).SeriesInstanceUID) for name, f in written.items()}
-    assert identifiers(tmp_path / "again") == before
+    assert identifiers(tmp_path / "again", views_of(files)) == before
+    one = {("L", "CC"): views_of(files)["L", "CC"]}
+    alone = identifiers(tmp_path / "alone", one)
     other = answer(SCORES).runs[0].model_copy(update={"weights_file_sha256": "ef" * 32})
-    changed = identifiers(tmp_path / "other", runs=(other,))
-    assert set(changed) == set(before)
-    assert not {uid for pair in changed.values() for uid in pair} & {uid for pair in before.values() for uid in pair}
+    changed = identifiers(tmp_path / "other", one, runs=(other,))
+    assert set(changed) == set(alone) and len(alone) == 6
+    sets = [{uid for pair in found.values() for uid in pair} for found in (before, alone, changed)]
+    assert len(set().union(*sets)) == sum(map(len, sets)) == (16 + 9) + 2 * (6 + 6)  # instances and series
 
 
 def test_pixels_come_back_as_they_were(files: dict[tuple[str, str], Path], written: dict[str, Path]) -> None:
@@ -170,9 +174,9 @@ def test_pixels_come_back_as_they_were(files: dict[tuple[str, str], Path], writt
         assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeValue == "130403"
         measures = parametric.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
         assert list(measures.PixelSpacing) == [0.8, 0.8]
-        if result.burden is not None:
+        if result.calcified[RUN].any():
             segmentation = highdicom.seg.segread(written[f"{side}_{view}.seg.dcm"])
-            assert np.array_equal(segmentation.pixel_array.squeeze().astype(bool), result.burden)
+            assert np.array_equal(segmentation.pixel_array.squeeze().astype(bool), result.calcified[RUN])
             assert segmentation.get_segment_description(1).segmented_property_type.value == "129759000"
         picture = pydicom.dcmread(written[f"{side}_{view}.sc.dcm"])
         colours = picture.pixel_array
@@ -207,8 +211,10 @@ def test_the_report_is_read_back(files: dict[tuple[str, str], Path], written: di
         for group in report.content.get_planar_roi_measurement_groups()
         for m in group.get_measurements()
     }
-    pixels = int((hot_at(120, 60) > 0.7).sum())
-    assert areas == {"burden L CC": ("112196", 12.5, "mm2"), "burden L MLO": ("112196", pixels, "{pixels}")}
+    assert areas == {f"burden L CC {RUN}": ("112196", 12.5, "mm2"), f"burden L MLO {RUN}": ("112196", 8.0, "mm2")}
+    assert [m.value for m in groups[f"burden R CC {RUN}"].get_measurements()] == [0.0]
+    whole = {m.name.value: m.value for m in groups[f"burden woman {RUN}"].get_measurements()}
+    assert whole == {"112196": 20.5, "area-low": 10.25, "area-high": 41.0}
 
 
 def test_the_cad_report_is_read_back(files: dict[tuple[str, str], Path], written: dict[str, Path]) -> None:
@@ -262,8 +268,11 @@ def test_outlines_are_drawn_on_the_image(files: dict[tuple[str, str], Path], wri
 def test_without_a_spacing_there_are_pixels_and_no_millimetres(tmp_path: Path) -> None:
     heatmap = hot_at(80, 40, (160, 120))
     files = exam(tmp_path / "exam", PatientOrientation=["A", "R"])
-    views = {place: ViewResult(file, heatmap, SCALE, heatmap > 0.5) for place, file in files.items()}
-    done = write_results(tmp_path / "out", answer(SCORES, spacing_mm=None, synthetic=False), views, "grad-cam++")
+    runs = {RUN: heatmap > 0.5, "xception/last-conv/seed-0": heatmap > 2, "mobilenet/last-conv/seed-0": heatmap > 0.9}
+    views = {("R", "MLO"): ViewResult(files["R", "MLO"], heatmap, SCALE, runs)}
+    measured = tuple(burden({("R", "MLO"): 100.0 * number}, "pixels", run) for number, run in enumerate(runs))
+    made = answer({("R", "MLO"): 0.7}, spacing_mm=None, synthetic=False, burden=measured)
+    done = write_results(tmp_path / "out", made, views, "grad-cam++")
     assert done.left_out == {}
     for file in done.files:
         dataset = pydicom.dcmread(file)
@@ -271,18 +280,29 @@ def test_without_a_spacing_there_are_pixels_and_no_millimetres(tmp_path: Path) -
         units = {i.CodeValue for i in items(dataset) if i.get("CodingSchemeDesignator") == "UCUM"}
         assert not units & {"mm", "mm2", "um"}, file.name
         assert not any("PixelSpacing" in item for item in items(dataset)), file.name
+    segmentation = highdicom.seg.segread(tmp_path / "out" / "R_MLO.seg.dcm")
+    assert [segment.SegmentLabel for segment in segmentation.SegmentSequence] == [
+        f"Calcified by {RUN}", "Calcified by mobilenet/last-conv/seed-0"
+    ]  # fmt: skip
+    assert [int(frame.sum()) for frame in segmentation.pixel_array] == [int(runs[RUN].sum()), int((heatmap > 0.9).sum())]
+    areas = {
+        group[0].ContentSequence[0].value: [m.value for m in group.get_measurements()]
+        for group in highdicom.sr.srread(tmp_path / "out" / "bac.sr.dcm").content.get_planar_roi_measurement_groups()
+    }
+    assert areas == {f"burden R MLO {RUN}": [0.0], "burden R MLO mobilenet/last-conv/seed-0": [200.0]}
 
 
 def test_no_threshold_no_call_and_no_cad_report(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
-    done = write_results(tmp_path, answer(SCORES, threshold=None), views_of(files), "grad-cam++")
+    views = {("R", "CC"): ViewResult(files["R", "CC"], hot_at(80, 40), SCALE)}
+    done = write_results(tmp_path, answer({("R", "CC"): 0.7}, threshold=None), views, "grad-cam++")
     assert set(done.left_out) == {"bac.cad.dcm"} and "no threshold" in done.left_out["bac.cad.dcm"]
     report = pydicom.dcmread(tmp_path / "bac.sr.dcm")
     assert "No call by woman: no woman with BAC" in texts(report) and "Present" not in texts(report)
 
 
 def test_a_negative_exam_is_said_to_be_without_findings(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
-    made = answer(dict.fromkeys(SCORES, 0.1))
-    done = write_results(tmp_path, made, views_of(files), "occlusion")
+    views = {("L", "CC"): ViewResult(files["L", "CC"], hot_at(80, 40), SCALE)}
+    done = write_results(tmp_path, answer({("L", "CC"): 0.1}), views, "occlusion")
     cad = pydicom.dcmread(tmp_path / "bac.cad.dcm")
     assert cad.ContentSequence[2].ConceptCodeSequence[0].CodeValue == "111241" and complaints(tmp_path / "bac.cad.dcm") == []
     assert done.left_out == {}
@@ -309,14 +329,23 @@ def test_burned_in_is_told_truthfully(tmp_path: Path, tags: dict[str, str], flag
     assert pydicom.dcmread(tmp_path / "L_CC.pr.dcm").PresentationLUTShape == "INVERSE"
 
 
+@pytest.mark.filterwarnings("error:.*only a single component")  # highdicom, with the name
 def test_what_a_header_lacks_or_says_wrongly_is_left_empty(tmp_path: Path) -> None:
-    wrong = {"PatientSex": "W", "StudyDate": "2024.01.02", "LossyImageCompression": "01", "LossyImageCompressionRatio": 10}
+    odd = {"PatientName": "OnlyOne", "PatientOrientation": "CC"}  # as collections of film have it
+    wrong = {
+        **odd,
+        "PatientSex": "W",
+        "StudyDate": "2024.01.02",
+        "LossyImageCompression": "01",
+        "LossyImageCompressionRatio": 10,
+    }
     view = ViewResult(exam(tmp_path / "exam", **wrong)["L", "CC"], hot_at(80, 40, (160, 120)), SCALE)
     done = write_results(tmp_path, answer({("L", "CC"): 0.8}), {("L", "CC"): view}, "grad-cam")
     assert list(done.left_out) == ["L_CC.map.dcm"] and "PatientOrientation" in done.left_out["L_CC.map.dcm"]
     report, picture = pydicom.dcmread(tmp_path / "bac.sr.dcm"), pydicom.dcmread(tmp_path / "L_CC.sc.dcm")
     assert not report.PatientSex and not report.StudyDate and report.PatientID == "W1"
-    assert picture.LossyImageCompression == "01" and picture.LossyImageCompressionRatio == 10
+    assert not picture.PatientOrientation and not any(line.startswith("Error") for line in complaints(tmp_path / "L_CC.sc.dcm"))
+    assert picture.LossyImageCompression == "01"
 
 
 def test_what_cannot_be_written_is_refused(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from answers import answer
+from answers import RUN, answer, burden
 from mammogram import write_exam
 from tramtrack.dicomout.conformance import Row, problems, templates
 from tramtrack.dicomout.write import ViewResult, write_results
@@ -25,11 +27,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     heatmap = np.zeros((160, 120), np.float32)
     heatmap[60:80, 30:50] = 1
     views = {
-        (file.stem[3], file.stem[4:]): ViewResult(file, heatmap, 1.0, heatmap > 0.5 if "LCC" in file.stem else None, 4.0)
+        (file.stem[3], file.stem[4:]): ViewResult(file, heatmap, 1.0, {RUN: heatmap > 0.5} if "LCC" in file.stem else {})
         for file in files
     }
     scores = {place: 0.9 if place[1] == "CC" else 0.1 for place in views}
-    write_results(out / "results", answer(scores, spacing_mm=0.1), views, "grad-cam++")
+    made = answer(scores, spacing_mm=0.1, burden=(burden({("L", "CC"): 4.0, ("R", "CC"): 0.0}),))
+    write_results(out / "results", made, views, "grad-cam++")
     return out / "results"
 
 
@@ -211,3 +214,18 @@ def test_dicom_validator_finds_no_error(folder: Path, capfd: pytest.CaptureFixtu
     for file in sorted(folder.glob("*.dcm")):
         (result,) = DicomFileValidator(info).validate(file).values()
         assert result.status is Status.Passed, (file.name, capfd.readouterr().out)
+
+
+def test_dcmtk_reads_both_reports_and_follows_their_references(folder: Path) -> None:
+    """DCMTK's dsrdump holds value types and relationships against the IOD, and finds the targets of those by reference."""
+    program = shutil.which("dsrdump")
+    if program is None:
+        pytest.skip("dsrdump is not installed: apt-get install dcmtk")
+    said = {}
+    for kind in ("sr", "cad"):
+        done = subprocess.run([program, folder / f"bac.{kind}.dcm"], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0 and "E: " not in done.stderr and "does not exist" not in done.stderr, done.stderr
+        said[kind] = done.stdout
+    assert "Comprehensive SR Document" in said["sr"] and "Mammography CAD SR Document" in said["cad"]
+    assert said["cad"].count("<selected from 1.2.1>") == said["cad"].count("<selected from 1.2.3>") == 2
+    assert [said["cad"].count(f"<has properties 1.2.{image}>") for image in (1, 2, 3, 4)] == [1, 1, 1, 1]

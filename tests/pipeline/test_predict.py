@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import safetensors.numpy
 from PIL import Image
 
 import tramtrack as tt
 from tramtrack import store
+from tramtrack.errors import UsageError
 from tramtrack.explain.place import to_original
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.network.build import build
@@ -489,3 +492,30 @@ def test_the_probability_is_for_the_prevalence_that_is_stated(runs, woman, alone
     assert (here.prevalence, there.prevalence) == (0.13, 0.5)
     odds = [found.value / (1 - found.value) for found in (here, there)]
     assert odds[1] / odds[0] == pytest.approx(0.87 / 0.13, rel=1e-6)
+
+
+def test_results_go_into_the_exams_own_study(runs, exam, command, tmp_path):
+    out = tmp_path / "out"
+    (out / "dicom").mkdir(parents=True)
+    (out / "dicom" / "R_CC.seg.dcm").write_bytes(b"of an earlier exam")
+    done = command("predict", runs / "seed-0", exam, "--out", out, "--dicom")
+    assert done.returncode == 0, done.stderr
+    answer = Answer.model_validate_json((out / "prediction.json").read_text())
+    source = pydicom.dcmread(next(exam.rglob("*.dcm")))
+    results = {file.name: pydicom.dcmread(file) for file in sorted((out / "dicom").iterdir())}
+    views = [f"{side}_{view}" for side in "LR" for view in ("CC", "MLO")]
+    of_views = {f"{view}.{kind}.dcm" for view in views for kind in ("sc", "map", "pr")}
+    assert set(results) == {"bac.sr.dcm", "bac.cad.dcm"} | of_views
+    assert "14 DICOM results" in " ".join(done.stdout.split())
+    for result in results.values():
+        assert result.StudyInstanceUID == source.StudyInstanceUID and result.PatientName == source.PatientName
+    assert answer.runs[0].weights_file_sha256 == results["bac.sr.dcm"].get("DeviceSerialNumber")
+    heat = results["L_CC.map.dcm"]
+    assert heat.Rows == source.Rows and np.ptp(np.frombuffer(heat.FloatPixelData, "<f4")) > 0
+
+
+def test_a_picture_has_no_study_that_results_could_go_into(together, tmp_path):
+    pictures = {place: file.with_suffix(".png") for place, file in together.files.items()}
+    with pytest.raises(UsageError, match="a picture without one"):
+        replace(together, files=pictures).save_dicom(tmp_path)
+    assert not list(tmp_path.iterdir())

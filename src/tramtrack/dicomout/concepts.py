@@ -5,10 +5,9 @@ from __future__ import annotations
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from tramtrack.evaluation.conformal import INDETERMINATE, LIKELY, UNLIKELY
-
 VASCULAR_CALCIFICATION = Code("129759000", "SCT", "Vascular calcification")
 AREA = Code("112196", "DCM", "Area of Vascular Calcification")
+LENGTH = Code("410668003", "SCT", "Length")
 PRESENT = Code("52101004", "SCT", "Present")
 ABSENT = Code("2667000", "SCT", "Absent")
 
@@ -39,10 +38,12 @@ PROBABILITY = Code("probability", OWN_SCHEME, "Probability at the stated prevale
 PREVALENCE = Code("prevalence", OWN_SCHEME, "Share of women with BAC for which the probability holds")
 CONFORMAL = Code("conformal", OWN_SCHEME, "BAC likely or unlikely, by conformal prediction")
 ALPHA = Code("alpha", OWN_SCHEME, "Error rate that is kept in each class")
+AREA_LOW = Code("area-low", OWN_SCHEME, "Low end of the interval of the area")
+AREA_HIGH = Code("area-high", OWN_SCHEME, "High end of the interval of the area")
 FINDINGS = {
-    LIKELY: Code("likely", OWN_SCHEME, "BAC likely"),
-    UNLIKELY: Code("unlikely", OWN_SCHEME, "BAC unlikely"),
-    INDETERMINATE: Code("82334004", "SCT", "Indeterminate"),
+    "BAC likely": Code("likely", OWN_SCHEME, "BAC likely"),
+    "BAC unlikely": Code("unlikely", OWN_SCHEME, "BAC unlikely"),
+    "indeterminate": Code("82334004", "SCT", "Indeterminate"),
 }
 """The standard has no codes for a score that ranks and for these findings; a private scheme (99...) is what it provides for
 that (PS3.16 8.2)."""

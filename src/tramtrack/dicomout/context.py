@@ -76,21 +76,26 @@ class Context:
         hashes = [run.weights_file_sha256 for run in self.answer.runs]
         return hashes[0] if len(hashes) == 1 else text_sha256("\n".join(hashes))
 
+    @cached_property
+    def runs(self) -> dict[str, str]:
+        """By its name each run, with its hashes."""
+        return {
+            (name := f"{run.network}/{run.variant}/seed-{run.seed}"): (
+                f"{name}, {run.weights} weights: weights sha256 {run.weights_file_sha256}, "
+                f"protocol sha256 {run.protocol_sha256}"
+            )
+            for run in self.answer.runs
+        }
+
     @property
     def parameters(self) -> list[str]:
         """What identifies the algorithm beside its name and version, one text each: every run with its hashes, and its use."""
-        told = [
-            f"{run.network}/{run.variant}/seed-{run.seed}, {run.weights} weights: weights sha256 {run.weights_file_sha256}, "
-            f"protocol sha256 {run.protocol_sha256}"
-            for run in self.answer.runs
-        ]
-        return [*told, f"views to breast and woman: {self.answer.aggregation}", self.answer.use]
+        return [*self.runs.values(), f"views to breast and woman: {self.answer.aggregation}", self.answer.use]
 
-    def identification(self) -> AlgorithmIdentification:
+    def identification(self, parameters: Sequence[str] = ()) -> AlgorithmIdentification:
         """The algorithm by TID 4019."""
-        return AlgorithmIdentification(
-            self.algorithm, self.answer.tramtrack, parameters=self.parameters, family=codes.DCM.ArtificialIntelligence
-        )
+        family = codes.DCM.ArtificialIntelligence
+        return AlgorithmIdentification(self.algorithm, self.answer.tramtrack, parameters=parameters or None, family=family)
 
     def place(self, kind: str, number: int, *of: str) -> dict[str, Any]:
         """Series, instance and equipment of one result, as highdicom takes them; ``of`` is the view that it is of, if one."""
@@ -109,17 +114,22 @@ class Context:
 
     def spacing_mm(self, source: SourceImage) -> float | None:
         """Millimetres between a view's pixels in the breast's plane, as the answer has it, or None."""
-        known = {(one.side, one.view): one.spacing_mm for one in self.answer.sources}
-        return known.get((source.side, source.view))
+        of_view = [one for one in self.answer.sources if (one.side, one.view) == (source.side, source.view)]
+        return of_view[0].spacing_mm if of_view else None
 
-    def finish(self, result: Dataset, sources: Sequence[SourceImage]) -> Dataset:
-        """Carry on what must not be lost: side and orientation, that an image is synthetic, or was compressed with loss."""
-        if len(sources) == 1 and "SegmentSequence" not in result:  # a segment names its breast
-            result.Laterality = sources[0].side
+    def finish(self, result: Dataset, sources: Sequence[SourceImage], side: str = "") -> Dataset:
+        """Carry on what must not be lost: side and orientation, that an image is synthetic, or was compressed with loss.
+
+        ``side`` is that of the series, where nothing else in the object tells it.
+        """
+        if side:
+            result.Laterality = side
         if "Rows" in result:
             result.PatientOrientation = sources[0].orientation or None
         if any(str(source.header.get("SyntheticData", "")) == "YES" for source in sources):
             result.SyntheticData = "YES"
+        for item in (*result.get("DimensionOrganizationSequence", ()), *result.get("DimensionIndexSequence", ())):
+            item.DimensionOrganizationUID = self.uid("dimensions of", str(result.SOPInstanceUID))
         lossy = [source.header for source in sources if str(source.header.get("LossyImageCompression", "")) == "01"]
         if lossy and "Rows" in result:
             for name in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):

@@ -67,7 +67,7 @@ def parametric_map(context: Context, source: SourceImage, heatmap: np.ndarray, s
     result.FrameOfReferenceUID = context.uid("frame of", source.side, source.view)
     result.PositionReferenceIndicator = None
     result.SharedFunctionalGroupsSequence[0].update(shared)
-    return context.finish(result, [source])
+    return context.finish(result, [source], source.side)
 
 
 def _plane(context: Context, source: SourceImage) -> Dataset:

@@ -49,7 +49,7 @@ def overlay(context: Context, source: SourceImage, heatmap: np.ndarray, scale: f
         burned = "YES"
     if burned:
         result.BurnedInAnnotation = burned
-    return context.finish(result, [source])
+    return context.finish(result, [source], source.side)
 
 
 def reference(header: Dataset, purpose: object) -> Dataset:

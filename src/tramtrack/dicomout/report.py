@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import (
@@ -31,10 +32,13 @@ from tramtrack.dicomout.concepts import (
     ABSENT,
     ALPHA,
     AREA,
+    AREA_HIGH,
+    AREA_LOW,
     BREAST,
     CONFORMAL,
     FINDINGS,
     LATERALITIES,
+    LENGTH,
     OWN_SCHEME,
     OWN_SCHEME_NAME,
     PIXELS,
@@ -47,23 +51,29 @@ from tramtrack.dicomout.concepts import (
 )
 from tramtrack.dicomout.context import MANUFACTURER, Context
 from tramtrack.dicomout.library import image_library
-from tramtrack.dicomout.sources import Place, SourceImage
-from tramtrack.prediction.answer import Scored
+from tramtrack.dicomout.sources import Place
+from tramtrack.prediction.answer import Burden, Scored, ViewBurden
 
-Burdens = Mapping[Place, tuple[Dataset, float, Code]]
-"""By side and view the segmentation of what is calcified, its area, and the unit of that: mm2, or pixels without a spacing."""
+Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
+AREAS = {"mm": codes.UCUM.SquareMillimeter, "pixels": PIXELS}
+LENGTHS = {"mm": codes.UCUM.Millimeter, "pixels": PIXELS}
+MEANT = "A burden is measured on a heat map and calibrated on validation: its area is not that of its segment."
+Segmentations = Mapping[Place, tuple[Dataset, Mapping[str, int]]]
+"""By side and view the segmentation of what is calcified, and by run the number of its segment in it."""
 
 
-def measurement_report(context: Context, burdens: Burdens) -> Dataset:
+def measurement_report(context: Context, segmentations: Segmentations) -> Dataset:
     """The report: a group of each view, breast and the woman with its score, threshold and call, and of each burden its area.
 
     A unit without a threshold has a score and no call. Comments carry the research-use statement, every reason for care, and
     why a number is missing. The document is complete, preliminary and unverified.
     """
     images = [source.header for source in context.sources]
-    segmentations = [segmentation for segmentation, _, _ in burdens.values()]
-    groups = [_scored(context, scored) for scored in context.answer.scores]
-    groups += [_burden(context, source, *burdens[place]) for source in context.sources if (place := _place(source)) in burdens]
+    groups: list[Group] = [_scored(context, scored) for scored in context.answer.scores]
+    for burden in context.answer.burden:
+        groups += [_burden_of_view(context, burden.run, view, segmentations) for view in burden.views]
+        if burden.area_mm2 is not None:
+            groups.append(_burden_of_woman(context, burden, burden.area_mm2))
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_device(context)),
         procedure_reported=Code("71651007", "SCT", "Mammography"),
@@ -74,7 +84,7 @@ def measurement_report(context: Context, burdens: Burdens) -> Dataset:
     content.insert(len(content) - 1, image_library(context.sources))  # its place is before the measurements
     content.extend(TextContentItem(codes.DCM.Comment, text, RelationshipTypeValues.CONTAINS) for text in comments(context))
     result = ComprehensiveSR(
-        evidence=[*images, *segmentations],
+        evidence=[*images, *(segmentation for segmentation, _ in segmentations.values())],
         content=report,
         is_complete=True,
         coding_schemes=[CodingSchemeIdentificationItem(OWN_SCHEME, name=OWN_SCHEME_NAME)],
@@ -99,6 +109,9 @@ def comments(context: Context) -> list[str]:
     if found is not None:
         missing_finding = f"Neither BAC likely nor BAC unlikely is said: {found.reason}"
         told += [text for text in (found.reason, found.guarantee) if text] if found.finding else [missing_finding]
+    told += [f"Burden of the woman by {burden.run}: {burden.reason}" for burden in answer.burden if burden.reason]
+    if any(burden.views for burden in answer.burden):
+        told.append(MEANT)
     return told
 
 
@@ -129,7 +142,7 @@ def _scored(context: Context, scored: Scored) -> MeasurementsAndQualitativeEvalu
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(context.uid("finding", name), name),
         finding_type=VASCULAR_CALCIFICATION,
-        algorithm_id=context.identification(),
+        algorithm_id=context.identification(context.parameters if scored.unit == "woman" else ()),
         finding_sites=[_site(scored.side)],
         measurements=[Measurement(code, value, codes.UCUM.NoUnits) for code, value in values if value is not None],
         qualitative_evaluations=told or None,
@@ -139,31 +152,44 @@ def _scored(context: Context, scored: Scored) -> MeasurementsAndQualitativeEvalu
     )
 
 
-def _burden(
-    context: Context, source: SourceImage, segmentation: Dataset, area: float, unit: Code
-) -> PlanarROIMeasurementsAndQualitativeEvaluations:
-    name = f"burden {source.side} {source.view}"
-    image = SourceImageForSegmentation(source.header.SOPClassUID, source.header.SOPInstanceUID)
-    segment = ReferencedSegmentationFrame(segmentation.SOPClassUID, segmentation.SOPInstanceUID, 1, 1, image)
+def _burden_of_view(context: Context, run: str, view: ViewBurden, segmentations: Segmentations) -> Group:
+    """Area and length of one view by one run's map; with its segment, where a pixel counts as calcified."""
+    (source,) = (source for source in context.sources if (source.side, source.view) == (view.side, view.view))
+    name = f"burden {view.side} {view.view} {run}"
+    lengths = [] if view.length is None else [Measurement(LENGTH, view.length, LENGTHS[view.unit])]
+    shared: dict[str, Any] = {
+        "tracking_identifier": TrackingIdentifier(context.uid("burden", view.side, view.view, run), name),
+        "finding_type": VASCULAR_CALCIFICATION,
+        "algorithm_id": context.identification([context.runs.get(run, run)]),
+        "finding_sites": [_site(view.side)],
+        "measurements": [Measurement(AREA, view.area, AREAS[view.unit]), *lengths],
+    }
+    image = source.header.SOPClassUID, source.header.SOPInstanceUID
+    segmentation, numbers = segmentations.get((view.side, view.view), (None, {}))
+    if segmentation is None or run not in numbers:
+        return MeasurementsAndQualitativeEvaluations(source_images=[SourceImageForMeasurementGroup(*image)], **shared)
+    segment = ReferencedSegmentationFrame(
+        segmentation.SOPClassUID, segmentation.SOPInstanceUID, numbers[run], numbers[run], SourceImageForSegmentation(*image)
+    )
     del segment[0].ReferencedSOPSequence[0].ReferencedSegmentNumber  # not beside a frame number (PS3.3 10.3.1.1)
-    return PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(context.uid("burden of", source.side, source.view), name),
-        referenced_segment=segment,
+    return PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **shared)
+
+
+def _burden_of_woman(context: Context, burden: Burden, area: float) -> Group:
+    name = f"burden woman {burden.run}"
+    values = [(AREA, area), (AREA_LOW, burden.low), (AREA_HIGH, burden.high)]
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(context.uid("burden", "woman", burden.run), name),
         finding_type=VASCULAR_CALCIFICATION,
-        algorithm_id=context.identification(),
-        finding_sites=[_site(source.side)],
-        measurements=[Measurement(AREA, area, unit)],
+        algorithm_id=context.identification([context.runs.get(burden.run, burden.run)]),
+        finding_sites=[_site(None)],
+        measurements=[Measurement(code, value, AREAS["mm"]) for code, value in values if value is not None],
+        source_images=[
+            SourceImageForMeasurementGroup(source.header.SOPClassUID, source.header.SOPInstanceUID)
+            for source in context.sources
+        ],
     )
 
 
-def area_of(mask_pixels: int, area_mm2: float | None) -> tuple[float, Code]:
-    """The area that is reported: mm2 where it is known, else the count of pixels."""
-    return (float(mask_pixels), PIXELS) if area_mm2 is None else (area_mm2, codes.UCUM.SquareMillimeter)
-
-
 def _site(side: str | None) -> FindingSite:
-    return FindingSite(BREAST, laterality=LATERALITIES.get(side or "", codes.SCT.Bilateral if side is None else None))
-
-
-def _place(source: SourceImage) -> Place:
-    return source.side, source.view
+    return FindingSite(BREAST, laterality=codes.SCT.Bilateral if side is None else LATERALITIES[side])

@@ -39,6 +39,9 @@ WELL_FORMED = {
 }
 """What the standard allows in them (PS3.5 6.2); anything else is inherited as empty, since no conforming object may hold it."""
 
+DIRECTION = re.compile(r"[LRAPHF]{1,3}")
+"""A value of PatientOrientation (PS3.3 C.7.6.1.1.1); collections of film write the view there."""
+
 
 @dataclass(frozen=True)
 class SourceImage:
@@ -58,9 +61,10 @@ class SourceImage:
 
     @property
     def orientation(self) -> list[str]:
-        """PatientOrientation: where rows and columns point; empty where the file does not say."""
+        """PatientOrientation: where rows and columns point; empty where the file does not say, or says something else there."""
         found = self.header.get("PatientOrientation") or []
-        return [str(way) for way in found] if len(found) == 2 else []
+        ways = [] if isinstance(found, str) else [str(way) for way in found]
+        return ways if len(set(ways)) == 2 and all(DIRECTION.fullmatch(way) for way in ways) else []
 
 
 def read_sources(files: Mapping[Place, Path]) -> tuple[SourceImage, ...]:

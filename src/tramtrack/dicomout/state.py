@@ -44,7 +44,7 @@ def presentation_state(context: Context, source: SourceImage, heatmap: np.ndarra
         presentation_lut_transformation=PresentationLUTTransformation(presentation_lut_shape=shape),
         **context.place("state", number, source.side, source.view),
     )
-    return context.finish(result, [source])
+    return context.finish(result, [source], source.side)
 
 
 def _with_window(header: Dataset) -> Dataset:

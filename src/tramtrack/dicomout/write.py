@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
 from tramtrack import store
-from tramtrack.dicomout.burden import segmentation
+from tramtrack.dicomout.burden import segmentation, segments_of
 from tramtrack.dicomout.cad import NoCalls, cad_report
 from tramtrack.dicomout.conformance import problems
 from tramtrack.dicomout.context import Context
 from tramtrack.dicomout.heat import NoAxes, parametric_map
 from tramtrack.dicomout.names import WRITTEN, name_of
 from tramtrack.dicomout.overlay import overlay
-from tramtrack.dicomout.report import area_of, measurement_report
+from tramtrack.dicomout.report import measurement_report
 from tramtrack.dicomout.sources import Place, SourceImage, read_sources
 from tramtrack.dicomout.state import presentation_state
 from tramtrack.errors import TramtrackError
@@ -32,16 +32,14 @@ NO_MAP = "no heat map was made"
 class ViewResult:
     """What is written of one view beside its score; arrays lie on the pixels of ``file``.
 
-    ``heatmap`` (rows, columns) float32 >= 0, or None where no maps were made, is shown brightest at ``scale``; ``burden``
-    (rows, columns) bool says which pixels are calcified, or None where nobody asked; ``area_mm2`` is its area in the breast's
-    plane, or None without a spacing.
+    ``heatmap`` (rows, columns) float32 >= 0, or None where no maps were made, is shown brightest at ``scale``; ``calcified``
+    holds by run, as the answer's burden names it, which pixels count as calcified: (rows, columns) bool.
     """
 
     file: Path
     heatmap: np.ndarray | None = None
     scale: float = 0.0
-    burden: np.ndarray | None = None
-    area_mm2: float | None = None
+    calcified: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,8 +71,10 @@ def write_results(folder: Path, answer: Answer, views: Mapping[Place, ViewResult
         (folder / name).unlink(missing_ok=True)
     written = Written()
     try:
-        for name, result in _results(context, views, written.left_out):
-            written.files.append(_save(folder / name, result))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # highdicom warns of odd names by printing them
+            for name, result in _results(context, views, written.left_out):
+                written.files.append(_save(folder / name, result))
     except (ValueError, TypeError, KeyError, AttributeError) as error:  # what highdicom raises over a header that it cannot use
         names = ", ".join(source.file.name for source in context.sources)
         raise TramtrackError(
@@ -85,7 +85,7 @@ def write_results(folder: Path, answer: Answer, views: Mapping[Place, ViewResult
 
 def _results(context: Context, views: Mapping[Place, ViewResult], left_out: dict[str, str]) -> Iterator[tuple[str, Dataset]]:
     """Each result with its file's name; one view is held at a time."""
-    burdens: dict[Place, tuple[Dataset, float, Code]] = {}
+    segmentations: dict[Place, tuple[Dataset, dict[str, int]]] = {}
     heatmaps: dict[Place, tuple[np.ndarray, float]] = {}
     for number, source in enumerate(context.sources, 1):
         place = source.side, source.view
@@ -100,11 +100,12 @@ def _results(context: Context, views: Mapping[Place, ViewResult], left_out: dict
                 yield name, make(context, source, view.heatmap, view.scale, number)
             except NoAxes as reason:
                 left_out[name] = str(reason)
-        if view.burden is not None and view.burden.any():
-            made = segmentation(context, source, view.burden, number)
-            burdens[place] = (made, *area_of(int(view.burden.sum()), view.area_mm2))
+        segments = segments_of(view.calcified)
+        if segments:
+            made = segmentation(context, source, view.calcified, number)
+            segmentations[place] = made, segments
             yield name_of("burden", *place), made
-    yield name_of("report"), _checked(measurement_report(context, burdens))
+    yield name_of("report"), _checked(measurement_report(context, segmentations))
     name = name_of("cad")
     if len(heatmaps) < len(context.sources):
         left_out[name] = NO_MAP
@@ -117,7 +118,7 @@ def _results(context: Context, views: Mapping[Place, ViewResult], left_out: dict
 
 def _require_fit(source: SourceImage, view: ViewResult) -> None:
     size = (int(source.header.Rows), int(source.header.Columns))
-    for what, values in (("heat map", view.heatmap), ("burden mask", view.burden)):
+    for what, values in (("heat map", view.heatmap), *((f"mask by {run}", mask) for run, mask in view.calcified.items())):
         if values is not None and values.shape != size:
             raise TramtrackError(f"{source.file}: {size[0]} x {size[1]} pixels, but its {what} has {values.shape}")
 

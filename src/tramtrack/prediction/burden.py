@@ -11,7 +11,9 @@ from tramtrack import store
 from tramtrack.cohort.exam import Exam
 from tramtrack.errors import TramtrackError
 from tramtrack.explain import burden as measuring
-from tramtrack.explain.burden import Calibration, NoBurden, burden_of, load_calibration
+from tramtrack.explain.burden import Calibration, NoBurden, burden_of, load_calibration, on_breast
+from tramtrack.explain.localisation import breast_of
+from tramtrack.explain.place import to_original
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.judgement.burden import around, band_of
 from tramtrack.judgement.results import name_of
@@ -76,6 +78,16 @@ def burden_by(
     if any(view.unit != "mm" for view in views):
         failed = failed or "no spacing: her views are measured in pixels"
     return _of_woman(run, views, calibration, settings, failed)
+
+
+def mask_of(found: Map, prepared: np.ndarray, geometry: Geometry, calibration: Calibration, score: float) -> np.ndarray:
+    """The pixels of the original image, bool (source_rows, source_columns), whose area `burden_of` multiplies by the
+    calibration's factor: where the map reaches the threshold in the breast, nowhere where the view scores too low."""
+    breast = breast_of(prepared)
+    if calibration.least_score is not None and score < calibration.least_score:
+        breast = np.zeros_like(breast)
+    mask = (on_breast(found.values, breast) >= calibration.threshold) & breast
+    return np.asarray(to_original(mask.astype(np.float32), geometry) >= 0.5)
 
 
 def _of_woman(run: str, views: Sequence[ViewBurden], calibration: Calibration, settings: Settings, failed: str) -> Burden:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,10 @@ import numpy as np
 from tramtrack import store
 from tramtrack.cohort.exam import STANDARD_VIEWS
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.explain.burden import Calibration
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.prediction.answer import Answer
+from tramtrack.prediction.burden import mask_of
 from tramtrack.prediction.heatmap import Heatmap, together
 from tramtrack.prediction.page import page
 from tramtrack.prediction.reader import Map
@@ -38,13 +40,15 @@ class NoView(TramtrackError):
 @dataclass(frozen=True, repr=False)
 class Case:
     """An exam that was answered: the answer and, by side and view, its prepared views (uint16, as the networks saw them), the
-    files that they come from, how each lies in its file, and its map under each run, in the order of ``answer.runs``."""
+    files that they come from, how each lies in its file, and its map under each run, in the order of ``answer.runs``; and by
+    run, in that order too, how its maps were calibrated to a burden, or None."""
 
     answer: Answer
     pictures: dict[Place, np.ndarray]
     files: dict[Place, Path]
     geometry: dict[Place, Geometry]
     maps: dict[Place, tuple[Map, ...]]
+    calibrations: dict[str, Calibration | None] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         woman = self.answer.of("woman")
@@ -77,18 +81,29 @@ class Case:
         """Write the answer into the study that the exam's DICOM files belong to, as new objects in ``folder``.
 
         A measurement report and a CAD report of the exam; of each view its heat map over the image, as raw values and as
-        outlines. They carry the woman's name and ID as her images do; the same exam and runs give the same identifiers again.
-        Returns the files and what was left out, and why. Raises UsageError where the exam is no DICOM, TramtrackError where its
-        files are not of one study, or are no longer there.
+        outlines, and what counts as calcified where a burden was measured. They carry the woman's name and ID as her images do;
+        the same exam and runs give the same identifiers again. Returns the files and what was left out, and why. Raises
+        UsageError where the exam is no DICOM, TramtrackError where its files are not of one study, or are no longer there.
         """
         from tramtrack.dicomout.write import ViewResult, write_results
 
         shown = {place: self.heatmap(*place) for place in self.maps}
         views = {
-            place: ViewResult(file, shown[place].values, shown[place].scale) if place in shown else ViewResult(file)
+            place: ViewResult(file, shown[place].values, shown[place].scale, self._calcified(place))
+            if place in shown
+            else ViewResult(file)
             for place, file in self.files.items()
         }
         return write_results(Path(folder), self.answer, views, next((one.method for one in shown.values()), ""))
+
+    def _calcified(self, place: Place) -> dict[str, np.ndarray]:
+        """By run, which pixels of a view's original image count as calcified; see `mask_of`."""
+        scores = self.answer.of("view", *place).by_run
+        return {
+            run: mask_of(self.maps[place][number], self.pictures[place], self.geometry[place], calibration, scores[number])
+            for number, (run, calibration) in enumerate(self.calibrations.items())
+            if calibration is not None
+        }
 
     def together(self) -> dict[Place, Map]:
         """The map of all runs of each view that has one."""

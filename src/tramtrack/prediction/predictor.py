@@ -86,6 +86,7 @@ class Predictor:
             files={place: Path(view.file) for place, view in zip(places, one.views, strict=True)},
             geometry=dict(zip(places, placed, strict=True)),
             maps=dict(zip(places, zip(*maps, strict=True), strict=True)) if heatmaps else {},
+            calibrations=named,
         )
 
     def stated(self, prevalence: float | None, alpha: float | None) -> Stated:

@@ -10,7 +10,7 @@ import pytest
 from tramtrack.cohort.exam import STANDARD_VIEWS, Exam, View
 from tramtrack.explain.burden import Calibration, burden_of
 from tramtrack.imaging.geometry import fit
-from tramtrack.prediction.burden import burdens
+from tramtrack.prediction.burden import burdens, mask_of
 from tramtrack.prediction.reader import Map
 from tramtrack.protocol import Burden as Settings
 
@@ -72,3 +72,16 @@ def test_a_view_below_the_least_score_shows_none():
     scores = np.array([[0.2, 0.9, 0.9, 0.9]])
     one = found((exam, maps, scores, pictures, geometry), replace(CALIBRATED, least_score=0.5))
     assert [view.area > 0 for view in one.views] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_the_pixels_that_count_have_the_area_before_its_factor(flipped):
+    _, (maps,), _, pictures, _ = exam_of()
+    geometry = fit((640, 480), (40, 20, 600, 440), flipped, (64, 48), 0.1)
+    for found_by, prepared in zip(maps, pictures, strict=True):
+        mask = mask_of(found_by, prepared, geometry, CALIBRATED, 0.9)
+        assert mask.shape == (640, 480) and mask.dtype == bool
+        area = burden_of(found_by.values, prepared, geometry, CALIBRATED).area
+        assert 0.1**2 * mask.sum() * CALIBRATED.area_factor == pytest.approx(area, rel=0.05)
+        assert (mask[:, :240].sum() > mask[:, 240:].sum()) != flipped
+        assert not mask_of(found_by, prepared, geometry, replace(CALIBRATED, least_score=0.95), 0.9).any()
