@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -33,17 +34,19 @@ def load(journal: str = "") -> Predict:
     """Predict by what the first file says; each exam begun is a line in the file ``journal``."""
 
     def predict(exam: Path, results: Path) -> str:
-        first, _, value = sorted(exam.iterdir())[0].read_bytes()[132:].partition(b":")
+        first = sorted(exam.iterdir())[0].read_bytes()[132:]
         if journal:
             with Path(journal).open("a") as stream:
                 stream.write(f"{exam.parent.name}\n")
         for stream in (sys.stdout, sys.stderr):
             print(f"a library quotes {NAME}", file=stream, flush=True)
         warnings.warn(f"invalid value for VR PN: {NAME}", stacklevel=1)
-        if first == b"hang":
+        made = Path(tempfile.mkdtemp())
+        assert exam.parent in made.parents, "a killed process would leave this behind"
+        (made / "prepared.png").write_bytes(b"an image")
+        again = Path(journal).read_text().split().count(exam.parent.name) > 1 if journal else False
+        if first == b"hang" or (first == b"hang once" and not again):
             time.sleep(600)
-        if first == b"sleep":
-            time.sleep(float(value))
         if first == b"die":
             os.kill(os.getpid(), signal.SIGKILL)
         if first == b"break":

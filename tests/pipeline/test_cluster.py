@@ -57,7 +57,7 @@ def weights(tmp_path_factory) -> Path:
 def protocol(tiny_protocol, tmp_path_factory) -> Path:
     """The tiny protocol with two seeds, and epochs enough to be killed among them."""
     path = tmp_path_factory.mktemp("two") / "two.toml"
-    path.write_text(tiny_protocol.read_text().replace("epochs = 3", "seeds = [0, 1]\nepochs = 40"))
+    path.write_text(tiny_protocol.read_text().replace("epochs = 3", "seeds = [0, 1]\nepochs = 15"))
     return path
 
 

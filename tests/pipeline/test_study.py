@@ -130,30 +130,29 @@ def test_a_second_run_does_nothing_again(finished, command):
     assert len(sealing.looks(study / "results" / "unsealed.jsonl")) == 1
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [
-        "prepared/prepared.jsonl",
-        "cache/vgg16/seed-0/activations/done.jsonl",
-        "runs/*/*/*/checkpoint.safetensors",
-        "results/test/*/*/*/predictions.csv",
-    ],
-)
-def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(moment, finished, ingested, tiny_protocol, command_apart, tmp_path):
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(finished, ingested, tiny_protocol, command_apart, tmp_path):
+    """One study, killed in one stage after the other; each start goes on from where the last was killed."""
     whole, _ = finished
     study = tmp_path / "study"
     shutil.copytree(ingested, study)
     words = [sys.executable, "-m", "tramtrack.cli", "run", str(study), "--protocol", str(tiny_protocol), *RUN]
-    process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=ON_TWO_THREADS
-    )
-    deadline = time.monotonic() + 200
-    while not any(path.stat().st_size for path in study.glob(moment)):
-        assert process.poll() is None, "the run ended before the moment to kill it"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    for moment in (
+        "prepared/prepared.jsonl",
+        "cache/vgg16/seed-0/activations/done.jsonl",
+        "runs/*/*/*/checkpoint.safetensors",
+        "results/test/*/*/*/predictions.csv",
+    ):
+        assert not list(study.glob(moment)), f"an earlier start came as far as {moment}"
+        process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=ON_TWO_THREADS
+        )
+        deadline = time.monotonic() + 200
+        while not any(path.stat().st_size for path in study.glob(moment)):
+            assert process.poll() is None, f"the run ended before {moment} was there"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     assert not (study / "report" / "index.html").exists()
     done = command_apart("run", study, "--protocol", tiny_protocol, *RUN)
     assert done.returncode == 0, done.stderr

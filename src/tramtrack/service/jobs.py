@@ -2,7 +2,8 @@
 
 ``incoming/<id>/`` is an upload on its way, dropped by a restart; ``jobs/<id>/`` a job that was accepted: ``job.json`` and
 ``exam/``, then ``results/`` with ``outcome.json``. Each of these appears by one rename. A job without results waits, also
-after a restart; the images go as soon as there are results. ``trash/`` is what is being deleted.
+after a restart; the images, and what its prediction left in ``scratch/``, go as soon as there are results. ``trash/`` is what
+is being deleted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tramtrack import store
 from tramtrack.errors import TramtrackError
 from tramtrack.service.limits import Limits, Refused
+from tramtrack.service.worker import SCRATCH
 
 ID_BYTES = 16
 RESULTS = ("prediction.json", "prediction.html", "heatmaps.zip", "dicom.zip")
@@ -114,7 +116,7 @@ class Jobs:
                 self._outcomes[path.name] = Outcome.model_validate_json(outcome.read_bytes())
         except (OSError, ValidationError) as error:
             raise TramtrackError(f"{path}: no job that can be read ({type(error).__name__}); move this folder away") from error
-        for part in path.glob("results-*"):
+        for part in (path / SCRATCH, *path.glob("results-*")):
             shutil.rmtree(part, ignore_errors=True)
         if path.name in self._outcomes:
             shutil.rmtree(path / "exam", ignore_errors=True)
@@ -239,7 +241,8 @@ class Jobs:
             _write(job.results / "outcome.json", outcome)
             job.results.rename(job.results.with_name("results"))
             self._outcomes[job.name] = outcome
-        shutil.rmtree(job.exam, ignore_errors=True)
+        for images in (job.exam, job.exam.with_name(SCRATCH)):
+            shutil.rmtree(images, ignore_errors=True)
 
     def put_back(self, job: Taken) -> bool:
         """Let a job whose prediction broke wait again, in its old place; False where it was tried often enough."""
@@ -250,7 +253,8 @@ class Jobs:
             self._running = ""
             self._accepted[job.name] = accepted.model_copy(update={"tries": accepted.tries + 1})
             _write(job.exam.with_name("job.json"), self._accepted[job.name])
-        shutil.rmtree(job.results, ignore_errors=True)
+        for part in (job.results, job.exam.with_name(SCRATCH)):
+            shutil.rmtree(part, ignore_errors=True)
         return True
 
     def _order(self, name: str) -> tuple[int, str]:

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -35,6 +36,8 @@ START_SECONDS = 600.0
 """Networks that are not loaded after this long never will be."""
 STEP_SECONDS = 0.05
 READY = "ready"
+SCRATCH = "scratch"
+"""The folder beside an exam for temporary files."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,10 @@ def _serve(load: Load, pipe: Connection, life: Connection) -> None:
 
 
 def _answer(predict: Predict, exam: Path, results: Path) -> tuple[str, str]:
+    scratch = exam.with_name(SCRATCH)  # prepared images lie here for a while: a process that is killed leaves them to its job
     try:
+        scratch.mkdir(exist_ok=True, mode=0o700)
+        os.environ["TMPDIR"], tempfile.tempdir = str(scratch), None
         note = predict(exam, results)
     except Exception as error:
         how = "broke" if isinstance(error, OSError | MemoryError) else "unanswered"

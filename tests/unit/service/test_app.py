@@ -89,6 +89,7 @@ def test_an_exam_that_ends_its_process_costs_that_exam_alone(service, what, says
     ended = service.ended(first)
     assert ended["state"] == "failed" and says in ended["message"] and NAME not in ended["message"]
     assert service.ended(second)["state"] == "done"
+    assert {path.name for path in (service.folder / "jobs" / first).iterdir()} == {"job.json", "results"}, "images are left"
     assert (service.folder.parent / "begun").read_text().split() == [first] * begun + [second]
 
 

@@ -67,12 +67,12 @@ def test_a_killed_server_goes_on_and_a_stopped_one_leaves_nothing_running(tmp_pa
     first = Served(tmp_path)
     done = first.upload("a")
     before = first.until(done, "done")
-    running, waiting = first.upload("sleep:1.5"), first.upload("b")
+    running, waiting = first.upload("hang once"), first.upload("b")
     first.until(running, "running")
     processes = psutil.Process(first.process.pid).children(recursive=True)
     (tmp_path / "jobs" / "incoming" / "half").mkdir()
     first.process.kill()
-    logged = first.process.communicate()[1]
+    logged = first.process.communicate(timeout=30)[1]
     assert ended(processes), "the process that predicts outlived its server"
 
     second = Served(tmp_path)
