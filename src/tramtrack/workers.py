@@ -53,6 +53,44 @@ class _Worker(Generic[Unit]):
     unit: Unit | None = None
 
 
+class Crew:
+    """Workers that stay between calls of `run_each`, so that a task's modules are imported once and not at every call.
+
+    Whoever makes one ends it by `close`; with the process that made them they end anyway.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[tuple[Callable[..., Any], int], list[_Worker[Any]]] = {}
+
+    def start(self, task: Callable[[Unit], Any], processes: int, memory_bytes: int = 3 << 30) -> None:
+        """Start workers for ``task`` ahead of the first call; it does not wait for them."""
+        self._idle.setdefault((task, memory_bytes), []).extend(_start(task, memory_bytes) for _ in range(processes))
+
+    def take(self, task: Callable[[Unit], Any], memory_bytes: int) -> _Worker[Unit]:
+        """A worker that is idle and alive, else a new one."""
+        idle = self._idle.get((task, memory_bytes), [])
+        while idle:
+            worker: _Worker[Unit] = idle.pop()
+            if worker.process.is_alive():
+                worker.deadline = time.monotonic() + START_SECONDS
+                return worker
+            _stop(worker)
+        return _start(task, memory_bytes)
+
+    def give(self, worker: _Worker[Unit], task: Callable[[Unit], Any], memory_bytes: int) -> None:
+        """Keep a worker that has nothing to do; end any other."""
+        if worker.unit is None and worker.process.is_alive():
+            self._idle.setdefault((task, memory_bytes), []).append(worker)
+        else:
+            _stop(worker)
+
+    def close(self) -> None:
+        """End all workers that are kept."""
+        for idle in self._idle.values():
+            while idle:
+                _stop(idle.pop())
+
+
 def run_each(
     task: Callable[[Unit], Any],
     units: Sequence[Unit],
@@ -60,14 +98,17 @@ def run_each(
     processes: int = 2,
     seconds: float = 60.0,
     memory_bytes: int = 3 << 30,
+    crew: Crew | None = None,
 ) -> Iterator[tuple[Unit, Any | Failure]]:
     """Yield (unit, result or Failure) for each unit as it finishes, in no fixed order.
 
     ``task`` and the units must be importable and picklable by a spawned process; nothing pickled touches the disk.
-    ``memory_bytes`` bounds each process's address space, ``seconds`` one unit's wall time.
+    ``memory_bytes`` bounds each process's address space, ``seconds`` one unit's wall time. With a ``crew`` its workers are
+    taken, and those that are whole at the end are given back to it.
     """
     waiting = list(reversed(units))
-    workers = [_start(task, memory_bytes) for _ in range(min(processes, len(units)))]
+    here = crew or Crew()
+    workers = [here.take(task, memory_bytes) for _ in range(min(processes, len(units)))]
     try:
         while waiting or any(worker.unit is not None for worker in workers):
             for worker in workers:
@@ -95,7 +136,9 @@ def run_each(
                 yield unit, outcome
     finally:
         for worker in workers:
-            _stop(worker)
+            here.give(worker, task, memory_bytes)
+        if crew is None:
+            here.close()
 
 
 def _start(task: Callable[[Unit], Any], memory_bytes: int) -> _Worker[Unit]:

@@ -15,7 +15,7 @@ import pytest
 
 from tramtrack import workers
 from tramtrack.errors import TramtrackError
-from tramtrack.workers import KEEPS_MEMORY, Failure, run_each
+from tramtrack.workers import KEEPS_MEMORY, Crew, Failure, run_each
 from worker_tasks import act, pages_handed_out
 
 
@@ -49,6 +49,29 @@ def test_each_unit_gives_its_result_or_its_failure() -> None:
     assert outcomes["allocate:4096"] == Failure("memory", "needed more than 1024 MiB")
     assert outcomes["hang"] == Failure("time", "took longer than 2 s")
     assert outcomes["threads"] == "1"
+    assert children() == before
+
+
+def test_a_crew_keeps_its_workers_between_calls_but_no_dead_or_busy_one() -> None:
+    before, crew = children(), Crew()
+    crew.start(act, 1, 1 << 30)
+    (started,) = children() - before
+    calls = [dict(run_each(act, ["pid"], processes=2, memory_bytes=1 << 30, crew=crew))["pid"] for _ in range(2)]
+    assert calls == [started, started]
+    assert dict(run_each(act, ["exit:3"], memory_bytes=1 << 30, crew=crew))["exit:3"].kind == "died"
+    assert started not in children(), "a dead one is replaced"
+    results = run_each(act, ["sleep:1", "hang"], processes=2, memory_bytes=1 << 30, crew=crew)
+    assert next(results) == ("sleep:1", "slept")
+    results.close()  # type: ignore[attr-defined]
+    assert len(children() - before) == 1, "of two workers the busy one is not kept"
+    assert dict(run_each(act, ["double:4"], memory_bytes=1 << 30, crew=crew)) == {"double:4": 8}
+    (idle,) = children() - before
+    psutil.Process(idle).kill()
+    while psutil.Process(idle).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert dict(run_each(act, ["double:5"], memory_bytes=1 << 30, crew=crew)) == {"double:5": 10}
+    assert len(children() - before) == 1
+    crew.close()
     assert children() == before
 
 

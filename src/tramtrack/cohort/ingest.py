@@ -27,7 +27,7 @@ from tramtrack.errors import TramtrackError
 from tramtrack.progress import track
 from tramtrack.protocol import Intake as Settings
 from tramtrack.protocol import Prepare
-from tramtrack.workers import Failure, run_each
+from tramtrack.workers import Crew, Failure, run_each
 
 TABLE_COLUMNS = ("woman", "exam", "side", "view", "file")
 OPTIONAL_TABLE_COLUMNS = ("spacing_mm", "age_years", "absent_breast")
@@ -92,6 +92,7 @@ def ingest(
     secret: Secret | None = None,
     prepare: Prepare | None = None,
     ahead: Path | None = None,
+    crew: Crew | None = None,
 ) -> Intake:
     """Look at every file of ``source`` (a folder, or a CSV with woman, exam, side, view, file) and write the cohort.
 
@@ -99,7 +100,8 @@ def ingest(
     (a protocol's section intake) says which images take part, ``secret`` makes pseudonyms. With ``prepare`` (its section
     prepare) views are prepared into the folder ``ahead`` in the same pass, for `prepare_views` to take over. Files are named by
     their absolute paths, so that a study can go on from any working directory. Below ``source``, ``folder`` and ``skip``
-    (the study's folder) are not looked into. Raises TramtrackError where the source is empty or the table is not one.
+    (the study's folder) are not looked into. ``crew`` has the workers where they are kept between calls. Raises
+    TramtrackError where the source is empty or the table is not one.
     """
     source, settings, secret = source.absolute(), settings or Settings(), secret or NO_SECRET
     is_table = source.is_file() and source.suffix.lower() == ".csv"
@@ -124,7 +126,7 @@ def ingest(
             outcomes[candidate.file] = entry["outcome"]
         else:
             todo.append(candidate)
-    results = run_each(inspect_file, todo, processes=processes, seconds=SECONDS_A_FILE, memory_bytes=BYTES_A_WORKER)
+    results = run_each(inspect_file, todo, processes=processes, seconds=SECONDS_A_FILE, memory_bytes=BYTES_A_WORKER, crew=crew)
     with journal.appending() as append:
         for candidate, result in track(results, "Looking at files", len(candidates), len(outcomes)):
             if isinstance(result, Failure):

@@ -27,7 +27,7 @@ def export_runs(runs: Sequence[Path], out: Path, onnx: bool = True) -> Path:
     for run in runs:
         if is_export(run):
             raise UsageError(f"{run}: expected runs of a study, received an exported folder; copy it as it is")
-    ready = Predictor(list(runs), device="cpu")
+    ready = Predictor(list(runs), device="cpu", processes=0)
     panel = ready.panel
     scales = [reader.scale() for reader in ready.readers]
     size = panel.protocols[0].prepare

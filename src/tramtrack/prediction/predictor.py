@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from tramtrack.cohort.exam import Exam, Exclusion, Reason
-from tramtrack.cohort.ingest import Exclusions, Intake, ingest
+from tramtrack.cohort.ingest import BYTES_A_WORKER, Exclusions, Intake, ingest
+from tramtrack.cohort.inspect import inspect_file
 from tramtrack.cohort.privacy import Secret, choose
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import AHEAD, load_geometry, prepare_views
@@ -24,10 +25,11 @@ from tramtrack.prediction.exported import open_panel
 from tramtrack.prediction.panel import Panel
 from tramtrack.prediction.reader import Map, Reader
 from tramtrack.training.record import Run
+from tramtrack.workers import Crew
 
 
 class Predictor:
-    """Runs of one study, loaded once, that answer exam after exam.
+    """Runs of one study, loaded once, that answer exam after exam; the processes that read files are kept as well.
 
     ``run`` is a Run, the folder of one or of its seeds, or several of these, which answer together; or an exported folder.
     ``device`` is where the networks run, see `choose_device`; ``processes`` how many files of an exam are read at once. Raises
@@ -38,9 +40,15 @@ class Predictor:
         runs = [run] if isinstance(run, Run | str | Path) else list(run)
         self.panel = open_panel([one.folder if isinstance(one, Run) else Path(one) for one in runs])
         self.processes = processes
+        self._crew = Crew()
+        self._crew.start(inspect_file, processes, BYTES_A_WORKER)
         panel = self.panel
         members = zip(panel.runs, panel.protocols, panel.scales, strict=True)
         self.readers = [Reader(run, under, panel.validation_files, scale, device) for run, under, scale in members]
+
+    def close(self) -> None:
+        """End the processes that read files; they end with this process anyway."""
+        self._crew.close()
 
     def __repr__(self) -> str:
         return f"Predictor({', '.join(f'{one.key.network}, seed {one.key.seed}' for one in self.panel.runs)})"
@@ -65,7 +73,7 @@ class Predictor:
         source = Path(exam).absolute()
         with tempfile.TemporaryDirectory(prefix="tramtrack-") as made:
             work = Path(made)
-            found = _look(source, work, panel, choose(key, work, None), self.processes)
+            found = _look(source, work, panel, choose(key, work, None), self.processes, self._crew)
             if not found.views:
                 raise no_view(source, found, panel)
             one = _only_exam(source, found)
@@ -124,14 +132,17 @@ def predict(
     """Answer one new exam with a run, or with several together; for exam after exam keep a `Predictor`, whose arguments
     these are."""
     ready = Predictor(run, device=device, processes=processes)
-    return ready.predict(exam, prevalence=prevalence, alpha=alpha, key=key, heatmaps=heatmaps)
+    try:
+        return ready.predict(exam, prevalence=prevalence, alpha=alpha, key=key, heatmaps=heatmaps)
+    finally:
+        ready.close()
 
 
-def _look(source: Path, work: Path, panel: Panel, secret: Secret, processes: int) -> Intake:
+def _look(source: Path, work: Path, panel: Panel, secret: Secret, processes: int, crew: Crew) -> Intake:
     settings, prepare = panel.protocol.intake, panel.protocols[0].prepare
     folder, ahead = work / "cohort", work / "prepared" / AHEAD
     try:
-        return ingest(source, folder, settings, processes=processes, secret=secret, prepare=prepare, ahead=ahead)
+        return ingest(source, folder, settings, processes=processes, secret=secret, prepare=prepare, ahead=ahead, crew=crew)
     except TramtrackError:
         if not (folder / "exclusions.csv").exists():
             raise
