@@ -11,17 +11,17 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from tramtrack.cli_blind import make_page, take_ratings
-from tramtrack.cli_burden import associate, burden
-from tramtrack.cli_export import card, export
-from tramtrack.cli_facts import networks, plan, policies, protocol
-from tramtrack.cli_node import listen, pull, queue
-from tramtrack.cli_phantom import phantom_app
-from tramtrack.cli_predict import calibrate, predict
-from tramtrack.cli_segment import segment
-from tramtrack.cli_serve import serve
-from tramtrack.cli_validate import pool, validate
-from tramtrack.cli_weights import weights_app
+from tramtrack.commands.blind import make_page, take_ratings
+from tramtrack.commands.burden import associate, burden
+from tramtrack.commands.export import card, export
+from tramtrack.commands.facts import networks, plan, policies, protocol
+from tramtrack.commands.node import listen, pull, queue
+from tramtrack.commands.phantom import phantom_app
+from tramtrack.commands.predict import calibrate, predict
+from tramtrack.commands.segment import segment
+from tramtrack.commands.serve import serve
+from tramtrack.commands.validate import pool, validate
+from tramtrack.commands.weights import weights_app
 from tramtrack.console import print_json as _print_json
 from tramtrack.console import say as _say
 from tramtrack.console import table as _table

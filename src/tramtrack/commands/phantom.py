@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tramtrack.cli_insert import phantom_insert, phantom_sheet
+from tramtrack.commands.insert import phantom_insert, phantom_sheet
 from tramtrack.console import print_json, say
 from tramtrack.errors import UsageError
 
