@@ -6,6 +6,7 @@ training say, in numbers without a woman's name; ``runs/<network>/<variant>/seed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -117,7 +118,7 @@ def content_of(panel: Panel, scales: Sequence[float]) -> Content:
     return Content(
         members=tuple(
             Member(
-                identity=run.identity,
+                identity={**run.identity, "weights_source": placeless(str(run.identity.get("weights_source", "")))},
                 information=run.information,
                 protocol=protocol.model_dump(mode="json"),
                 scale=scale,
@@ -138,6 +139,11 @@ def content_of(panel: Panel, scales: Sequence[float]) -> Content:
         no_calibration=kept if isinstance(kept, str) else "",
         spread_limit=panel.spread_limit,
     )
+
+
+def placeless(source: str) -> str:
+    """Where weights came from, without the folders of the machine on which they lay."""
+    return re.sub(r"(?<![\w.:/])/(?:[^/\s]+/)+", "", source)
 
 
 def read_export(folder: Path) -> Panel:
