@@ -66,7 +66,7 @@ class Killed:
 
     def _live(self) -> None:
         while not self.stopping.is_set():
-            process, self.port = start(self.chosen, answerer=self.answerer)
+            process, self.port = start(self.chosen, answerer=self.answerer, daemon=self.answerer is answer)
             self.now = psutil.Process(process.pid)
             self.stopping.wait(self.generator.exponential(self.every) if self.every else None)
             self.before, self.now = self.seconds(), None
@@ -99,6 +99,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=9100)
     parser.add_argument("--run", default="")
     options = parser.parse_args()
+    if options.exams < 20:
+        parser.error("--exams: expected at least 20, so that quarters can be compared")
     confirmed: dict[str, float] = {}
     arrived: dict[str, float] = {}
     spent: list[tuple[int, float]] = []
@@ -117,12 +119,14 @@ def main() -> None:
         node.thread.start()
         again = send_all(node, options.exams, confirmed)
         sent = time.perf_counter() - started
-        while watching.counts()["done"] < options.exams and time.perf_counter() - started < 3 * GOAL_SECONDS:
+        while (left := watching.counts())["receiving"] + left["sending"] and time.perf_counter() - started < 3 * GOAL_SECONDS:
             time.sleep(0.2)
         seconds = time.perf_counter() - started
         node.stopping.set()
         node.thread.join()
         counts = watching.counts()
+    if not arrived:
+        raise SystemExit(f"no result arrived; in the queue: {counts}")
     lost = options.exams - len(arrived)
     twice = sum(times - 1 for times in pacs.stored.values())
     waits = np.array([arrived[study] - confirmed[study] for study in arrived])

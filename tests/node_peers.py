@@ -216,12 +216,15 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["node_peers"])
 
 
-def start(chosen: Settings, die_at: str = "", answerer: Callable[..., Any] = answer) -> tuple[Any, int]:
-    """A node in a process of its own, forked from one that has everything imported, and its port (0: it died before)."""
+def start(chosen: Settings, die_at: str = "", answerer: Callable[..., Any] = answer, daemon: bool = True) -> tuple[Any, int]:
+    """A node in a process of its own, forked from one that has everything imported, and its port (0: it died before).
+
+    A ``daemon`` ends with this process, and can have no processes of its own.
+    """
     with patch.dict(os.environ, {"PYTHONPATH": os.pathsep.join(sys.path)}):
         forkserver.ensure_running()
     here, there = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=run_node, args=(chosen, there, die_at, answerer), daemon=True)
+    process = PROCESSES.Process(target=run_node, args=(chosen, there, die_at, answerer), daemon=daemon)
     process.start()
     there.close()
     assert here.poll(60), "the node did not start"

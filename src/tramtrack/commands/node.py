@@ -87,8 +87,8 @@ def listen(
     )
     from tramtrack.prediction.answerer import answerer  # loads torch
 
+    log.to_standard_error()  # first: processes that are started to read images are to be as silent
     answers = answerer(runs, prevalence=prevalence, key=key, device=device)
-    log.to_standard_error()
     with Node(settings, answers) as node:
         say(f"{settings.title} listens on {settings.address}:{node.port}; results go to {settings.destination}")
         if settings.status_port is not None:
