@@ -58,13 +58,28 @@ class Served:
         return found
 
 
+@pytest.fixture
+def served(tmp_path):
+    """A function that starts a server; none outlives a test that fails."""
+    started = []
+
+    def start() -> Served:
+        started.append(Served(tmp_path))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.process.kill()
+        server.process.wait()
+
+
 def ended(processes: list[psutil.Process]) -> bool:
     _, alive = psutil.wait_procs(processes, timeout=10)
     return not alive
 
 
-def test_a_killed_server_goes_on_and_a_stopped_one_leaves_nothing_running(tmp_path):
-    first = Served(tmp_path)
+def test_a_killed_server_goes_on_and_a_stopped_one_leaves_nothing_running(served, tmp_path):
+    first = served()
     done = first.upload("a")
     before = first.until(done, "done")
     running, waiting = first.upload("hang once"), first.upload("b")
@@ -75,7 +90,7 @@ def test_a_killed_server_goes_on_and_a_stopped_one_leaves_nothing_running(tmp_pa
     logged = first.process.communicate(timeout=30)[1]
     assert ended(processes), "the process that predicts outlived its server"
 
-    second = Served(tmp_path)
+    second = served()
     assert second.job(done) == before
     again = second.until(running, "done")
     assert again["received"] < second.until(waiting, "done")["received"]
