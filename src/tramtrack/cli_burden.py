@@ -46,7 +46,8 @@ def burden(
         say(f"no view of the {fold} fold has a known area, so nothing says how right these amounts are")
     say(PROXY)
     say(
-        f"the tables are burden.csv, burden_agreement.csv, burden_bands.csv, burden_cost.csv and women_burden.csv in {study / 'results'}"
+        "the tables are burden.csv, burden_agreement.csv, burden_bands.csv, burden_cost.csv and women_burden.csv in "
+        f"{study / 'results'}"
     )
 
 
@@ -76,7 +77,7 @@ def associate(
 
 
 def _agreement(row: dict[str, Any]) -> dict[str, str]:
-    unit = {"mm": "mm2", "pixels": "pixels"}[row["unit"]] if row["measured"] == "area" else row["unit"]
+    unit = "mm2" if row["unit"] == "mm" and row["measured"] == "area" else row["unit"]
     pair = row["measured"] if row["measured"] == row["true"] else f"{row['measured']} against {row['true']}"
     return {
         "source": row["source"],

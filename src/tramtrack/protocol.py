@@ -355,8 +355,8 @@ class Burden(Section):
 
     woman: Literal["sum", "mean"] = setting(
         "sum",
-        "a woman's area, from which her band follows: the sum of her views' areas or their mean (the bands' source does not "
-        "say)",
+        "a woman's area, from which her band follows: the sum of her views' areas or their mean; which of them the bands' "
+        "source takes is not known",
     )
     percentile_years: int = setting(
         5, "a woman's percentile is among women of the cohort up to so many years older or younger", unit="years", ge=1, le=50

@@ -30,7 +30,7 @@ from tramtrack.protocol import Prepare, Protocol
 from tramtrack.training.record import Run
 
 MEASURED = ("validation", "test")
-"""Folds whose burden is measured: no network learnt from their views."""
+"""Folds whose burden is measured: no network was trained on their views."""
 VIEWS_AT_ONCE = 256
 """Views whose maps are made and kept together; what a kill loses at most."""
 

@@ -159,4 +159,6 @@ def _statsmodels() -> ModuleType:
     try:
         return importlib.import_module("statsmodels.api")
     except ImportError as error:
-        raise TramtrackError("associations need statsmodels; `pip install 'tramtrack[associate]'` brings it") from error
+        raise TramtrackError(
+            f'associations need statsmodels ({error}); pip install ".[associate]" in the folder of tramtrack'
+        ) from error

@@ -117,7 +117,7 @@ def source_title(material: Material, source: str) -> tuple[str, str]:
 
 def _row(material: Material, row: dict[Any, Any]) -> Row:
     name, tag = source_title(material, str(row["source"]))
-    unit = {"mm": "mm", "pixels": "pixels"}[str(row["unit"])] + ("²" if row["measured"] == "area" else "")
+    unit = "mm²" if row["unit"] == "mm" and row["measured"] == "area" else str(row["unit"])
     limits = ""
     if known(row["lower"]):
         limits = f"{signed(row['lower'], 1)} to {signed(row['upper'], 1)} {unit}"

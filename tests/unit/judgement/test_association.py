@@ -101,7 +101,7 @@ def test_what_cannot_be_fitted_has_a_reason():
 
 def test_without_statsmodels_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "statsmodels.api", None)
-    with pytest.raises(TramtrackError, match=r"pip install 'tramtrack\[associate\]'"):
+    with pytest.raises(TramtrackError, match=r'pip install "\.\[associate\]" in the folder of tramtrack'):
         associate(women(), outcome_of(women(), "event"), Protocol())
 
 

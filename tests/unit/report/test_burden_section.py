@@ -83,9 +83,11 @@ def test_the_report_says_how_much_the_maps_amount_to_and_how_right_that_is(study
 
 
 @pytest.mark.usefixtures("few_figures")
-def test_without_truth_the_section_says_that_nothing_tells_how_right_it_is(study_folder: ModuleType, tmp_path: Path) -> None:
+def test_without_spacing_it_says_pixels_and_without_truth_that_nothing_tells(study_folder: ModuleType, tmp_path: Path) -> None:
     made = study_folder.fabricate(tmp_path / "study")
     measured(made.folder, "segmentation", "segmentation", "s")
     path = made.folder / "results" / "burden_agreement.csv"
+    store.write_csv(path, pd.read_csv(path).assign(unit="pixels"))
+    assert "−9.0 to 6.0 pixels<" in write_report(*made.arguments()).read_text()
     store.write_csv(path, pd.read_csv(path).iloc[:0])
     assert "nothing says how right these amounts are" in write_report(*made.arguments()).read_text()
