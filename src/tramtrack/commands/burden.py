@@ -45,7 +45,10 @@ def burden(
     if not shown:
         say(f"no view of the {fold} fold has a known area, so nothing says how right these amounts are")
     say(PROXY)
-    say(f"the tables are burden.csv, burden_agreement.csv, burden_bands.csv and women_burden.csv in {study / 'results'}")
+    say(
+        "the tables are burden.csv, burden_agreement.csv, burden_bands.csv, burden_cost.csv and women_burden.csv in "
+        f"{study / 'results'}"
+    )
 
 
 def associate(

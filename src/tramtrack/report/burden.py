@@ -73,7 +73,7 @@ def burden(material: Material) -> BurdenSection | None:
     if women.empty:
         return None
     rows = [_row(material, row) for row in agreement.to_dict("records")]
-    named = {str(source): ", ".join(filter(None, named(material, str(source)))) for source in women["source"].unique()}
+    named = {str(source): ", ".join(filter(None, source_title(material, str(source)))) for source in women["source"].unique()}
     return BurdenSection(
         rows=rows,
         figures=[Markup(figure) for figure in bland_altman_figures(material, agreement, named)],
@@ -104,7 +104,7 @@ def is_shown(material: Material, source: str) -> bool:
     return bool(material.summary["runs"].get(source) == kept["maps"].get("weights"))
 
 
-def named(material: Material, source: str) -> tuple[str, str]:
+def source_title(material: Material, source: str) -> tuple[str, str]:
     """The title of a source, and its tag."""
     if source.count("/") != 2:
         return source.capitalize(), "trained on masks"
@@ -116,7 +116,7 @@ def named(material: Material, source: str) -> tuple[str, str]:
 
 
 def _row(material: Material, row: dict[Any, Any]) -> Row:
-    name, tag = named(material, str(row["source"]))
+    name, tag = source_title(material, str(row["source"]))
     unit = "mm²" if row["unit"] == "mm" and row["measured"] == "area" else str(row["unit"])
     limits = ""
     if known(row["lower"]):
@@ -143,7 +143,7 @@ def _between(row: dict[Any, Any], name: str, decimals: int) -> str:
 
 
 def _matrix(material: Material, source: str, part: pd.DataFrame) -> Matrix:
-    name, tag = named(material, source)
+    name, tag = source_title(material, source)
     by_true = part.set_index("true_band")
     rows = [(band, [int(by_true.loc[band, measured]) for measured in BANDS]) for band in BANDS]
     agreeing = sum(counts[place] for place, (_, counts) in enumerate(rows))

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import store
-from tramtrack.report.burden import is_shown, named
+from tramtrack.report.burden import is_shown, source_title
 from tramtrack.report.cells import number, signed
 from tramtrack.report.reading import Material, known
 
@@ -75,7 +75,7 @@ def _costs(material: Material) -> list[dict[Any, Any]]:
 
 
 def _cost(material: Material, row: dict[Any, Any]) -> Cost:
-    title, tag = named(material, str(row["source"]))
+    title, tag = source_title(material, str(row["source"]))
     is_rho = row["measure"] == "rho"
     places = 2 if is_rho else 1
     unit = "" if is_rho else " mm²" if row["unit"] == "mm" else " pixels"
