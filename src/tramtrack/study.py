@@ -5,47 +5,40 @@ Every stage reads files and writes files; this one only knows which. A stage who
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from tramtrack import store
+from tramtrack import store, study_maps, study_runs
 from tramtrack.cohort.cohort import Cohort, analysed_views, known_as, load_cohort, make_cohort, require_same_intake
 from tramtrack.cohort.folds import deal, read_folds
 from tramtrack.cohort.privacy import choose
 from tramtrack.cohort.repeats import share_cohort, share_prepared
 from tramtrack.cohort.split import CALIBRATION, FOLDS
 from tramtrack.engine import Engine
-from tramtrack.engine.local import Local
-from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.errors import TramtrackError
 from tramtrack.evaluation.claims import Claim
-from tramtrack.imaging.gallery import load_geometry, prepare_views
+from tramtrack.imaging.gallery import prepare_views
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.judgement import results
-from tramtrack.judgement.architectures import read_split
 from tramtrack.judgement.results import Results
-from tramtrack.network.registry import title
 from tramtrack.protocol import Factors, Protocol
 from tramtrack.status import stages
 from tramtrack.training import ledger
 from tramtrack.training.record import (
-    PRETRAINED,
     Keep,
     Run,
     load_run,
 )
-from tramtrack.training.variants import Variant, variants, without_weights
+from tramtrack.training.variants import variants, without_weights
 
 if TYPE_CHECKING:
     from tramtrack.explain.burden_stage import BurdenTables
 
 SCORED = ("training", "validation")
-SHARED_STORAGE_SECONDS = 120.0
-"""How long a network file system may take to show here what another machine has written."""
 
 
 class Study:
@@ -68,7 +61,7 @@ class Study:
     ) -> None:
         self.folder = Path(folder)
         self.device = device
-        self._engine = engine
+        self.engine = engine
         self._factors, self._repeats = factors, repeats
         self._wanted = protocol if isinstance(protocol, Protocol) or protocol is None else Protocol.load(protocol)
 
@@ -158,7 +151,7 @@ class Study:
             share_cohort(self.folder / "cohort", place / "cohort")
             dealt = self.protocol.split.model_copy(update={"seed": self.protocol.split.seed + number, "repeats": 1})
             protocol = self.protocol.model_copy(update={"split": dealt})
-            found.append(Study(place, protocol, device=self.device, engine=self._engine))
+            found.append(Study(place, protocol, device=self.device, engine=self.engine))
         return found
 
     def folds(self) -> pd.DataFrame:
@@ -177,11 +170,17 @@ class Study:
         label = views["bac_view"].astype("Float64")
         if self.protocol.labels.views_without_label == "inherit":
             label = label.fillna(views["bac_breast"].astype("Float64")).fillna(views["bac_woman"].astype("Float64"))
-        views = self._with_findings(views)
-        files = [self._prepared(size) / f"{view_id}.png" for view_id in views["view_id"]]
+        views = self.with_findings(views)
+        files = [self.prepared(size) / f"{view_id}.png" for view_id in views["view_id"]]
         return views.assign(label=label.astype(float), original=views["file"], file=files)
 
-    def _with_findings(self, views: pd.DataFrame) -> pd.DataFrame:
+    def scored_views(self, size: str = "") -> pd.DataFrame:
+        """Those of `views` that a run sees: of the training and validation folds."""
+        table = self.views(size)
+        return table[table["fold"].isin(SCORED)].reset_index(drop=True)
+
+    def with_findings(self, views: pd.DataFrame) -> pd.DataFrame:
+        """``views`` with the columns of --findings, where such a table was given."""
         path = self.folder / "cohort" / "findings.csv"
         if not path.exists():
             return views
@@ -191,23 +190,23 @@ class Study:
         """Prepare every view of the folds, in each size that the factors name as well; returns geometry.csv of its own size."""
         self.split()
         rows = self.views().assign(file=lambda table: table["original"])
-        engine = self._engine.on_cpus() if self._engine is not None and self._engine.is_cluster else None
+        engine = self.engine.on_cpus() if self.engine is not None and self.engine.is_cluster else None
         records = rows.to_dict("records")
         views = store.text_sha256("\n".join(rows["view_id"] + " " + rows["sha256"]))
         sizes = {variant.size: variant.protocol.prepare for variant in variants(self.protocol)}
         tables = {}
         for size, settings in sizes.items():
             identity = {"prepare": settings.model_dump(mode="json"), "views": views}
-            tables[size] = prepare_views(records, self._prepared(size), settings, identity, processes, engine)
+            tables[size] = prepare_views(records, self.prepared(size), settings, identity, processes, engine)
         before = [self]
         for repeat in self.repeats():
             for size, other in product(sizes, before):
-                share_prepared(other._prepared(size), repeat._prepared(size))
+                share_prepared(other.prepared(size), repeat.prepared(size))
             repeat.prepare(processes)
             before.append(repeat)
         return tables[""]
 
-    def _prepared(self, size: str) -> Path:
+    def prepared(self, size: str = "") -> Path:
         """Where the prepared views of a size lie; those of the protocol's own ("") in prepared/ itself."""
         return self.folder / "prepared" / size
 
@@ -219,58 +218,7 @@ class Study:
         ``weights``: "pretrained", or "random" for a control that is never ranked. ``cache``: whether the activations of the
         frozen trunk are kept on disk ("on", "off", or "auto": where the policy allows it). Raises WeightsUnavailable.
         """
-        from tramtrack.training.campaign import LEAVES_OUT
-
-        runs: list[Run] = []
-        for name, outcome in self._train([network], weights, weights_dir, cache):
-            if not isinstance(outcome, Exception):
-                runs += outcome
-            elif name != network and isinstance(outcome, LEAVES_OUT):
-                ledger.leave_out(self.folder, {**ledger.left_out(self.folder, self.protocol), name: _reason(name, outcome)})
-            else:
-                raise outcome
-        return runs
-
-    def _train(
-        self, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
-    ) -> Iterator[tuple[str, list[Run] | Exception]]:
-        """The runs of each variant as its last one ends, or why there are none, by the name that `campaign.Wanted` has."""
-        from tramtrack.training.campaign import plan_variants, train_variants
-        from tramtrack.training.hardware import devices_of
-        from tramtrack.training.run import Fold
-
-        if weights not in ("pretrained", "random"):
-            raise UsageError(f"weights {weights}: expected pretrained or random")
-        if cache not in ("auto", "on", "off"):
-            raise UsageError(f"cache {cache}: expected auto, on or off")
-        wanted, refused = plan_variants(networks, self.protocol, cache)
-        engine: Engine = self._engine or Local(devices_of(self.device))
-        self.prepare()
-        folds = store.file_sha256(self.folder / "cohort" / "folds.csv")
-
-        def views(variant: Variant) -> tuple[Fold, dict[str, str]]:
-            table = self.views(variant.size)
-            chosen = table[table["fold"].isin(SCORED)].reset_index(drop=True)
-            geometry = pd.read_csv(self._prepared(variant.size) / "geometry.csv")
-            hashes = {"folds": folds, "prepared": store.text_sha256("\n".join(geometry["sha256"]))}
-            return Fold(chosen.assign(file=[Path(file).absolute() for file in chosen["file"]])), hashes
-
-        for name, outcome in train_variants(wanted, weights, weights_dir, cache, engine, views, self.folder):
-            yield name, outcome if isinstance(outcome, Exception) else [self._arrived(run) for run in outcome]
-        yield from refused.items()
-
-    def _arrived(self, run: Run) -> Run:
-        """The run as this machine sees its folder. Raises TramtrackError where it is on storage of another machine."""
-        folder = self.folder / "runs" / run.folder.relative_to((self.folder / "runs").absolute())
-        deadline = time.monotonic() + SHARED_STORAGE_SECONDS
-        while (found := load_run(folder)) is None:
-            if time.monotonic() > deadline:
-                raise TramtrackError(
-                    f"{folder}: a machine of the cluster finished this run, but it is not here; the study's folder must lie on "
-                    "storage that all machines share, under the same path"
-                )
-            time.sleep(1.0)
-        return found
+        return study_runs.train(self, network, weights, weights_dir, cache)
 
     def calibrate(self) -> dict[str, int]:
         """Score the women of the calibration fold with every finished run, once, into calibration/; scores that are kept stay.
@@ -278,24 +226,7 @@ class Study:
         Only conformal calls of new exams are made from them, see `tramtrack.predict`. Returns how many women with and without
         BAC there are. Raises TramtrackError where the protocol keeps no calibration fold or no run is finished.
         """
-        from tramtrack.explain.sealed_fold import score_calibration
-
-        self.split()
-        folds = self.folds()
-        kept = folds[folds["fold"] == CALIBRATION]
-        if kept.empty:
-            raise TramtrackError(
-                f"{self.folder}: no woman is kept for calibration; begin a study whose protocol has split.calibration above 0"
-            )
-        variant_of = {variant.name(): variant for variant in variants(self.protocol)}
-        runs = self.runs()
-        if not runs:
-            raise TramtrackError(f"{self.folder}: no finished run; run `tramtrack train {self.folder}`")
-        for run in runs:
-            variant = variant_of.get(without_weights(run.key.variant))
-            if variant is not None:
-                score_calibration(run, self.folder / CALIBRATION, variant.protocol, self.views(variant.size), self.device)
-        return {"with BAC": int((kept["bac_woman"] == 1).sum()), "without BAC": int((kept["bac_woman"] == 0).sum())}
+        return study_runs.calibrate(self)
 
     def evaluate(self, networks: Sequence[str] | None = None, *, unseal: bool = False) -> Results:
         """Score the finished runs; the test fold only with ``unseal``, and then the look is logged.
@@ -303,55 +234,11 @@ class Study:
         ``networks`` limits the evaluation to these; an unfinished one among them is refused. Once the test fold was opened
         with just these runs, its results are kept, with or without ``unseal``. Raises TramtrackError.
         """
-        from tramtrack.explain import sealed_fold
-        from tramtrack.training.hardware import devices_of
-
-        devices_of(self.device)  # refuses one that is not there before the test fold is looked at
-        self.split()
-        runs = ledger.complete_runs(self.folder, self.protocol, networks)
-        repeats = self.repeats()
-        for repeat in repeats:  # every run of every split is done before any test fold is scored
-            ledger.complete_runs(repeat.folder, repeat.protocol, repeat._present(networks))
-        kept = results.load_results(self.folder / "results")
-        if not unseal and kept is not None and kept.unsealed and kept.runs == results.hashes_of(runs):
-            return kept
-        variant_of = {variant.name(): variant for variant in variants(self.protocol)}
-
-        def maps_of(run: Run) -> Path:
-            return run.key.folder(self.folder / "heatmaps")
-
-        def score_test(run: Run, path: Path) -> pd.DataFrame:
-            variant = variant_of[without_weights(run.key.variant)]
-            return sealed_fold.score_test(run, path, variant.protocol, self.views(variant.size), maps_of(run), self.device)
-
-        splits = []
-        for repeat in repeats:
-            found = repeat.evaluate(repeat._present(networks), unseal=unseal)
-            if found.unsealed == unseal:
-                splits.append(read_split(repeat.folder, "test" if unseal else "validation"))
-        if unseal:
-            for run in runs:  # before the look is logged: a look that cannot be taken is none
-                scores = results.test_file(self.folder / "results", run)
-                sealed_fold.require_scorable(run, scores, self.protocol, maps_of(run))
-        return results.evaluate(
-            runs,
-            self.protocol,
-            self.folder / "results",
-            score_test=score_test if unseal else None,
-            left_out=ledger.left_out(self.folder, self.protocol),
-            synthetic=self.cohort.synthetic,
-            views=self.views(),
-            splits=splits,
-        )
-
-    def _present(self, networks: Sequence[str] | None) -> list[str] | None:
-        """Of these networks those that are not left out here; None stays None."""
-        out = ledger.left_out(self.folder, self.protocol)
-        return None if networks is None else [name for name in networks if name not in out]
+        return study_runs.evaluate(self, networks, unseal)
 
     def compare(self) -> results.Claims:
         """What the paired comparisons of the last evaluation carry; printing it shows the sentences."""
-        return self._results().carried()
+        return self.last_evaluation().carried()
 
     def claim(self, sentence: str) -> Claim:
         """The verdict on a sentence such as "vgg16 > mobilenetv2 on f1 in test by woman", from the last evaluation.
@@ -360,9 +247,9 @@ class Study:
         """
         from tramtrack.judgement.claiming import answer_claim
 
-        return answer_claim(sentence, self.protocol, self._results().folder)
+        return answer_claim(sentence, self.protocol, self.last_evaluation().folder)
 
-    def _results(self) -> Results:
+    def last_evaluation(self) -> Results:
         """The last evaluation, if the cohort and the runs are still those it was made of. Raises TramtrackError."""
         found = results.load_results(self.folder / "results")
         if found is None:
@@ -383,86 +270,32 @@ class Study:
         A segmentation whose test views were unsealed is measured beside them; so are, where the factors have them, the maps of
         runs at stride 16, see `explain_runs`.
         """
-        from tramtrack.explain.stage import explain_runs
-        from tramtrack.segmentation.burden import opened_source
-
-        evaluated = self._results().runs
-        runs = [run for run in self._own_runs() if results.name_of(run) in evaluated]
-        geometry = load_geometry(self.folder / "prepared")
-        views, segmentation = self.views(), opened_source(self.protocol, self.folder)
-        own, *others = variants(self.protocol)
-        finer = {other.name(): other.protocol for other in others if other.levels == {**own.levels, "stride": "16"}}
-        at_16 = [
-            (run, finer[without_weights(run.key.variant)])
-            for run in self.runs()
-            if without_weights(run.key.variant) in finer and results.name_of(run) in evaluated
-        ]
-        beside = [segmentation] if segmentation else []
-        return explain_runs(runs, self.protocol, views, geometry, self.folder, self.device, beside, at_16)
+        return study_maps.explain(self)
 
     def explain_views(self, view_ids: Sequence[str], method: str | None = None, layer: str | None = None) -> pd.DataFrame:
         """The maps of single views under every network, on the original images; see `explain_views`.
 
         ``method`` and ``layer`` are the protocol's where not given. Views of the test fold need it unsealed.
         """
-        from tramtrack.explain.methods import Explainer
-        from tramtrack.explain.single import explain_views
-
-        given = {"method": method, "layer": layer}
-        asked = {name: value for name, value in given.items() if value is not None}
-        protocol = self.protocol
-        settings = protocol.explain.model_copy(update=asked)
-        Explainer(settings.method, settings.layer)  # refuses what is not known before any work
-        changed = protocol.model_copy(update={"explain": settings})
-        geometry = load_geometry(self.folder / "prepared")
-        return explain_views(self._own_runs(), changed, self.views(), geometry, self.folder, view_ids, self.device)
+        return study_maps.explain_views(self, view_ids, method, layer)
 
     def blind(self, views: int = 12, seed: int | None = None) -> Path:
         """One page on which readers rate the networks' maps without knowing whose they are; returns its path, see `make_blind`.
 
         Up to ``views`` views with BAC, of the test fold once it is unsealed and of validation before.
         """
-        from tramtrack.explain.blind import make_blind
-
-        found = self._results()
-        runs = [run for run in self._own_runs() if results.name_of(run) in found.runs]
-        fold = "test" if found.unsealed else "validation"
-        about: dict[str, Any] = {"fold": fold, "synthetic": self.cohort.synthetic, "count": views, "seed": seed}
-        return make_blind(runs, self.protocol, self.views(), self.folder, **about, device=self.device)
+        return study_maps.blind(self, views, seed)
 
     def ratings(self, files: Sequence[str | Path]) -> dict[str, Any]:
         """Take the ratings of a blind reading into results/blind_*.csv; returns what can be said, see `import_ratings`."""
-        from tramtrack.explain.ratings import import_ratings
-
-        return import_ratings(self.folder, [Path(file) for file in files], self.protocol.evaluation)
+        return study_maps.ratings(self, files)
 
     def trust(self, permuted: bool = False, weights_dir: Path | None = None) -> pd.DataFrame:
         """Test on validation views whether the networks' maps can be trusted; returns results/trust.csv, see `judge_maps`.
 
         With ``permuted`` each network is also trained once on permuted labels, into trust/, and its maps are compared.
         """
-        from tramtrack.explain.trust_stage import judge_maps
-
-        runs = [run for run in self._own_runs() if run.weights == PRETRAINED]
-        if not runs:
-            raise TramtrackError(
-                f"{self.folder}: no pretrained run whose maps could be tested; run `tramtrack run {self.folder}`"
-            )
-        trained = self._permuted(runs, weights_dir) if permuted else {}
-        geometry = load_geometry(self.folder / "prepared")
-        return judge_maps(runs, trained, self.protocol, self.views(), geometry, self.folder / "results", self.device)
-
-    def _permuted(self, runs: Sequence[Run], weights_dir: Path | None) -> dict[str, Run]:
-        """By contestant a run like its first one, but for the training labels, which are dealt anew among the views."""
-        from tramtrack.explain.permuted import train_permuted
-
-        table = self.views()
-        table = table[table["fold"].isin(SCORED)].reset_index(drop=True)
-        trained: dict[str, Run] = {}
-        for run, name in zip(runs, results.names_of(runs), strict=True):
-            if name not in trained:
-                trained[name] = train_permuted(run, self.protocol, table, self.folder / "trust", weights_dir, self.device)
-        return trained
+        return study_maps.trust(self, permuted, weights_dir)
 
     def burden(self) -> BurdenTables:
         """How much calcification the evaluated networks' maps amount to: results/burden.csv and what follows from it.
@@ -471,36 +304,14 @@ class Study:
         fold is unsealed. A segmentation stands beside the networks, and what their maps cost in accuracy against it. Sources
         that others have measured into results/burden/ join the tables. Raises TramtrackError.
         """
-        from tramtrack.explain.burden_stage import measure_runs, write_burden
-        from tramtrack.segmentation.burden import measure_segmentation
-
-        evaluated = self._results().runs
-        runs = [run for run in self._own_runs() if results.name_of(run) in evaluated]
-        views, geometry, truth = self.burden_views()
-        failed = measure_runs(runs, self.protocol, views, geometry, truth, self.folder, self.device)
-        failed |= measure_segmentation(self.protocol, views, geometry, truth, self.folder, self.device)
-        return write_burden(self.folder / "results", self.protocol, views, failed)
+        return study_maps.burden(self)
 
     def burden_views(self) -> tuple[pd.DataFrame, dict[str, Geometry], pd.DataFrame]:
         """The views whose burden is measured, their Geometry by view_id, and their truth; the same for every source of maps.
 
         Validation, and test once it is unsealed; and the other exams of these women, prepared in prepared/other-exams/.
         """
-        from tramtrack.explain.burden_stage import burden_views
-
-        others, geometry = self._other_exams()
-        geometry |= load_geometry(self.folder / "prepared")
-        views, truth = burden_views(self.views(), others, geometry, self._results().unsealed)
-        return views, geometry, truth
-
-    def _other_exams(self) -> tuple[pd.DataFrame, dict[str, Geometry]]:
-        """The views of the exams that are not analysed, of women in validation and test, prepared; and their Geometry."""
-        from tramtrack.explain.burden_stage import MEASURED, prepare_others
-
-        views = self.cohort.views.merge(self.folds()[["woman", "fold"]], on="woman", validate="many_to_one")
-        others = views["fold"].isin(MEASURED) & ~views["view_id"].isin(self.views()["view_id"])
-        views = self._with_findings(views[others].reset_index(drop=True))
-        return prepare_others(views, self._prepared("other-exams"), self.protocol.prepare)
+        return study_maps.burden_views(self)
 
     def associate(self, outcomes: str | Path, source: str | None = None, key: str | Path | None = None) -> pd.DataFrame:
         """The age-adjusted association of women's burden with ``outcomes``, a CSV: woman, and a column an outcome.
@@ -508,31 +319,14 @@ class Study:
         Of one ``source`` of burden, that of the best run on validation where none is named; ``key`` as for `ingest`. Writes
         results/associations.csv, see `tramtrack.judgement.association.associate`. Raises TramtrackError, UsageError.
         """
-        from tramtrack.judgement.association import associate, read_outcomes, women_of
-
-        folder = self.folder / "results"
-        women = women_of(folder / "women_burden.csv", source or results.name_of(self.best()))
-        secret = choose(key, self.folder, known_as(self.folder / "cohort"))
-        read = read_outcomes(Path(outcomes), frozenset(women["woman"]), secret)
-        found = associate(women, read, self.protocol)
-        store.write_csv(folder / "associations.csv", found)
-        return found
+        return study_maps.associate(self, outcomes, source, key)
 
     def segment(self, unseal: bool = False) -> pd.DataFrame:
         """Train the segmentation baseline on the training fold's masks; returns results/segmentation.csv, see `segment_study`.
 
         The test fold is segmented only with ``unseal``, and then the look is logged.
         """
-        from tramtrack.segmentation.stage import segment_study
-
-        self.prepare()
-        prepared = pd.read_csv(self.folder / "prepared" / "geometry.csv")
-        hashes = {
-            "folds": store.file_sha256(self.folder / "cohort" / "folds.csv"),
-            "prepared": store.text_sha256("\n".join(prepared["sha256"])),
-        }
-        geometry = load_geometry(self.folder / "prepared")
-        return segment_study(self.views(), geometry, self.protocol, hashes, self.folder, unseal=unseal, device=self.device)
+        return study_maps.segment(self, unseal)
 
     def report(self, export: bool = False) -> Path:
         """Write report/index.html, one file that opens without a network; returns its path.
@@ -541,7 +335,7 @@ class Study:
         """
         from tramtrack.report.page import write_report
 
-        self._results()
+        self.last_evaluation()
         cohort = self.cohort
         analysed = analysed_views(cohort.views, self.protocol.intake)
         return write_report(self.folder, self.protocol, cohort, analysed, self.folds(), exported=export)
@@ -555,9 +349,9 @@ class Study:
         again, is left out with the reason; the others go on.
         """
         names = list(dict.fromkeys(networks))
-        left_out = self._train_all(names, weights, weights_dir, cache)
+        left_out = study_runs.train_all(self, names, weights, weights_dir, cache)
         for repeat in self.repeats():
-            repeat._train_all(names, weights, weights_dir, cache)
+            study_runs.train_all(repeat, names, weights, weights_dir, cache)
         finished = [name for name in names if name not in left_out]
         if not finished:
             raise TramtrackError("no network could be trained. " + " ".join(left_out.values()))
@@ -568,26 +362,11 @@ class Study:
         self.report()
         return found
 
-    def _train_all(self, names: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep) -> dict[str, str]:
-        """Train everything; returns, and writes down, the networks and variants that are left out, with the reason."""
-        from tramtrack.training.campaign import LEAVES_OUT
-
-        reasons: dict[str, str] = {}
-        for name, outcome in self._train(names, weights, weights_dir, cache):
-            if isinstance(outcome, LEAVES_OUT):
-                reasons[name] = _reason(name, outcome)
-            elif isinstance(outcome, Exception):
-                raise outcome
-        order = {name: number for number, name in enumerate(names)}
-        left_out = dict(sorted(reasons.items(), key=lambda item: order[item[0].partition("/")[0]]))
-        ledger.leave_out(self.folder, left_out)
-        return left_out
-
     def runs(self) -> list[Run]:
         """The finished runs: the eleven networks in the registry's order, then challengers by name; by variant and seed."""
         return ledger.finished_runs(self.folder)
 
-    def _own_runs(self) -> list[Run]:
+    def own_runs(self) -> list[Run]:
         """The finished runs of the protocol's own variant, whose heat maps are made."""
         own = variants(self.protocol)[0].name()
         return [run for run in self.runs() if without_weights(run.key.variant) == own]
@@ -613,8 +392,3 @@ class Study:
         text = self.protocol.to_toml()
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             store.write_text(path, text)
-
-
-def _reason(name: str, error: Exception) -> str:
-    """Why a network or variant is left out, without its title in front."""
-    return str(error).removeprefix(f"{title(name.partition('/')[0])}: ")

@@ -1,0 +1,184 @@
+"""How a study's runs are trained, and how they are scored on what was sealed: on the test fold, and for calibration.
+
+`Study` has the methods, and says what each is for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from tramtrack import store
+from tramtrack.cohort.split import CALIBRATION
+from tramtrack.engine import Engine
+from tramtrack.engine.local import Local
+from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.judgement import results
+from tramtrack.judgement.architectures import read_split
+from tramtrack.judgement.results import Results
+from tramtrack.network.registry import title
+from tramtrack.training import ledger
+from tramtrack.training.record import Keep, Run, load_run
+from tramtrack.training.variants import Variant, variants, without_weights
+
+if TYPE_CHECKING:
+    from tramtrack.study import Study
+
+SHARED_STORAGE_SECONDS = 120.0
+"""How long a network file system may take to show here what another machine has written."""
+
+
+def train(study: Study, network: str, weights: str, weights_dir: Path | None, cache: Keep) -> list[Run]:
+    from tramtrack.training.campaign import LEAVES_OUT
+
+    runs: list[Run] = []
+    for name, outcome in _outcomes(study, [network], weights, weights_dir, cache):
+        if not isinstance(outcome, Exception):
+            runs += outcome
+        elif name != network and isinstance(outcome, LEAVES_OUT):
+            left_out = ledger.left_out(study.folder, study.protocol)
+            ledger.leave_out(study.folder, {**left_out, name: _reason(name, outcome)})
+        else:
+            raise outcome
+    return runs
+
+
+def train_all(study: Study, names: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep) -> dict[str, str]:
+    """Train everything; returns, and writes down, the networks and variants that are left out, with the reason."""
+    from tramtrack.training.campaign import LEAVES_OUT
+
+    reasons: dict[str, str] = {}
+    for name, outcome in _outcomes(study, names, weights, weights_dir, cache):
+        if isinstance(outcome, LEAVES_OUT):
+            reasons[name] = _reason(name, outcome)
+        elif isinstance(outcome, Exception):
+            raise outcome
+    order = {name: number for number, name in enumerate(names)}
+    left_out = dict(sorted(reasons.items(), key=lambda item: order[item[0].partition("/")[0]]))
+    ledger.leave_out(study.folder, left_out)
+    return left_out
+
+
+def _outcomes(
+    study: Study, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
+) -> Iterator[tuple[str, list[Run] | Exception]]:
+    """The runs of each variant as its last one ends, or why there are none, by the name that `campaign.Wanted` has."""
+    from tramtrack.training.campaign import plan_variants, train_variants
+    from tramtrack.training.hardware import devices_of
+    from tramtrack.training.run import Fold
+
+    if weights not in ("pretrained", "random"):
+        raise UsageError(f"weights {weights}: expected pretrained or random")
+    if cache not in ("auto", "on", "off"):
+        raise UsageError(f"cache {cache}: expected auto, on or off")
+    wanted, refused = plan_variants(networks, study.protocol, cache)
+    engine: Engine = study.engine or Local(devices_of(study.device))
+    study.prepare()
+    folds = store.file_sha256(study.folder / "cohort" / "folds.csv")
+
+    def views(variant: Variant) -> tuple[Fold, dict[str, str]]:
+        chosen = study.scored_views(variant.size)
+        geometry = pd.read_csv(study.prepared(variant.size) / "geometry.csv")
+        hashes = {"folds": folds, "prepared": store.text_sha256("\n".join(geometry["sha256"]))}
+        return Fold(chosen.assign(file=[Path(file).absolute() for file in chosen["file"]])), hashes
+
+    for name, outcome in train_variants(wanted, weights, weights_dir, cache, engine, views, study.folder):
+        yield name, outcome if isinstance(outcome, Exception) else [_arrived(study.folder, run) for run in outcome]
+    yield from refused.items()
+
+
+def _arrived(study: Path, run: Run) -> Run:
+    """The run as this machine sees its folder. Raises TramtrackError where it is on storage of another machine."""
+    folder = study / "runs" / run.folder.relative_to((study / "runs").absolute())
+    deadline = time.monotonic() + SHARED_STORAGE_SECONDS
+    while (found := load_run(folder)) is None:
+        if time.monotonic() > deadline:
+            raise TramtrackError(
+                f"{folder}: a machine of the cluster finished this run, but it is not here; the study's folder must lie on "
+                "storage that all machines share, under the same path"
+            )
+        time.sleep(1.0)
+    return found
+
+
+def _reason(name: str, error: Exception) -> str:
+    """Why a network or variant is left out, without its title in front."""
+    return str(error).removeprefix(f"{title(name.partition('/')[0])}: ")
+
+
+def calibrate(study: Study) -> dict[str, int]:
+    from tramtrack.explain.sealed_fold import score_calibration
+
+    study.split()
+    folds = study.folds()
+    kept = folds[folds["fold"] == CALIBRATION]
+    if kept.empty:
+        raise TramtrackError(
+            f"{study.folder}: no woman is kept for calibration; begin a study whose protocol has split.calibration above 0"
+        )
+    runs = study.runs()
+    if not runs:
+        raise TramtrackError(f"{study.folder}: no finished run; run `tramtrack train {study.folder}`")
+    variant_of = _variants_by_name(study)
+    for run in runs:
+        variant = variant_of.get(without_weights(run.key.variant))
+        if variant is not None:
+            score_calibration(run, study.folder / CALIBRATION, variant.protocol, study.views(variant.size), study.device)
+    return {"with BAC": int((kept["bac_woman"] == 1).sum()), "without BAC": int((kept["bac_woman"] == 0).sum())}
+
+
+def evaluate(study: Study, networks: Sequence[str] | None, unseal: bool) -> Results:
+    from tramtrack.explain import sealed_fold
+    from tramtrack.training.hardware import devices_of
+
+    devices_of(study.device)  # refuses one that is not there before the test fold is looked at
+    study.split()
+    runs = ledger.complete_runs(study.folder, study.protocol, networks)
+    repeats = study.repeats()
+    for repeat in repeats:  # every run of every split is done before any test fold is scored
+        ledger.complete_runs(repeat.folder, repeat.protocol, _present(repeat, networks))
+    folder = study.folder / "results"
+    kept = results.load_results(folder)
+    if not unseal and kept is not None and kept.unsealed and kept.runs == results.hashes_of(runs):
+        return kept
+    variant_of = _variants_by_name(study)
+
+    def maps_of(run: Run) -> Path:
+        return run.key.folder(study.folder / "heatmaps")
+
+    def score_test(run: Run, path: Path) -> pd.DataFrame:
+        variant = variant_of[without_weights(run.key.variant)]
+        return sealed_fold.score_test(run, path, variant.protocol, study.views(variant.size), maps_of(run), study.device)
+
+    splits = []
+    for repeat in repeats:
+        found = repeat.evaluate(_present(repeat, networks), unseal=unseal)
+        if found.unsealed == unseal:
+            splits.append(read_split(repeat.folder, "test" if unseal else "validation"))
+    if unseal:
+        for run in runs:  # before the look is logged: a look that cannot be taken is none
+            sealed_fold.require_scorable(run, results.test_file(folder, run), study.protocol, maps_of(run))
+    return results.evaluate(
+        runs,
+        study.protocol,
+        folder,
+        score_test=score_test if unseal else None,
+        left_out=ledger.left_out(study.folder, study.protocol),
+        synthetic=study.cohort.synthetic,
+        views=study.views(),
+        splits=splits,
+    )
+
+
+def _variants_by_name(study: Study) -> Mapping[str, Variant]:
+    return {variant.name(): variant for variant in variants(study.protocol)}
+
+
+def _present(study: Study, networks: Sequence[str] | None) -> list[str] | None:
+    """Of these networks those that are not left out in ``study``; None stays None."""
+    out = ledger.left_out(study.folder, study.protocol)
+    return None if networks is None else [name for name in networks if name not in out]
