@@ -8,7 +8,8 @@ import torch
 
 from tramtrack.network.build import skeleton
 from tramtrack.network.registry import NETWORKS
-from tramtrack.protocol import Policy, Transfer
+from tramtrack.protocol import Transfer
+from tramtrack.sections import Policy
 from tramtrack.training.transfer import Classifier
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tramtrack.errors import UsageError
 from tramtrack.network.backbone import Backbone
 from tramtrack.network.layers import AnyBatchNorm, Conv, SeparableConv
-from tramtrack.protocol import Policy
+from tramtrack.sections import Policy
 
 EQUAL_WEIGHTS = 36_864
 """Weights of the base that the equal policies train: the whole last convolution of a DenseNet."""

@@ -75,10 +75,10 @@ def test_a_study_gives_those_runs_that_differ_by_the_stride_alone(study, monkeyp
     found = []
     monkeypatch.setattr(Study, "runs", lambda self: list(runs.values()))
     monkeypatch.setattr(
-        Study, "_results", lambda self: type("Found", (), {"runs": [results.name_of(run) for run in runs.values()]})
+        Study, "last_evaluation", lambda self: type("Found", (), {"runs": [results.name_of(run) for run in runs.values()]})
     )
     monkeypatch.setattr(Study, "views", lambda self: views)
-    monkeypatch.setattr("tramtrack.study.load_geometry", lambda folder: geometry)
+    monkeypatch.setattr("tramtrack.study_maps.load_geometry", lambda folder: geometry)
     monkeypatch.setattr("tramtrack.explain.stage.explain_runs", lambda *arguments: found.append(arguments))
     Study(folder, PROTOCOL).explain()
     ((chosen, *_, at_16),) = found

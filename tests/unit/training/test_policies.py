@@ -7,7 +7,8 @@ import torch
 
 from tramtrack.network.build import skeleton
 from tramtrack.network.registry import NETWORKS
-from tramtrack.protocol import Policy, Training, Transfer
+from tramtrack.protocol import Training, Transfer
+from tramtrack.sections import Policy
 from tramtrack.training import census
 from tramtrack.training.loop import make_optimiser, train
 from tramtrack.training.policies import EQUAL_WEIGHTS, Adapter
