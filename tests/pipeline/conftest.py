@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from filelock import FileLock
 
 from tramtrack.cli import main
 from tramtrack.phantom.cohort import write_cohort
@@ -50,13 +52,28 @@ TWO_THREADS = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
 """Equality to the byte is promised for one number of threads (docs/explanation/pipe.md); two, so that an order can differ."""
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that ``make`` fills, by the first of the processes that run the tests; the others wait for it and share it."""
+    top = factory.getbasetemp()
+    top = top.parent if os.environ.get("PYTEST_XDIST_WORKER") else top
+    folder, done = top / name, top / f"{name}.made"
+    with FileLock(top / f"{name}.lock"):
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 synthetic women, half with BAC, at 1 mm pixels: dicom/, masks/, labels.csv."""
-    folder = tmp_path_factory.mktemp("tiny") / "cohort"
+    """20 synthetic women, half with BAC, at 1 mm pixels: dicom/, masks/, labels.csv. Not to be written into."""
     settings = PhantomSettings(rows=256, columns=192, pitch_mm=1.0)
-    write_cohort(folder, women=20, prevalence=0.5, seed=7, workers=1, settings=settings)
-    return folder
+
+    def make(folder: Path) -> None:
+        write_cohort(folder / "cohort", women=20, prevalence=0.5, seed=7, workers=1, settings=settings)
+
+    return made_once(tmp_path_factory, "tiny", make) / "cohort"
 
 
 @pytest.fixture(scope="session")
@@ -70,10 +87,28 @@ def tiny_protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ingested(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study folder with the tiny cohort ingested; copy it before writing into it."""
-    study = tmp_path_factory.mktemp("study") / "ingested"
-    done = command("ingest", tiny_cohort / "dicom", "--labels", tiny_cohort / "labels.csv", "--study", study)
-    assert done.returncode == 0, done.stderr
-    return study
+
+    def make(folder: Path) -> None:
+        done = command("ingest", tiny_cohort / "dicom", "--labels", tiny_cohort / "labels.csv", "--study", folder / "study")
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "ingested", make) / "study"
+
+
+@pytest.fixture(scope="session")
+def random_run(ingested: Path, tiny_protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The only run of its study: MobileNetV2 from random weights. Not to be written into."""
+
+    def make(folder: Path) -> None:
+        study = folder / "study"
+        shutil.copytree(ingested, study)
+        train = ("train", "--networks", "mobilenetv2", "--weights", "random")
+        for verb, *more in (("split",), ("prepare", "--processes", 1), train):
+            done = command(verb, study, "--protocol", tiny_protocol, *more)
+            assert done.returncode == 0, done.stderr
+
+    (run,) = made_once(tmp_path_factory, "random-run", make).glob("study/runs/mobilenetv2/*/seed-0")
+    return run
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -21,28 +20,16 @@ from node_peers import Pacs, send, until
 
 
 @pytest.fixture(scope="module")
-def study(ingested, tiny_protocol, command, tmp_path_factory):
-    """A study with one run of MobileNetV2 from random weights."""
-    folder = tmp_path_factory.mktemp("node") / "study"
-    shutil.copytree(ingested, folder)
-    for words in (("split",), ("prepare", "--processes", 1), ("train", "--networks", "mobilenetv2", "--weights", "random")):
-        done = command(words[0], folder, "--protocol", tiny_protocol, *words[1:])
-        assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
-def images(study, tiny_cohort):
+def images(random_run, tiny_cohort):
     """The four views of a woman of the test fold."""
-    folds = pd.read_csv(study / "cohort" / "folds.csv", dtype=str)
+    folds = pd.read_csv(random_run.parents[3] / "cohort" / "folds.csv", dtype=str)
     woman = folds.loc[folds["fold"] == "test", "woman"].iloc[0]
     return [pydicom.dcmread(path) for path in sorted((tiny_cohort / "dicom" / woman).glob("*.dcm"))]
 
 
 @contextmanager
-def listening(study, queue, pacs):
+def listening(run, queue, pacs):
     """The node on the command line; gives its port, and kills it at the end."""
-    (run,) = study.glob("runs/*/*/seed-0")
     words = [
         "listen", run, "--queue", queue, "--from", "MODALITY@127.0.0.1", "--to", f"PACS@127.0.0.1:{pacs.port}",
         "--port", 0, "--status-port", -1, "--settle", 0, "--quiet", 1, "--device", "cpu", "--keep-free-mib", 1,
@@ -62,10 +49,10 @@ def listening(study, queue, pacs):
         process.stdout.close()
 
 
-def test_an_exam_is_answered_by_a_trained_run(study, images, tmp_path, command):
+def test_an_exam_is_answered_by_a_trained_run(random_run, images, tmp_path, command):
     queue = tmp_path / "queue"
     shown = lambda *more: json.loads(command("queue", queue, "--json", *more).stdout)  # noqa: E731
-    with Pacs().running() as pacs, listening(study, queue, pacs) as port:
+    with Pacs().running() as pacs, listening(random_run, queue, pacs) as port:
         assert send(port, images) == [0, 0, 0, 0]
         until(lambda: shown()["counts"]["done"] == 1, 60)
         for image in images[:2]:

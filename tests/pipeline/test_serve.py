@@ -19,18 +19,6 @@ ROOT = Path(__file__).parents[2]
 SECRET = "0123456789abcdef" * 4
 
 
-@pytest.fixture(scope="module")
-def run(ingested, tiny_protocol, command, tmp_path_factory):
-    """A run from random weights, the only one of its study."""
-    study = tmp_path_factory.mktemp("serve") / "study"
-    shutil.copytree(ingested, study)
-    for verb in (("split",), ("prepare",), ("train", "--networks", "mobilenetv2", "--weights", "random")):
-        done = command(verb[0], study, "--protocol", tiny_protocol, *verb[1:])
-        assert done.returncode == 0, done.stderr
-    (found,) = study.glob("runs/mobilenetv2/*/seed-0")
-    return found
-
-
 @pytest.fixture
 def token(tmp_path):
     """A token's file."""
@@ -50,13 +38,13 @@ def serving(run: Path, folder: Path, *more: object) -> tuple[subprocess.Popen[st
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
-def test_the_client_of_the_documents_gets_what_predict_says(run, tiny_cohort, token, command, tmp_path):
+def test_the_client_of_the_documents_gets_what_predict_says(random_run, tiny_cohort, token, command, tmp_path):
     exam = sorted((tiny_cohort / "dicom").iterdir())[0]
     with zipfile.ZipFile(tmp_path / "exam.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(exam.iterdir()):
             archive.write(file, f"DOE^JANE/{file.name}")
     (client,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "how-to" / "serve.md").read_text(), flags=re.DOTALL)
-    process, address = serving(run, tmp_path / "jobs", "--token-file", token)
+    process, address = serving(random_run, tmp_path / "jobs", "--token-file", token)
     try:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", client],
@@ -73,7 +61,7 @@ def test_the_client_of_the_documents_gets_what_predict_says(run, tiny_cohort, to
         logged = process.communicate(timeout=30)[1]
     assert process.returncode == 0
     answer = json.loads((tmp_path / "prediction.json").read_text())
-    said = command("predict", run, exam, "--out", tmp_path / "out")
+    said = command("predict", random_run, exam, "--out", tmp_path / "out")
     assert said.returncode == 0, said.stderr
     expected = json.loads((tmp_path / "out" / "prediction.json").read_text())
     number = {
@@ -91,7 +79,7 @@ def test_the_client_of_the_documents_gets_what_predict_says(run, tiny_cohort, to
     assert "done after" in logged and "DOE" not in logged and SECRET not in logged and answer["woman"] not in logged
 
 
-def test_what_cannot_be_served_is_said_in_one_line(run, token, command, tmp_path, monkeypatch):
+def test_what_cannot_be_served_is_said_in_one_line(random_run, token, command, tmp_path, monkeypatch):
     monkeypatch.delenv("TRAMTRACK_TOKEN", raising=False)
     token.chmod(0o644)
     for words, code, says in (
@@ -104,6 +92,6 @@ def test_what_cannot_be_served_is_said_in_one_line(run, token, command, tmp_path
     ):
         (tmp_path / "good").touch(mode=0o600)
         (tmp_path / "good").write_text(SECRET)
-        done = command("serve", run, "--jobs", tmp_path / "jobs", *words)
+        done = command("serve", random_run, "--jobs", tmp_path / "jobs", *words)
         assert (done.returncode, says in done.stderr) == (code, True), done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
