@@ -218,7 +218,7 @@ def test_the_fit_takes_the_pair_that_ranks_best_and_the_lower_of_equal_ones():
     assert (found.cut, found.least_score) == (1, None)
     assert (found.factor, found.rho) == pytest.approx((1 / 3, 1))
     assert fit(areas[:7], truth[:7]) == "7 validation views with a known area; 8 are needed"
-    assert fit(np.ones((8, 3)), truth) == "no map of a validation view differs from another's"
+    assert fit(np.ones((8, 3)), truth) == "no threshold makes the areas of validation views differ, so its maps tell none from some"
 
 
 def test_boxes_say_where_and_not_how_much(study, tmp_path):
