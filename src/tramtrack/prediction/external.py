@@ -166,7 +166,7 @@ def _women(units: Units, chosen: np.ndarray) -> int:
 
 def _figure(row: dict[object, object], hidden: set[str]) -> Figure:
     if row["metric"] in hidden:
-        return Figure(estimate=None, low=None, high=None, reason=f"left out: it rests on fewer than {FEWEST}")
+        return Figure(estimate=None, low=None, high=None, reason=f"left out: it rests on fewer than {FEWEST} women")
     if row["reason"]:
         return Figure(estimate=None, low=None, high=None, reason=str(row["reason"]))
     return Figure.model_validate({**{name: row[name] for name in ("estimate", "low", "high")}, "reason": ""})
