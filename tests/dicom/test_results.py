@@ -159,6 +159,9 @@ def test_a_repeat_gives_the_same_identifiers_and_other_weights_give_others(
     one = {("L", "CC"): views_of(files)["L", "CC"]}
     alone = identifiers(tmp_path / "alone", one)
     other = answer(SCORES).runs[0].model_copy(update={"weights_file_sha256": "ef" * 32})
+    calibrated = {"mobilenetv2/last-conv/seed-0": {"threshold": 0.5, "area_factor": 1.2}}
+    fitted = write_results(tmp_path / "fitted", answer({("L", "CC"): SCORES["L", "CC"]}), one, "grad-cam++", calibrated)
+    assert not {str(pydicom.dcmread(file).SOPInstanceUID) for file in fitted.files} & {str(sop) for sop, _ in alone.values()}
     changed = identifiers(tmp_path / "other", one, runs=(other,))
     assert set(changed) == set(alone) and len(alone) == 6
     sets = [{uid for pair in found.values() for uid in pair} for found in (before, alone, changed)]

@@ -41,7 +41,7 @@ def burden(
     for row in json.loads(found.cost[found.cost["fold"] == fold].to_json(orient="records")):
         say(sentence(row, f"{row['source']} against the segmentation"))
     for source, reason in found.unmeasured.items():
-        say(f"no burden of {source}: {reason}")
+        say(f"no burden of {source}: {reason.removeprefix(f'{source}: ')}")
     if not shown:
         say(f"no view of the {fold} fold has a known area, so nothing says how right these amounts are")
     say(PROXY)

@@ -45,6 +45,10 @@ def listen(
     prevalence: Annotated[
         float | None, typer.Option("--prevalence", help="Share of women with BAC for the probability; default: the protocol's.")
     ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option("--alpha", help="Error rate of BAC likely and BAC unlikely in each class; default: the protocol's."),
+    ] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="The key file of the pseudonyms, or none for plain names; default: your own.")
     ] = None,
@@ -88,7 +92,7 @@ def listen(
     from tramtrack.prediction.answerer import answerer  # loads torch
 
     log.to_standard_error()  # first: processes that are started to read images are to be as silent
-    answers = answerer(runs, prevalence=prevalence, key=key, device=device)
+    answers = answerer(runs, prevalence=prevalence, alpha=alpha, key=key, device=device)
     with Node(settings, answers) as node:
         say(f"{settings.title} listens on {settings.address}:{node.port}; results go to {settings.destination}")
         if settings.status_port is not None:

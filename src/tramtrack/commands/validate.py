@@ -45,7 +45,7 @@ def validate(
         for row in scores.to_dict("records")
     ]
     table(rows, f"On this site's exams; all tables are in {folder}")
-    say(f"to send back: {file}, in which counts below {FEWEST} are left out, and no woman or image is named")
+    say(f"to send back: {file}, in which counts of fewer than {FEWEST} women are left out, and no woman or image is named")
     say(f"tell whoever gets it your public key by another way: {signed.public_key}")
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -32,16 +32,19 @@ lies in the series of its side (right: one more), since Laterality (0020,0060) b
 
 @dataclass(frozen=True)
 class Context:
-    """The ``answer`` of an exam, the images ``sources`` that it is about, and the name of the heat maps' ``method``."""
+    """The ``answer`` of an exam, the images ``sources`` that it is about, the name of the heat maps' ``method``, and how their
+    burden was ``calibrated``, by run."""
 
     answer: Answer
     sources: tuple[SourceImage, ...]
     method: str = ""
+    calibrated: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
     @cached_property
     def identity(self) -> str:
         """What decides every identifier: the study, its images, the runs and how they are read. Never what came out, so that a
         repeat on another machine, whose last digits may differ, names the same objects."""
+        kept = self.answer.conformal
         told = {
             "study": str(self.sources[0].header.StudyInstanceUID),
             "images": [str(source.header.SOPInstanceUID) for source in self.sources],
@@ -49,7 +52,8 @@ class Context:
             "aggregation": self.answer.aggregation,
             "thresholds": [[score.unit, score.side, score.view, score.threshold] for score in self.answer.scores],
             "prevalence": self.answer.probability.prevalence if self.answer.probability else None,
-            "alpha": self.answer.conformal.alpha if self.answer.conformal else None,
+            "conformal": [kept.alpha, kept.calibration_with_bac, kept.calibration_without_bac] if kept else None,
+            "burden": {run: None if found is None else dict(found) for run, found in self.calibrated.items()},
             "method": self.method,
             "tramtrack": self.answer.tramtrack,
         }

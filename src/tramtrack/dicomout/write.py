@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -57,14 +59,21 @@ class Written:
         return by
 
 
-def write_results(folder: Path, answer: Answer, views: Mapping[Place, ViewResult], method: str) -> Written:
+def write_results(
+    folder: Path,
+    answer: Answer,
+    views: Mapping[Place, ViewResult],
+    method: str,
+    calibrated: Mapping[str, Mapping[str, Any] | None] = MappingProxyType({}),
+) -> Written:
     """Write the DICOM results of an exam into ``folder``; what an earlier exam left there under the same names is removed.
 
-    ``views`` holds every view that ``answer`` scores; ``method`` is how their heat maps were made. The same input gives the
-    same identifiers again. Raises UsageError where the exam is no DICOM, TramtrackError where its files do not belong to one
-    study, a map does not fit its image, or a header cannot carry results.
+    ``views`` holds every view that ``answer`` scores; ``method`` is how their heat maps were made, ``calibrated`` by run how
+    these become a burden, as plain numbers, or None. The same input gives the same identifiers again. Raises UsageError where
+    the exam is no DICOM, TramtrackError where its files do not belong to one study, a map does not fit its image, or a header
+    cannot carry results.
     """
-    context = Context(answer, read_sources({place: view.file for place, view in views.items()}), method)
+    context = Context(answer, read_sources({place: view.file for place, view in views.items()}), method, calibrated)
     for source in context.sources:
         _require_fit(source, views[source.side, source.view])
     for name in WRITTEN:

@@ -1,8 +1,9 @@
 """One figure from several sites: random effects on the logit of the AUC, with an interval that knows how few sites there are.
 
-Restricted maximum likelihood for the variance between sites, the Hartung-Knapp interval for the mean. Sources: Viechtbauer, J
-Educ Behav Stat 2005;30:261; Hartung and Knapp, Stat Med 2001;20:3875; Higgins and Thompson, Stat Med 2002;21:1539 (I2); Higgins
-et al., J R Stat Soc A 2009;172:137 (the interval for a new site).
+Restricted maximum likelihood for the variance between sites, the Hartung-Knapp interval for the mean; the normal one where that
+is wider, since sites that agree by chance would else seem to know the mean almost exactly. Sources: Viechtbauer, J Educ Behav
+Stat 2005;30:261; Hartung and Knapp, Stat Med 2001;20:3875; Jackson et al., Stat Med 2017;36:3923 (where it is too narrow);
+Higgins and Thompson, Stat Med 2002;21:1539 (I2); Higgins et al., J R Stat Soc A 2009;172:137 (the interval for a new site).
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def pool(effects: ArrayLike, errors: ArrayLike, confidence: float = 0.95) -> Poo
     mean = float(weights @ y / weights.sum())
     scatter = float(weights @ (y - mean) ** 2 / (sites - 1))
     error = float(np.sqrt(scatter / weights.sum()))
-    quantile = float(stats.t.ppf(0.5 + confidence / 2, sites - 1))
+    least = float(special.ndtri(0.5 + confidence / 2) / np.sqrt(weights.sum()))
+    half = max(float(stats.t.ppf(0.5 + confidence / 2, sites - 1)) * error, least)
     fixed = 1 / variances
     q = float(fixed @ (y - fixed @ y / fixed.sum()) ** 2)
     typical = (sites - 1) * fixed.sum() / (fixed.sum() ** 2 - (fixed**2).sum())
@@ -63,8 +65,8 @@ def pool(effects: ArrayLike, errors: ArrayLike, confidence: float = 0.95) -> Poo
         new = (mean - reach, mean + reach)
     return Pooled(
         estimate=mean,
-        low=mean - quantile * error,
-        high=mean + quantile * error,
+        low=mean - half,
+        high=mean + half,
         tau=float(np.sqrt(tau2)),
         i_squared=float(tau2 / (tau2 + typical)),
         q=q,

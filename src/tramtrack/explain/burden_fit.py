@@ -22,6 +22,7 @@ GATES = tuple(share / 10 for share in range(1, 10))
 PARTS = 5
 LEAST_VIEWS = 8
 """Fewer views with a known area fit nothing."""
+WHERE = "masks in the label table, or burden_mm2 in --findings, say how much a view shows"
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ def fit(areas: Floats, truth: Floats, scores: Floats | None = None) -> Fit | str
     cut is taken.
     """
     if len(truth) < LEAST_VIEWS:
-        return f"{len(truth)} validation views with a known area; {LEAST_VIEWS} are needed"
+        return f"{len(truth)} validation views with a known area; {LEAST_VIEWS} are needed; {WHERE}"
     if np.ptp(truth) == 0:
-        return "all validation views have the same true area"
+        return f"all validation views have the same true area; {WHERE}"
     gates: list[float | None] = [None]
     if scores is not None:
         gates += [float(gate) for gate in np.unique(np.quantile(scores, GATES))]
@@ -56,7 +57,7 @@ def fit(areas: Floats, truth: Floats, scores: Floats | None = None) -> Fit | str
             rho = spearman(measured, truth)
             if np.isfinite(rho) and (best is None or rho > best.rho + 1e-12):
                 best = Fit(cut, gate, float(truth.sum() / measured.sum()), rho)
-    return best or "no map of a validation view differs from another's"
+    return best or "no threshold makes the areas of validation views differ, so its maps tell none from some"
 
 
 def parts(woman: NDArray[np.generic], truth: Floats) -> NDArray[np.int64]:

@@ -150,10 +150,7 @@ def _calibrate(
     scores = None if score_of is None else np.array([score_of(str(row["view_id"])) for row in known])
     whole = fit(areas, truth, scores)
     if isinstance(whole, str):
-        raise TramtrackError(
-            f"{source.name}: no calibration, {whole}; masks in the label table, or burden_mm2 in --findings, say how much a "
-            "view shows"
-        )
+        raise TramtrackError(f"{source.name}: no calibration, {whole}")
     woman = np.array([str(row["woman"]) for row in known])
     part = parts(woman, truth)
     without: list[Fit | str] = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.loopback import is_loopback
 
 TITLE = re.compile(r"[\x21-\x5b\x5d-\x7e]{1,16}")
 """An AE title (PS3.5 6.2): 1 to 16 printable ASCII characters without backslash; spaces within one are not taken."""
@@ -49,14 +49,6 @@ def title(text: str) -> str:
     if not TITLE.fullmatch(text) or "@" in text:
         raise UsageError(f"AE title {text!r}: expected 1 to 16 printable characters without a space, @ or backslash")
     return text
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, by name or address, is this machine alone."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def is_web(text: str) -> bool:

@@ -49,9 +49,10 @@ class Queue:
             )
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("incoming", "exams"):
-            (folder / name).mkdir(exist_ok=True)
+            (folder / name).mkdir(exist_ok=True, mode=0o700)  # the folder itself may have been there, and open to others
         self.changed = threading.Condition()
         self._lock = threading.RLock()
+        path.touch(mode=0o600)
         try:
             self._rows = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
             self._rows.row_factory = sqlite3.Row

@@ -127,7 +127,12 @@ class Receiver:
     def _requested(self, event: Any) -> None:
         """Reject a title that is not known, or that calls from another host than its own (PS3.8 9.3.4)."""
         whole_message(event.assoc)
-        title, host = event.assoc.requestor.primitive.calling_ae_title, event.assoc.requestor.address
+        asked, host = event.assoc.requestor.primitive, event.assoc.requestor.address
+        title = asked.calling_ae_title
+        if asked.called_ae_title != self.settings.title:  # pynetdicom rejects it
+            self.tally["associations rejected"] += 1
+            LOG.warning("rejected an association from %s: it calls another AE title than %s", host, self.settings.title)
+            return
         if any(title == known and host in addresses for known, addresses in self._known):
             return
         self.tally["associations rejected"] += 1

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment
 
 from tramtrack.errors import TramtrackError
-from tramtrack.node.addresses import is_loopback
+from tramtrack.loopback import is_loopback
 from tramtrack.node.queue import Queue
 from tramtrack.node.receive import Receiver, reason_of
 from tramtrack.node.settings import Settings

@@ -12,16 +12,19 @@ from tramtrack.prediction.case import NoView
 from tramtrack.prediction.predictor import Predictor
 
 
-def answerer(runs: Sequence[Path], *, prevalence: float | None, key: str | None, device: str) -> Answerer:
+def answerer(runs: Sequence[Path], *, prevalence: float | None, alpha: float | None, key: str | None, device: str) -> Answerer:
     """The runs, loaded once; see `Predictor` for what these are and what is raised, and `Answerer` for what is returned.
+
+    Raises UsageError for a prevalence or an alpha that they cannot hold.
 
     Reasons for no answer count what the intake says of the files, and repeat no text of a header.
     """
     ready = Predictor(list(runs), device=device, processes=1)
+    ready.stated(prevalence, alpha)
 
     def answer(images: Path, out: Path) -> Sequence[Path]:
         try:
-            case = ready.predict(images, prevalence=prevalence, key=key)
+            case = ready.predict(images, prevalence=prevalence, alpha=alpha, key=key)
         except NoView as error:
             reasons = Counter(file.reason for file in error.answer.excluded)
             found = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,7 +94,9 @@ class Case:
             else ViewResult(file)
             for place, file in self.files.items()
         }
-        return write_results(Path(folder), self.answer, views, next((one.method for one in shown.values()), ""))
+        calibrated = {run: None if found is None else asdict(found) for run, found in self.calibrations.items()}
+        method = next((one.method for one in shown.values()), "")
+        return write_results(Path(folder), self.answer, views, method, calibrated)
 
     def _calcified(self, place: Place) -> dict[str, np.ndarray]:
         """By run, which pixels of a view's original image count as calcified; see `mask_of`."""

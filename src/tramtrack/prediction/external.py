@@ -124,19 +124,26 @@ def _scored(panel: Panel, views: pd.DataFrame, folder: Path, prepared: pd.DataFr
 
 
 def _figures(panel: Panel, units: Units, scores: pd.DataFrame) -> UnitFigures:
-    """The metrics of one unit; what rests on a small count is left out, with every metric that would give it away."""
+    """The metrics of one unit; what rests on few women is left out, with every metric that would give it away."""
     settings = panel.protocol.evaluation
     cut = panel.chosen.threshold(units.unit, settings.threshold)
     threshold = None if isinstance(cut, Undefined) else cut
     positives = int(units.labels.sum())
     negatives = len(units) - positives
-    few = min(positives, negatives) < FEWEST
+    few = min(_women(units, units.labels), _women(units, ~units.labels)) < FEWEST
     hidden = set(scores["metric"]) if few else set()
     cells: dict[str, int | None] = dict.fromkeys(("true_positives", "false_negatives", "false_positives", "true_negatives"))
     if threshold is not None and not few:
         hit, false, missed, right = confusion(units.labels, units.scores, threshold).sum(axis=0).tolist()
-        with_bac = suppressed({"true_positives": hit, "false_negatives": missed})
-        without = suppressed({"false_positives": false, "true_negatives": right})
+        called = units.scores >= threshold
+        behind = {
+            "true_positives": _women(units, units.labels & called),
+            "false_negatives": _women(units, units.labels & ~called),
+            "false_positives": _women(units, ~units.labels & called),
+            "true_negatives": _women(units, ~units.labels & ~called),
+        }
+        with_bac = suppressed({"true_positives": hit, "false_negatives": missed}, behind)
+        without = suppressed({"false_positives": false, "true_negatives": right}, behind)
         cells |= with_bac | without
         hidden |= {"sensitivity"} if None in with_bac.values() else set()
         hidden |= {"specificity"} if None in without.values() else set()
@@ -152,9 +159,14 @@ def _figures(panel: Panel, units: Units, scores: pd.DataFrame) -> UnitFigures:
     )
 
 
+def _women(units: Units, chosen: np.ndarray) -> int:
+    """How many women the chosen units are of: eight views may be of two women."""
+    return len(np.unique(units.woman[chosen]))
+
+
 def _figure(row: dict[object, object], hidden: set[str]) -> Figure:
     if row["metric"] in hidden:
-        return Figure(estimate=None, low=None, high=None, reason=f"left out: it rests on fewer than {FEWEST}")
+        return Figure(estimate=None, low=None, high=None, reason=f"left out: it rests on fewer than {FEWEST} women")
     if row["reason"]:
         return Figure(estimate=None, low=None, high=None, reason=str(row["reason"]))
     return Figure.model_validate({**{name: row[name] for name in ("estimate", "low", "high")}, "reason": ""})

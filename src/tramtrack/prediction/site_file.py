@@ -74,13 +74,17 @@ class Signed(_Strict):
     signature: str = Field(pattern="^[0-9a-f]{128}$")
 
 
-def suppressed(counts: Mapping[str, int]) -> dict[str, int | None]:
-    """Counts of parts of a known whole, those below FEWEST left out; where one alone would be, the next smallest is as well, so
-    that no difference gives it away."""
-    small = {name for name, count in counts.items() if count < FEWEST}
-    if len(small) == 1 and len(counts) > 1:
-        small.add(min((name for name in counts if name not in small), key=lambda name: counts[name]))
-    return {name: None if name in small else count for name, count in counts.items()}
+def suppressed(counts: Mapping[str, int], women: Mapping[str, int] | None = None) -> dict[str, int | None]:
+    """Counts of parts of a known whole, those of fewer than FEWEST women left out; ``women`` behind each, its count if None.
+
+    What is left out is known as a whole, by the difference: so the next smallest join it until there are two at least, and as
+    many as FEWEST together.
+    """
+    behind = counts if women is None else women
+    hidden = {name for name in counts if behind[name] < FEWEST}
+    while hidden and len(hidden) < len(counts) and (len(hidden) < 2 or sum(counts[name] for name in hidden) < FEWEST):
+        hidden.add(min((name for name in counts if name not in hidden), key=lambda name: counts[name]))
+    return {name: None if name in hidden else count for name, count in counts.items()}
 
 
 def sign(numbers: SiteNumbers, study: Path) -> Signed:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.loopback import is_loopback
 
 VARIABLE = "TRAMTRACK_TOKEN"
 SHORTEST = 32
@@ -61,11 +61,3 @@ def require_token(host: str, token: Token | None) -> None:
             f"--host {host}: other machines can reach it, so a token is required; put one into a file for --token-file, or "
             f"into {VARIABLE}, or stay on 127.0.0.1"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own; a name that is not "localhost" could be anybody's."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"

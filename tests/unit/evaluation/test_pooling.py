@@ -50,6 +50,11 @@ def test_the_interval_holds_the_mean_as_often_as_it_says():
     assert held_new / times > 0.9
 
 
+def test_two_sites_that_agree_by_chance_know_the_mean_no_better_than_their_errors_allow():
+    found = pool([1.0, 1.001], [0.3, 0.3])
+    assert found.high - found.low == pytest.approx(2 * 1.959964 * 0.3 / 2**0.5, rel=1e-5)
+
+
 def test_sites_that_agree_have_nothing_between_them():
     found = pool([1.0, 1.02, 0.99], [0.3, 0.3, 0.3])
     assert found.tau == 0 and found.i_squared == 0 and found.low < found.estimate < found.high

@@ -182,7 +182,7 @@ def test_another_source_joins_the_tables(study):
     assert sorted(tables.views["source"].unique()) == ["segmentation", NAME]
     assert load_calibration(results, "segmentation").threshold == 0.5
     written = {path.name for path in results.glob("*.csv")}
-    assert written == {"burden.csv", "burden_agreement.csv", "burden_bands.csv", "women_burden.csv"}
+    assert written == {"burden.csv", "burden_agreement.csv", "burden_bands.csv", "burden_cost.csv", "women_burden.csv"}
     women = tables.women[(tables.women["fold"] == "test") & (tables.women["source"] == "segmentation")]
     assert women["area"].to_numpy() == pytest.approx(women["true_area"].to_numpy())
     bands = tables.bands[(tables.bands["fold"] == "test") & (tables.bands["source"] == NAME)]
@@ -217,8 +217,8 @@ def test_the_fit_takes_the_pair_that_ranks_best_and_the_lower_of_equal_ones():
     found = fit(areas, truth)
     assert (found.cut, found.least_score) == (1, None)
     assert (found.factor, found.rho) == pytest.approx((1 / 3, 1))
-    assert fit(areas[:7], truth[:7]) == "7 validation views with a known area; 8 are needed"
-    assert fit(np.ones((8, 3)), truth) == "no map of a validation view differs from another's"
+    assert fit(areas[:7], truth[:7]).startswith("7 validation views with a known area; 8 are needed")
+    assert fit(np.ones((8, 3)), truth).startswith("no threshold makes the areas of validation views differ")
 
 
 def test_boxes_say_where_and_not_how_much(study, tmp_path):

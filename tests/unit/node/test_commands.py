@@ -14,6 +14,7 @@ pytest.importorskip("pynetdicom", reason="the extra pacs is not installed")
 from node_peers import Pacs, answer, exam, send, settings, until
 from tramtrack.cli import app
 from tramtrack.errors import UsageError
+from tramtrack.loopback import is_loopback
 from tramtrack.node import addresses
 from tramtrack.node.dicomweb import read_authorization
 from tramtrack.node.listen import Node
@@ -81,7 +82,7 @@ def test_addresses_that_are_taken():
     assert addresses.called("PACS@[::1]:104") == addresses.Entity("PACS", "::1", 104)
     assert addresses.caller("A@localhost").addresses() >= {"127.0.0.1"}
     assert addresses.web("https://pacs.example/dicom-web/", True) == "https://pacs.example/dicom-web"
-    assert addresses.is_loopback("127.0.0.9") and addresses.is_loopback("[::1]") and not addresses.is_loopback("10.0.0.1")
+    assert is_loopback("127.0.0.9") and is_loopback("[::1]") and not is_loopback("10.0.0.1")
 
 
 @pytest.mark.parametrize(

@@ -248,12 +248,27 @@ def test_only_known_entities_may_send(tmp_path, pacs):
     with Node(settings(tmp_path, pacs), answer) as node:
         assert send(node.port, exam(), title="STRANGER") == []
         assert send(node.port, exam(), node="ANOTHER") == []
-        assert node.receiver.tally["associations rejected"] == 1
+        assert node.receiver.tally["associations rejected"] == 2
         assert send(node.port, exam()) == [0, 0, 0, 0]
     other = settings(tmp_path / "other", pacs, callers=(Entity("MODALITY", "127.0.0.2"),))
     with Node(other, answer) as node:
         assert send(node.port, exam()) == []
         assert node.receiver.tally["peers dropped"] == 1
+
+
+def test_an_association_for_another_title_is_rejected_and_told_of(tmp_path, pacs, caplog):
+    with caplog.at_level("WARNING", "tramtrack.node"), Node(settings(tmp_path / "q", pacs), answer) as node:
+        assert send(node.port, exam(), node="SOMEBODY") == []
+        assert node.receiver.tally["associations rejected"] == 1 and "another AE title than TRAMTRACK" in caplog.text
+
+
+def test_a_queue_in_a_folder_that_was_open_to_others_is_not(tmp_path):
+    tmp_path.chmod(0o755)
+    queue = Queue(tmp_path)
+    queue.leave_doubts(1)
+    open_to_others = [path.name for path in tmp_path.iterdir() if path.stat().st_mode & 0o077]
+    queue.close()
+    assert not open_to_others
 
 
 def test_echo_is_answered(tmp_path, pacs):

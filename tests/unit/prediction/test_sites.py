@@ -61,6 +61,7 @@ def test_no_small_count_stands_there_nor_can_be_worked_out(counts):
     left_out = [counts[name] for name, count in found.items() if count is None]
     assert all(count is None or count == counts[name] >= 5 for name, count in found.items())
     assert len(left_out) != 1 or len(counts) == 1
+    assert not left_out or sum(left_out) >= 5 or len(left_out) == len(counts), "the whole, less what is shown, gives it away"
     if min(counts.values()) >= 5:
         assert found == counts
 
@@ -91,6 +92,23 @@ def test_what_rests_on_a_small_count_is_left_out_with_all_that_would_give_it_awa
     few = _figures(panel, Units("woman", np.arange(84), scores[16:], labels[16:]), rows)
     assert (few.positives, few.women, few.auc_error) == (None, None, None)
     assert all(figure.estimate is None and "fewer than 5" in figure.reason for figure in few.figures.values())
+
+
+def test_views_of_few_women_are_left_out_as_those_women_are():
+    """24 views with BAC are those of 2, then of 6 women; 12 of their views are hits, which are those of 1, then of 3."""
+    labels = np.repeat([True, False], [24, 40])
+    scores = np.where(np.arange(64) < 12, 0.9, 0.1)
+    protocol = Protocol()
+    cut = Threshold("f1", "view", 0.5, 0.5, 10, 5, 10)
+    chosen, seen = Chosen({("view", "f1"): cut}, {}), Seen(frozenset(), None, True, {}, {})
+    panel = Panel((), (protocol,), None, protocol, "maximum", chosen, {}, seen, "none", None, (), (), ())
+    rows = pd.DataFrame([{"metric": name, "estimate": 0.5, "low": 0.4, "high": 0.6, "reason": ""} for name in METRICS])
+    without = 100 + np.arange(40) // 4
+    of_two = _figures(panel, Units("view", np.concatenate([np.arange(24) // 12, without]), scores, labels), rows)
+    assert of_two.positives is None and all(figure.estimate is None for figure in of_two.figures.values())
+    of_six = _figures(panel, Units("view", np.concatenate([np.arange(24) // 4, without]), scores, labels), rows)
+    assert (of_six.positives, of_six.true_positives, of_six.false_negatives) == (24, None, None)
+    assert of_six.figures["sensitivity"].estimate is None and of_six.figures["auc_roc"].estimate == 0.5
 
 
 def test_a_file_that_was_changed_is_refused(tmp_path, monkeypatch):

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from tramtrack.errors import TramtrackError, UsageError
-from tramtrack.service.access import VARIABLE, Token, is_loopback, read_token, require_token
+from tramtrack.loopback import is_loopback
+from tramtrack.service.access import VARIABLE, Token, read_token, require_token
 
 SECRET = "0123456789abcdef" * 2
 
