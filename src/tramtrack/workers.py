@@ -215,7 +215,10 @@ def _serve(task: Callable[[Unit], Any], pipe: Connection, memory_bytes: int) -> 
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    pipe.send("started")
+    try:
+        pipe.send("started")
+    except BrokenPipeError:  # nobody waits for it any more
+        return
     while True:
         try:
             unit = pipe.recv()

@@ -63,7 +63,7 @@ def protocol(tiny_protocol, tmp_path_factory) -> Path:
 
 def kill_in_the_middle(checkpoint: Path, killed: list[str]) -> None:
     """SIGKILL the worker that trains seed 0 as soon as it has an epoch behind it; only processes of this one are looked at."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.002)
     for process in psutil.Process().children(recursive=True):

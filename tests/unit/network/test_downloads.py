@@ -22,7 +22,8 @@ from tramtrack.network.registry import WheelSource
 CONTENT = bytes(range(256)) * 4000
 FOUR_CHUNKS = 4 << 16
 DOWNLOAD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background of a shell was born to ignore it
 from pathlib import Path
 from tramtrack.network.downloads import download
 download(sys.argv[1], Path(sys.argv[2]))
