@@ -21,9 +21,9 @@ from node_peers import Pacs, send, until
 
 @pytest.fixture(scope="module")
 def images(random_run, tiny_cohort):
-    """The four views of a woman of the test fold."""
+    """The four views of a woman who is not of the test fold, which is sealed."""
     folds = pd.read_csv(random_run.parents[3] / "cohort" / "folds.csv", dtype=str)
-    woman = folds.loc[folds["fold"] == "test", "woman"].iloc[0]
+    woman = folds.loc[folds["fold"] == "validation", "woman"].iloc[0]
     return [pydicom.dcmread(path) for path in sorted((tiny_cohort / "dicom" / woman).glob("*.dcm"))]
 
 

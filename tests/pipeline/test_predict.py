@@ -18,7 +18,7 @@ from PIL import Image
 
 import tramtrack as tt
 from tramtrack import store
-from tramtrack.errors import UsageError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.explain.place import to_original
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.network.build import build
@@ -266,6 +266,7 @@ def test_questions_that_cannot_be_answered_are_refused(study, runs, exam, woman,
         ((study, exam), 2, "expected the folder of a finished run"),
         ((runs / "seed-0", tmp_path / "nothing"), 1, "found nothing there"),
         ((runs / "seed-0", exam, "--prevalence", "1"), 2, "expected a share between 0 and 1"),
+        ((runs / "seed-0", exam, "--key", tmp_path / "no.key"), 2, "found none"),
         ((runs, exam, "--also", runs / "seed-1"), 2, "each run may stand once"),
         ((runs, exam, "--also", moved), 1, "expected runs of one study"),
         ((moved, exam), 1, "a run answers from its study's folder"),
@@ -273,7 +274,29 @@ def test_questions_that_cannot_be_answered_are_refused(study, runs, exam, woman,
     ):
         done = command("predict", *words, *out)
         assert (done.returncode, says in done.stderr) == (code, True), done.stderr
-        assert not (tmp_path / "out").exists()
+        assert not (tmp_path / "out").exists() and not (tmp_path / "no.key").exists()
+
+
+def test_what_cannot_be_asked_leaves_an_earlier_answer(runs, exam, command, tmp_path):
+    kept = tmp_path / "out" / "prediction.json"
+    kept.parent.mkdir()
+    kept.write_text("of another exam")
+    for words in ((runs / "typo", exam), (runs, tmp_path / "typo")):
+        assert command("predict", *words, "--out", kept.parent).returncode > 0
+        assert kept.read_text() == "of another exam"
+
+
+def test_an_exam_of_a_sealed_test_fold_gets_no_score(random_run, tiny_cohort):
+    """Neither under her name nor by her images under another."""
+    folds = pd.read_csv(random_run.parents[3] / "cohort" / "folds.csv", dtype=str)
+    tested, trained = (folds.loc[folds["fold"] == fold, "woman"].iloc[0] for fold in ("test", "training"))
+    predictor = tt.Predictor(random_run, processes=1)
+    try:
+        assert predictor.predict(tiny_cohort / "dicom" / trained, heatmaps=False).answer.scores
+        with pytest.raises(TramtrackError, match="of the study's test fold, which is sealed"):
+            predictor.predict(tiny_cohort / "dicom" / tested, heatmaps=False)
+    finally:
+        predictor.close()
 
 
 def test_a_run_that_was_changed_answers_nothing(study, exam, command, tmp_path):

@@ -12,6 +12,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pydicom
 import pytest
 
@@ -39,7 +40,8 @@ def serving(run: Path, folder: Path, *more: object) -> tuple[subprocess.Popen[st
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
 def test_the_client_of_the_documents_gets_what_predict_says(random_run, tiny_cohort, token, command, tmp_path):
-    exam = sorted((tiny_cohort / "dicom").iterdir())[0]
+    folds = pd.read_csv(random_run.parents[3] / "cohort" / "folds.csv", dtype=str)  # its test fold is sealed
+    exam = tiny_cohort / "dicom" / folds.loc[folds["fold"] == "validation", "woman"].iloc[0]
     with zipfile.ZipFile(tmp_path / "exam.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(exam.iterdir()):
             archive.write(file, f"DOE^JANE/{file.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,28 +43,40 @@ def predict(
     """What trained networks say of a new exam: scores, calls, a probability, and how far they can be relied on."""
     from tramtrack import store
     from tramtrack.dicomout.names import WRITTEN as RESULTS
-    from tramtrack.errors import UsageError
+    from tramtrack.errors import TramtrackError, UsageError
     from tramtrack.prediction.case import WRITTEN, NoView
-    from tramtrack.prediction.predictor import predict as answer_exam
+    from tramtrack.prediction.predictor import Predictor
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, received a file")
-    for name in (*WRITTEN, *(f"dicom/{name}" for name in RESULTS)):  # of an earlier exam: they must not stand for this one
-        (out / name).unlink(missing_ok=True)
-    try:
-        case = answer_exam(
-            exam, [run, *(also or [])], prevalence=prevalence, alpha=alpha, key=key, heatmaps=heatmaps, device=device
-        )
-    except NoView as refusal:
-        store.write_text(out / "prediction.json", refusal.answer.model_dump_json(indent=2) + "\n")
-        raise
+    if not exam.exists():
+        raise TramtrackError(f"{exam}: expected a folder with one exam, or a CSV that names its files; found nothing there")
+    with closing(Predictor([run, *(also or [])], device=device)) as predictor:
+        for name in (*WRITTEN, *(f"dicom/{name}" for name in RESULTS)):  # of an earlier exam: they must not stand for this one
+            (out / name).unlink(missing_ok=True)
+        try:
+            case = predictor.predict(exam, prevalence=prevalence, alpha=alpha, key=key, heatmaps=heatmaps)
+        except NoView as refusal:
+            store.write_text(out / "prediction.json", refusal.answer.model_dump_json(indent=2) + "\n")
+            raise
     page = case.save(out)
     pictures = case.save_heatmaps(out)
-    results = case.save_dicom(out / "dicom") if dicom else None
     answer = case.answer
     if as_json:
         print(answer.model_dump_json(indent=2))
+        if dicom:
+            case.save_dicom(out / "dicom")
         return
+    _say_answer(answer, out)
+    if pictures:
+        say(f"{len(pictures)} heat maps at the images' own resolution: {', '.join(picture.name for picture in pictures)}")
+    say(f"the page is {page}")
+    if dicom:  # last: an exam that is no DICOM has its answer by now
+        _say_results(case.save_dicom(out / "dicom"), out / "dicom")
+
+
+def _say_answer(answer: Any, out: Path) -> None:
+    """The scores as a table, and below it what follows from them and what makes them doubtful."""
     rows = [
         {
             "unit": " ".join(filter(None, (scored.unit, scored.side, scored.view))),
@@ -90,16 +103,10 @@ def predict(
         say(f"read with care: {flag}")
     if answer.excluded:
         say(f"{len(answer.excluded)} files are no standard view; each reason stands in {out / 'prediction.json'}")
-    if pictures:
-        say(f"{len(pictures)} heat maps at the images' own resolution: {', '.join(picture.name for picture in pictures)}")
-    _say_results(results, out / "dicom")
-    say(f"the page is {page}")
 
 
 def _say_results(results: Any, folder: Path) -> None:
-    """How many DICOM results were written, where they were asked for, and what was left out."""
-    if results is None:
-        return
+    """How many DICOM results were written, and what was left out."""
     say(f"{len(results.files)} DICOM results in {folder}; they name the woman as her images do")
     for reason, names in results.reasons().items():
         say(f"not written: {', '.join(names)}: {reason}")

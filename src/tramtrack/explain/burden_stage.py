@@ -21,7 +21,7 @@ from tramtrack.explain.burden_source import Source, measure_source, read_measure
 from tramtrack.explain.burden_truth import truths
 from tramtrack.imaging.gallery import load_geometry, prepare_views
 from tramtrack.imaging.geometry import Geometry
-from tramtrack.judgement.burden import agreement_table, band_table, by_woman
+from tramtrack.judgement.burden import agreement_table, band_table, by_woman, missing_views
 from tramtrack.judgement.burden_cost import cost_table
 from tramtrack.judgement.burden_women import women_table
 from tramtrack.judgement.results import name_of
@@ -170,7 +170,7 @@ def _write(
     left_out: Mapping[str, str],
 ) -> BurdenTables:
     about = views.drop_duplicates(["woman", "exam"]).set_index(["woman", "exam"])
-    women = by_woman(joined, protocol.burden, about["age_years"].astype("float64"))
+    women = by_woman(joined, protocol.burden, about["age_years"].astype("float64"), missing_views(views))
     found = BurdenTables(
         joined,
         agreement_table(joined, women, protocol.evaluation),

@@ -5,6 +5,7 @@ Tables in, tables out; where the maps came from is the column ``source``, a run'
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from tramtrack.cohort.exam import STANDARD_VIEWS
 from tramtrack.evaluation.agreement import Agreement, Estimate, agree
 from tramtrack.protocol import Burden, Evaluation, Protocol
 
@@ -45,11 +47,30 @@ def band_of(area_mm2: float) -> str:
     return BANDS[int(np.searchsorted(BAND_LIMITS_MM2, area_mm2, side="left"))]
 
 
-def by_woman(views: pd.DataFrame, settings: Burden, ages: pd.Series | None = None) -> pd.DataFrame:
+def missing_views(views: pd.DataFrame) -> dict[tuple[str, str], int]:
+    """How many standard views each (woman, exam) lacks; a breast known to be absent lacks none.
+
+    ``views`` has woman, exam, side, view and absent_breast (L, R or empty).
+    """
+    found = {}
+    for (woman, exam), part in views.groupby(["woman", "exam"]):
+        absent = set(part["absent_breast"].dropna())
+        present = set(zip(part["side"], part["view"], strict=True))
+        found[str(woman), str(exam)] = sum(at not in present and at[0] not in absent for at in STANDARD_VIEWS)
+    return found
+
+
+def by_woman(
+    views: pd.DataFrame,
+    settings: Burden,
+    ages: pd.Series | None = None,
+    missing: Mapping[tuple[str, str], int] | None = None,
+) -> pd.DataFrame:
     """A row a source, woman and exam with WOMAN_COLUMNS; ``views`` is burden.csv, ``ages`` her age by (woman, exam).
 
     Her area is the sum or the mean over her views, presence in a breast that any of its views shows some. Where a view could
-    not be measured, or has no spacing, she has no area and ``reason`` says so; her true area needs the truth of every view.
+    not be measured, has no spacing, or is ``missing`` from a sum, she has no area and ``reason`` says so; her true area needs
+    the truth of every view.
     """
     rows = []
     for (source, woman, exam), part in views.groupby(["source", "woman", "exam"], sort=False):
@@ -58,6 +79,9 @@ def by_woman(views: pd.DataFrame, settings: Burden, ages: pd.Series | None = Non
         truth = part["true_area"].sum() if settings.woman == "sum" else part["true_area"].mean()
         lacking = int(part["area"].isna().sum())
         reason = f"{lacking} of {len(part)} views not measured" if lacking else ""
+        gone = missing.get((woman, exam), 0) if missing and settings.woman == "sum" else 0
+        if gone:
+            reason = f"{gone} standard view{'s' if gone > 1 else ''} missing from the sum"
         if (part["unit"] != "mm").any():
             reason = "no spacing: its views are measured in pixels"
         rows.append({

@@ -20,6 +20,7 @@ from tramtrack.explain.atlas import is_kept
 from tramtrack.explain.burden import Calibration
 from tramtrack.explain.sealed_fold import read_calibration
 from tramtrack.imaging.gallery import PREPARED
+from tramtrack.judgement.results import load_results
 from tramtrack.judgement.scoring import Chosen, choose, predictions_of, resolve_aggregation, units_of
 from tramtrack.prediction.burden import calibration_of
 from tramtrack.protocol import Protocol
@@ -34,13 +35,14 @@ SPREAD_SHARE = 0.95
 class Seen:
     """What the views that the runs were trained on have in common: makers, spacings in mm (lowest, highest), and whether all
     are synthetic; and whose they were, and those of validation and calibration: ``women`` and ``pixels`` (pixels_sha256) name
-    the fold."""
+    the fold. ``sealed`` has the women and pixels of the test fold while nobody has looked at it."""
 
     manufacturers: frozenset[str]
     spacings_mm: tuple[float, float] | None
     synthetic: bool
     women: Mapping[str, str]
     pixels: Mapping[str, str]
+    sealed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -221,4 +223,8 @@ def _seen(study: Path) -> Seen:
     known = known[known["fold"].isin(("training", "validation", CALIBRATION))]
     women, pixels = (dict(zip(known[name], known["fold"], strict=True)) for name in ("woman", "pixels_sha256"))
     synthetic = bool((trained["synthetic"] == "yes").all())
-    return Seen(frozenset(trained["manufacturer"]) - {""}, between, synthetic, women, pixels)
+    tested = views[views["woman"].isin(set(folds.loc[folds["fold"] == "test", "woman"]))]
+    evaluated = load_results(study / "results")
+    opened = evaluated is not None and evaluated.unsealed
+    sealed = frozenset() if opened else frozenset(tested["woman"]) | frozenset(tested["pixels_sha256"])
+    return Seen(frozenset(trained["manufacturer"]) - {""}, between, synthetic, women, pixels, sealed)

@@ -13,7 +13,7 @@ import pandas as pd
 from tramtrack.cohort.exam import Exam, Exclusion, Reason
 from tramtrack.cohort.ingest import BYTES_A_WORKER, Exclusions, Intake, ingest
 from tramtrack.cohort.inspect import inspect_file
-from tramtrack.cohort.privacy import Secret, choose
+from tramtrack.cohort.privacy import PLAIN, Secret, choose
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import AHEAD, load_geometry, prepare_views
 from tramtrack.imaging.prepare import read_prepared
@@ -66,17 +66,22 @@ class Predictor:
 
         ``prevalence`` in (0, 1) is the one for which the woman's probability is stated, ``alpha`` in (0, 0.5) the error rate of
         "BAC likely" and "BAC unlikely" (the protocol's if None); ``key`` as for `Study.ingest`; without ``heatmaps`` no maps
-        are made. Raises UsageError for a folder with several exams and for an alpha that the calibration fold cannot keep,
-        NoView where no file is a view.
+        are made. Raises UsageError for a folder with several exams, for an alpha that the calibration fold cannot keep and for
+        a key that is not there, NoView where no file is a view, TramtrackError for an exam of a test fold that is sealed.
         """
         panel, stated = self.panel, self.stated(prevalence, alpha)
         source = Path(exam).absolute()
         with tempfile.TemporaryDirectory(prefix="tramtrack-") as made:
             work = Path(made)
-            found = _look(source, work, panel, choose(key, work, None), self.processes, self._crew)
+            found = _look(source, work, panel, _secret(key, work), self.processes, self._crew)
             if not found.views:
                 raise no_view(source, found, panel)
             one = _only_exam(source, found)
+            if panel.seen.sealed & {one.woman, *(view.pixels_sha256 for view in one.views)}:
+                raise TramtrackError(
+                    f"{source}: this exam is of the study's test fold, which is sealed: a score would be a look at it that "
+                    "nobody logs; `tramtrack run` or `tramtrack evaluate --unseal` opens the fold when all runs are done"
+                )
             prepared = work / "prepared"
             rows = [{"view_id": view.view_id, **asdict(view)} for view in one.views]
             prepare_views(rows, prepared, panel.protocols[0].prepare, {}, self.processes)
@@ -116,6 +121,13 @@ class Predictor:
             return np.stack([reader.scores(files) for reader in self.readers]), []
         found = [reader.look(files) for reader in self.readers]
         return np.stack([scores for scores, _ in found]), [maps for _, maps in found]
+
+
+def _secret(key: str | Path | None, work: Path) -> Secret:
+    """What makes the pseudonyms; a key that is named must be there, since it is to be the study's."""
+    if key is not None and str(key) != PLAIN and not Path(key).exists():
+        raise UsageError(f"--key {key}: expected the file of the key under which the study's women go, found none")
+    return choose(key, work, None)
 
 
 def predict(

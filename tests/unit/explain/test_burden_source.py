@@ -50,7 +50,7 @@ def study(tmp_path):
             rows.append(
                 {"view_id": view_id, "woman": f"w{number}", "exam": "e", "side": "L", "view": view, "fold": fold,
                  "file": prepared, "mask": str(path) if size else "", "bac_view": int(size > 0), "age_years": 50 + number % 5,
-                 "acquired": "20200101"}
+                 "acquired": "20200101", "absent_breast": "R"}
             )  # fmt: skip
     views = pd.DataFrame(rows).astype({"bac_view": "Int64", "age_years": "Int64"})
     return views, geometry, maps, tmp_path / "results"

@@ -16,6 +16,7 @@ from tramtrack.judgement.burden import (
     band_of,
     band_table,
     by_woman,
+    missing_views,
     squared_errors,
 )
 from tramtrack.judgement.burden_women import women_table
@@ -65,6 +66,23 @@ def test_a_woman_with_a_view_in_pixels_or_not_measured_has_no_area():
     found = by_woman(views, Burden()).set_index("woman")
     assert found["area"].isna().all() and (found["band"] == "").all()
     assert found.loc["a", "reason"].startswith("no spacing") and found.loc["b", "reason"] == "1 of 2 views not measured"
+
+
+def test_a_sum_over_fewer_than_the_standard_views_is_no_area():
+    places = [("L", "CC"), ("L", "MLO"), ("R", "CC"), ("R", "MLO")]
+    known = pd.DataFrame(
+        [("a", "e", *at, "") for at in places]
+        + [("b", "e", *at, "") for at in places[:3]]
+        + [("c", "e", *at, "R") for at in places[:2]],
+        columns=["woman", "exam", "side", "view", "absent_breast"],
+    )
+    missing = missing_views(known)
+    assert missing == {("a", "e"): 0, ("b", "e"): 1, ("c", "e"): 0}  # c has no right breast
+    views = table([{"woman": woman, "area": 2.0, "true_area": 2.0} for woman in known["woman"]])
+    found = by_woman(views, Burden(), None, missing).set_index("woman")
+    assert found["area"].isna().to_dict() == found["true_area"].isna().to_dict() == {"a": False, "b": True, "c": False}
+    assert found.loc["b", "reason"] == "1 standard view missing from the sum"
+    assert by_woman(views, Burden(woman="mean"), None, missing).set_index("woman").loc["b", "area"] == 2
 
 
 def test_the_confusion_matrix_counts_each_woman_with_a_known_truth_once():

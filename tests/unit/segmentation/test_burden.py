@@ -15,7 +15,7 @@ pytest.importorskip("monai", reason='the U-Net is MONAI\'s; pip install ".[expla
 def test_a_segmentation_is_measured_as_burden_and_its_test_views_once_unsealed(views, geometry, protocol, tmp_path):
     study = tmp_path / "study"
     views.loc[4:15, "fold"] = "validation"  # so many that a fifth can be left out
-    about = {"exam": "e", "side": "L", "view": "CC", "age_years": 60.0, "acquired": ""}
+    about = {"exam": "e", "side": "L", "view": "CC", "age_years": 60.0, "acquired": "", "absent_breast": "R"}
     views = views.assign(**about)
     measured = [burden_views(views, views.iloc[:0], geometry, unsealed) for unsealed in (False, True)]
     assert measure_segmentation(protocol, measured[0][0], geometry, measured[0][1], study) == {}  # there is none yet
