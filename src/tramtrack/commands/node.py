@@ -144,7 +144,7 @@ def queue(
         return
     now = time.time()
     if retried is not None:
-        say(f"{retried} exams are tried again")
+        say(f"{retried} {'exam is' if retried == 1 else 'exams are'} tried again")
     for trouble in troubles:
         say(
             f"{trouble.what} in trouble for {_span(now - trouble.since)}, {trouble.attempts} attempts, "

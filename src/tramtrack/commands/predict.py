@@ -69,7 +69,8 @@ def predict(
         return
     _say_answer(answer, out)
     if pictures:
-        say(f"{len(pictures)} heat maps at the images' own resolution: {', '.join(picture.name for picture in pictures)}")
+        names = ", ".join(picture.name for picture in pictures)
+        say(f"{len(pictures)} heat map{'' if len(pictures) == 1 else 's'} at the images' own resolution: {names}")
     say(f"the page is {page}")
     if dicom:  # last: an exam that is no DICOM has its answer by now
         _say_results(case.save_dicom(out / "dicom"), out / "dicom")
@@ -107,7 +108,8 @@ def _say_answer(answer: Any, out: Path) -> None:
 
 def _say_results(results: Any, folder: Path) -> None:
     """How many DICOM results were written, and what was left out."""
-    say(f"{len(results.files)} DICOM results in {folder}; they name the woman as her images do")
+    count = len(results.files)
+    say(f"{count} DICOM result{'' if count == 1 else 's'} in {folder}; they name the woman as her images do")
     for reason, names in results.reasons().items():
         say(f"not written: {', '.join(names)}: {reason}")
 

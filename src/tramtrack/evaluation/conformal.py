@@ -52,10 +52,15 @@ class Conformal:
         new women. Raises UsageError for an alpha below `smallest_alpha`: it could never rule a class out.
         """
         self.require(alpha)
-        fits_with, fits_without = (p > alpha * (1 + 1e-12) for p in self.p_values(score))
+        fits_with, fits_without = self.fits(score, alpha)
         if fits_with == fits_without:
             return INDETERMINATE
         return LIKELY if fits_with else UNLIKELY
+
+    def fits(self, score: float, alpha: float) -> tuple[bool, bool]:
+        """Whether the score fits women with BAC, and women without, at the error rate ``alpha``."""
+        with_bac, without_bac = (p > alpha * (1 + 1e-12) for p in self.p_values(score))
+        return with_bac, without_bac
 
     def require(self, alpha: float) -> None:
         """Raise UsageError where ``alpha`` is no error rate that these women can keep."""

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.errors import TramtrackError
 from tramtrack.node.seam import Answerer, NoAnswer
-from tramtrack.prediction.case import NoView
+from tramtrack.prediction.case import NoView, SeveralExams
 from tramtrack.prediction.predictor import Predictor
 
 
@@ -29,7 +29,7 @@ def answerer(runs: Sequence[Path], *, prevalence: float | None, alpha: float | N
             reasons = Counter(file.reason for file in error.answer.excluded)
             found = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
             raise NoAnswer(f"none of its images is a standard view ({found})") from error
-        except UsageError as error:
+        except SeveralExams as error:
             raise NoAnswer("expected the images of one woman, received those of several under one study") from error
         case.save(out)
         try:

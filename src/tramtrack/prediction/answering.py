@@ -166,7 +166,7 @@ def _conformal(panel: Panel, score: float, alpha: float, doubts: Sequence[str]) 
             INDETERMINATE, alpha, f"this exam is unlike those of calibration: {doubts[0]}", guarantee=guarantee, **counts
         )
     p_with, p_without = kept.p_values(score)
-    reason = "" if finding != INDETERMINATE else UNDECIDED[p_with > alpha]
+    reason = "" if finding != INDETERMINATE else UNDECIDED[kept.fits(score, alpha)[0]]
     return _found(finding, alpha, reason, p_with_bac=p_with, p_without_bac=p_without, guarantee=guarantee, **counts)
 
 

@@ -29,6 +29,10 @@ WRITTEN = ("prediction.json", "prediction.html", *(f"heatmap_{side}_{view}.png" 
 """The names of the files that a Case may write."""
 
 
+class SeveralExams(UsageError):
+    """Where one exam is expected there are several."""
+
+
 class NoView(TramtrackError):
     """No file of an exam is a view; ``answer`` says why of each."""
 

@@ -20,7 +20,7 @@ from tramtrack.imaging.prepare import read_prepared
 from tramtrack.judgement.results import name_of
 from tramtrack.prediction.answering import Stated, answer_of, no_view
 from tramtrack.prediction.burden import burdens
-from tramtrack.prediction.case import Case
+from tramtrack.prediction.case import Case, SeveralExams
 from tramtrack.prediction.exported import open_panel
 from tramtrack.prediction.panel import Panel
 from tramtrack.prediction.reader import Map, Reader
@@ -167,5 +167,5 @@ def _only_exam(source: Path, found: Intake) -> Exam:
     exams = found.exams()
     if len(exams) > 1:
         names = ", ".join(f"{exam.exam} of {exam.woman}" for exam in exams[:3]) + (" and more" if len(exams) > 3 else "")
-        raise UsageError(f"{source}: expected one exam, found {len(exams)} ({names}); give each exam's folder by itself")
+        raise SeveralExams(f"{source}: expected one exam, found {len(exams)} ({names}); give each exam's folder by itself")
     return exams[0]

@@ -8,7 +8,9 @@ from typing import ClassVar
 import pytest
 
 from tramtrack.errors import UsageError
+from tramtrack.node.seam import NoAnswer
 from tramtrack.prediction import answerer as module
+from tramtrack.prediction.case import SeveralExams
 
 SAID = {"prevalence": 0.2, "alpha": 0.05, "key": "none"}
 
@@ -44,3 +46,13 @@ def test_what_is_stated_reaches_each_prediction(tmp_path):
 def test_an_alpha_that_cannot_be_kept_is_refused_before_the_first_exam(tmp_path):
     with pytest.raises(UsageError, match=r"alpha 0\.01"):
         module.answerer([tmp_path], device="cpu", **{**SAID, "alpha": 0.01})
+
+
+def test_only_several_exams_are_called_those_of_several_women(tmp_path, monkeypatch):
+    """A key that vanished is the node's own trouble, tried again; images of several women are an exam that has no answer."""
+    answer = module.answerer([tmp_path], device="cpu", **SAID)
+    for raised, expected in ((SeveralExams("two"), NoAnswer), (UsageError("--key: found none"), UsageError)):
+        monkeypatch.setattr(Ready, "predict", lambda self, images, raised=raised, **said: (_ for _ in ()).throw(raised))
+        with pytest.raises(expected) as found:
+            answer(tmp_path, tmp_path / "out")
+        assert ("several under one study" in str(found.value)) == (expected is NoAnswer)
