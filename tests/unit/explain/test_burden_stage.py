@@ -35,7 +35,7 @@ def study(tmp_path_factory, write_run):
         fold = "validation" if number < 10 else "test"
         known = {"fold": fold, "mask": "", "bac_view": pd.NA, "burden_mm2": float(number), "length_mm": float(number)}
         about = {"view_id": f"v{number}", "woman": f"w{number}", "exam": "e", "side": "L", "view": "CC"}
-        rows.append({**about, **known, "file": file, "age_years": 60, "acquired": "20200101"})
+        rows.append({**about, **known, "file": file, "age_years": 60, "acquired": "20200101", "absent_breast": "R"})
     return write_run(folder, 1, PROTOCOL), pd.DataFrame(rows), geometry
 
 
@@ -97,7 +97,8 @@ def test_other_exams_are_prepared_measured_and_never_fitted_on(study, tmp_path, 
     assert placed["before"].rows == 64 and others["file"].iloc[0] == tmp_path / "prepared" / "before.png"
     chosen, truth = burden_views(views, others, {**geometry, **placed}, unsealed=True)
     measure_runs([run], PROTOCOL, chosen, {**geometry, **placed}, truth, tmp_path, "cpu")
-    tables = write_burden(tmp_path / "results", PROTOCOL, chosen)
+    mean = PROTOCOL.burden.model_copy(update={"woman": "mean"})  # each exam has one view, which is no sum over a woman
+    tables = write_burden(tmp_path / "results", PROTOCOL.model_copy(update={"burden": mean}), chosen)
     row = tables.views.set_index("view_id").loc["before"]
     assert (row["analysed"], row["true_area"], row["calibrated"]) == ("no", 500, "cross-fitted") and row["area"] >= 0
     assert tables.agreement.loc[tables.agreement["fold"] == "validation", "n"].max() == 10

@@ -54,7 +54,7 @@ def test_queue_shows_what_waits_and_tries_it_again(waiting):
     assert len(json.loads(ask("queue", waiting, "--json", "--all"))["exams"]) == 3
     again = json.loads(ask("queue", waiting, "--retry", "all", "--json"))
     assert again["retried"] == 1 and again["exams"][0]["attempts"] == 0 and again["exams"][0]["due_at"] == 0
-    assert "1 exams are tried again" in ask("queue", waiting, "--retry", sending["name"])
+    assert "1 exam is tried again" in ask("queue", waiting, "--retry", sending["name"])
     with pytest.raises(UsageError, match="no exam of this name"):
         ask("queue", waiting, "--retry", "E-000000000000")
 
