@@ -89,6 +89,7 @@ def test_what_cannot_be_served_is_said_in_one_line(random_run, token, command, t
         (("--token-file", token), 1, "everybody on this machine may open the token"),
         (("--token-file", tmp_path / "none"), 1, "No such file or directory"),
         (("--key", "none"), 2, "--key none: the service answers under pseudonyms"),
+        (("--key", tmp_path / "none"), 2, "expected the file of the key under which the study's women go, found none"),
         (("--prevalence", "1"), 2, "expected a share between 0 and 1"),
         (("--host", "203.0.113.7", "--token-file", tmp_path / "good"), 1, "203.0.113.7:8000: cannot be listened on"),
     ):

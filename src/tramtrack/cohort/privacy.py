@@ -96,6 +96,12 @@ def choose(wanted: str | Path | None, study: Path, known_as: str | None) -> Secr
     return own
 
 
+def require_key(wanted: str | Path | None) -> None:
+    """Raise UsageError where a key is named for new exams that is not there: it is to be the study's, not one made now."""
+    if wanted is not None and str(wanted) != PLAIN and not Path(wanted).exists():
+        raise UsageError(f"--key {wanted}: expected the file of the key under which the study's women go, found none")
+
+
 def read_key(path: Path, study: Path) -> bytes:
     """The key in ``path``, which is made where there is none (readable by its owner alone); it lies outside ``study``.
 

@@ -57,7 +57,7 @@ def listen(
 ) -> None:
     """Be a DICOM node: take exams in, answer each when it is complete or quiet, and send the results back."""
     _need_pacs()
-    from tramtrack.cohort.privacy import choose
+    from tramtrack.cohort.privacy import choose, require_key
     from tramtrack.errors import UsageError
     from tramtrack.node import addresses, log
     from tramtrack.node.dicomweb import read_authorization
@@ -66,6 +66,7 @@ def listen(
 
     if prevalence is not None and not 0 < prevalence < 1:
         raise UsageError(f"prevalence {prevalence}: expected a share between 0 and 1")
+    require_key(key)
     word = read_authorization(authorization)
     settings = Settings(
         queue=queue,

@@ -43,6 +43,7 @@ def serve(
     for package in ("fastapi", "uvicorn", "python_multipart"):
         if find_spec(package) is None:
             raise TramtrackError(f"serve needs the package {package}: pip install 'tramtrack[serve]'")
+    from tramtrack.cohort.privacy import require_key
     from tramtrack.errors import UsageError
     from tramtrack.service.access import read_token
     from tramtrack.service.limits import MIB, Limits
@@ -51,6 +52,7 @@ def serve(
 
     if str(key) == "none":
         raise UsageError("--key none: the service answers under pseudonyms; name a key file, or leave it out for your own")
+    require_key(key)
     limits = Limits(
         upload_bytes=upload_mib * MIB,
         unpacked_bytes=unpacked_mib * MIB,

@@ -13,7 +13,7 @@ import pandas as pd
 from tramtrack.cohort.exam import Exam, Exclusion, Reason
 from tramtrack.cohort.ingest import BYTES_A_WORKER, Exclusions, Intake, ingest
 from tramtrack.cohort.inspect import inspect_file
-from tramtrack.cohort.privacy import PLAIN, Secret, choose
+from tramtrack.cohort.privacy import Secret, choose, require_key
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import AHEAD, load_geometry, prepare_views
 from tramtrack.imaging.prepare import read_prepared
@@ -70,10 +70,11 @@ class Predictor:
         a key that is not there, NoView where no file is a view, TramtrackError for an exam of a test fold that is sealed.
         """
         panel, stated = self.panel, self.stated(prevalence, alpha)
+        require_key(key)
         source = Path(exam).absolute()
         with tempfile.TemporaryDirectory(prefix="tramtrack-") as made:
             work = Path(made)
-            found = _look(source, work, panel, _secret(key, work), self.processes, self._crew)
+            found = _look(source, work, panel, choose(key, work, None), self.processes, self._crew)
             if not found.views:
                 raise no_view(source, found, panel)
             one = _only_exam(source, found)
@@ -121,13 +122,6 @@ class Predictor:
             return np.stack([reader.scores(files) for reader in self.readers]), []
         found = [reader.look(files) for reader in self.readers]
         return np.stack([scores for scores, _ in found]), [maps for _, maps in found]
-
-
-def _secret(key: str | Path | None, work: Path) -> Secret:
-    """What makes the pseudonyms; a key that is named must be there, since it is to be the study's."""
-    if key is not None and str(key) != PLAIN and not Path(key).exists():
-        raise UsageError(f"--key {key}: expected the file of the key under which the study's women go, found none")
-    return choose(key, work, None)
 
 
 def predict(

@@ -140,6 +140,7 @@ def test_waits_double_up_to_the_longest():
         ({"--authorization": "nothing"}, "cannot be read"),
         ({"--quiet": "-1"}, "quiet_seconds"),
         ({"--prevalence": "2"}, "prevalence 2.0: expected a share between 0 and 1"),
+        ({"--key": "nothing"}, "expected the file of the key under which the study's women go, found none"),
     ],
 )
 def test_listen_refuses_before_anything_is_loaded(tmp_path, changes, said):
