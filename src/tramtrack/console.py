@@ -24,6 +24,11 @@ def table(rows: Sequence[dict[str, str]], title: str) -> None:
     (console if console.is_terminal else Console(width=200)).print(drawn)
 
 
+def short(value: Any) -> str:
+    """A cell of a table: numbers with three digits, nothing for what is not known."""
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
 def say(text: str) -> None:
     """One line, unwrapped, nothing in it taken for markup."""
     Console(highlight=False, soft_wrap=True).print(text, markup=False)

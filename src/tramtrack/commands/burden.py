@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from tramtrack.console import print_json, say, table
+from tramtrack.commands.options import AsJson, Device, Key, StudyFolder
+from tramtrack.console import print_json, say, short, table
 
 
 def burden(
-    study: Annotated[Path, typer.Argument(help="The study's folder.")],
-    device: Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")] = "auto",
+    study: StudyFolder,
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """How much calcification the heat maps amount to, in mm2 and mm, calibrated on validation and held against the truth.
@@ -52,16 +53,14 @@ def burden(
 
 
 def associate(
-    study: Annotated[Path, typer.Argument(help="The study's folder.")],
+    study: StudyFolder,
     outcomes: Annotated[Path, typer.Argument(help="A CSV: woman (the PatientID), and a column an outcome, 0/1 or a number.")],
     source: Annotated[
         str | None,
         typer.Option("--source", help="Whose burden, as in women_burden.csv; default: the best run on validation."),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="The key file of the pseudonyms, or none for plain names; default: your own.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """The association of women's burden with your outcomes, adjusted for age: in this cohort, and no risk of anybody."""
     from tramtrack.judgement.association import IN_THIS_COHORT
@@ -72,7 +71,7 @@ def associate(
         print_json(rows)
         return
     columns = ("outcome", "model", "term", "measure", "estimate", "low", "high", "p", "n", "events", "reason")
-    table([{name: _short(row[name]) for name in columns} for row in rows], f"Burden of {rows[0]['source']} and outcomes")
+    table([{name: short(row[name]) for name in columns} for row in rows], f"Burden of {rows[0]['source']} and outcomes")
     say(IN_THIS_COHORT)
 
 
@@ -96,7 +95,3 @@ def _between(value: float | None, low: float | None, high: float | None, decimal
     if value is None:
         return ""
     return f"{value:.{decimals}f}" + ("" if low is None else f" ({low:.{decimals}f} to {high:.{decimals}f})")
-
-
-def _short(value: Any) -> str:
-    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

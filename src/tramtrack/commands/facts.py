@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from tramtrack.commands.options import AsJson
 from tramtrack.console import print_json, say, table
 from tramtrack.network.registry import NETWORKS
 from tramtrack.protocols import presets
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ProtocolName = Annotated[
     str | None, typer.Option("--protocol", help=f"A preset ({', '.join(presets())}) or a .toml file; default: mobini-2024.")
 ]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tramtrack.commands.options import Alpha, AsJson, Device, Key, Prevalence
 from tramtrack.console import print_json, say, table
 
 QueueFolder = Annotated[Path, typer.Argument(help="The folder of a node's queue.")]
@@ -42,18 +43,11 @@ def listen(
     keep_free_mib: Annotated[
         int, typer.Option("--keep-free-mib", min=1, help="Below so much free disk, MiB, no image is taken.")
     ] = 1024,
-    prevalence: Annotated[
-        float | None, typer.Option("--prevalence", help="Share of women with BAC for the probability; default: the protocol's.")
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option("--alpha", help="Error rate of BAC likely and BAC unlikely in each class; default: the protocol's."),
-    ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="The key file of the pseudonyms, or none for plain names; default: your own.")
-    ] = None,
+    prevalence: Prevalence = None,
+    alpha: Alpha = None,
+    key: Key = None,
     authorization: Authorization = None,
-    device: Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Be a DICOM node: take exams in, answer each when it is complete or quiet, and send the results back."""
     _need_pacs()
@@ -108,7 +102,7 @@ def queue(
         typer.Option("--retry", help="An exam's name, or all: try at once what waits after a failure or was set aside."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="List the exams that are done as well.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What waits in a node's queue, what is in trouble, and when it is tried again. The node may run meanwhile."""
     import time

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tramtrack.commands.insert import phantom_insert, phantom_sheet
+from tramtrack.commands.options import Processes
 from tramtrack.console import print_json, say
 from tramtrack.errors import UsageError
 
@@ -54,7 +55,7 @@ def phantom_cohort(
     film_share: FilmShare = None,
     implant_share: ImplantShare = None,
     magnification: Magnification = None,
-    processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Worker processes.")] = 2,
+    processes: Processes = 2,
 ) -> None:
     """Write a synthetic cohort with exact masks, labels and truth; goes on where it stopped."""
     from tramtrack.phantom.cohort import write_cohort

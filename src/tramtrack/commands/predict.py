@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tramtrack.commands.options import Alpha, Device, Key, Prevalence, StudyFolder
 from tramtrack.console import say, table
-
-Device = Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")]
 
 
 def predict(
@@ -20,16 +19,9 @@ def predict(
     also: Annotated[
         list[Path] | None, typer.Option("--also", help="A further run of the study that answers together; may be repeated.")
     ] = None,
-    prevalence: Annotated[
-        float | None, typer.Option("--prevalence", help="Share of women with BAC for the probability; default: the protocol's.")
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option("--alpha", help="Error rate of BAC likely and BAC unlikely in each class; default: the protocol's."),
-    ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="The key file of the pseudonyms, or none for plain names; default: your own.")
-    ] = None,
+    prevalence: Prevalence = None,
+    alpha: Alpha = None,
+    key: Key = None,
     heatmaps: Annotated[
         bool, typer.Option("--heatmaps/--no-heatmaps", help="Show where in each view the score comes from.")
     ] = True,
@@ -125,7 +117,7 @@ def _say_found(conformal: Any) -> None:
     say(conformal.guarantee)
 
 
-def calibrate(study: Annotated[Path, typer.Argument(help="The study's folder.")], device: Device = "auto") -> None:
+def calibrate(study: StudyFolder, device: Device = "auto") -> None:
     """Score the women that the split keeps for calibration, for BAC likely and unlikely of new exams; `run` does so too."""
     from tramtrack.study import Study
 

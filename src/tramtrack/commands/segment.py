@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tramtrack.commands.options import AsJson, Device, StudyFolder
 from tramtrack.console import print_json, say, table
 
 NAMES = {"dice": "Dice", "average_precision": "average precision"}
 
 
 def segment(
-    study: Annotated[Path, typer.Argument(help="The study's folder.")],
+    study: StudyFolder,
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="A preset or a .toml file; default: the study's own.")
     ] = None,
     unseal: Annotated[bool, typer.Option("--unseal", help="Segment the test fold as well; the look is logged.")] = False,
-    device: Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Train a U-Net on the training fold's masks, and measure it: what heat maps of classifiers can be held against."""
     from tramtrack.study import Study

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tramtrack.commands.options import Alpha, Device, Prevalence
 from tramtrack.errors import TramtrackError
 
 
@@ -22,15 +23,10 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help="A file with the token; or set the variable TRAMTRACK_TOKEN.")
     ] = None,
-    prevalence: Annotated[
-        float | None, typer.Option("--prevalence", help="Share of women with BAC for the probability; default: the protocol's.")
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option("--alpha", help="Error rate of BAC likely and BAC unlikely in each class; default: the protocol's."),
-    ] = None,
+    prevalence: Prevalence = None,
+    alpha: Alpha = None,
     key: Annotated[Path | None, typer.Option("--key", help="The key file of the pseudonyms; default: your own.")] = None,
-    device: Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")] = "auto",
+    device: Device = "auto",
     upload_mib: Annotated[int, typer.Option("--upload-mib", min=1, help="An upload's size at most, MiB.")] = 512,
     unpacked_mib: Annotated[int, typer.Option("--unpacked-mib", min=1, help="A zip's size unpacked at most, MiB.")] = 2048,
     files: Annotated[int, typer.Option("--files", min=1, max=5000, help="Files of an exam at most.")] = 500,

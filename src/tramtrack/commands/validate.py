@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from tramtrack.commands.options import AsJson, Device, Processes
 from tramtrack.console import print_json, say, table
 
 
@@ -15,8 +16,8 @@ def validate(
     run: Annotated[Path, typer.Argument(help="An exported folder, or a run's folder.")],
     study: Annotated[Path, typer.Argument(help="This site's study: ingested, with labels.")],
     site: Annotated[str, typer.Option("--site", help="What this site is called in the file that it sends back.")],
-    device: Annotated[str, typer.Option("--device", help="auto (CUDA where there is one), cpu, or cuda:1.")] = "auto",
-    processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Worker processes.")] = 2,
+    device: Device = "auto",
+    processes: Processes = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print the file instead of a table.")] = False,
 ) -> None:
     """How well runs from elsewhere do on this site's exams, and one small signed file of numbers to send back."""
@@ -55,7 +56,7 @@ def pool(
     key: Annotated[
         list[str] | None, typer.Option("--key", help="A public key that may sign; may be repeated. Default: any.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """One AUC from several sites by random effects on its logit, and how much the sites differ."""
     from tramtrack.evaluation.pooling import as_shares

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tramtrack.commands.options import AsJson
 from tramtrack.console import print_json, say, table
 from tramtrack.errors import TramtrackError
 from tramtrack.network.registry import NETWORKS, known_name
@@ -31,9 +32,7 @@ KeepIn = Annotated[Path | None, typer.Option("--weights-dir", help="Keep them in
 
 
 @weights_app.command("list")
-def list_weights(
-    weights_dir: LookIn = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
-) -> None:
+def list_weights(weights_dir: LookIn = None, as_json: AsJson = False) -> None:
     """For each network: where its weights are, what they are, or where they could be had."""
     from tramtrack.network.inventory import take_inventory
     from tramtrack.network.places import cache_folder
