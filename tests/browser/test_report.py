@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -37,15 +36,6 @@ def _study_folder() -> ModuleType:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a fabricated study."""
     return write_report(*_study_folder().fabricate(tmp_path_factory.mktemp("study"), crossed=True).arguments())
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    """Debian's Chromium, which the package playwright drives but does not bring."""
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        yield browser
-        browser.close()
 
 
 class Visit:

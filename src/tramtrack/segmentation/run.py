@@ -20,9 +20,9 @@ from tramtrack.segmentation.loop import probabilities, steps_an_epoch, train
 from tramtrack.segmentation.maps import Maps
 from tramtrack.segmentation.scores import choose_threshold
 from tramtrack.segmentation.unet import Unet
-from tramtrack.training.hardware import choose_device, describe, dtype_name, resolve_dtype
+from tramtrack.training.hardware import choose_device, describe, dtype_name, placed, resolve_dtype
 from tramtrack.training.loop import best_epoch, read_history
-from tramtrack.training.record import Run, load_run, require_own_weights
+from tramtrack.training.record import Run, finished_run, require_own_weights
 from tramtrack.training.resources import watch_memory
 
 NETWORK, WEIGHTS, FOLDER = "U-Net", "trained on masks", "segmentation"
@@ -47,10 +47,10 @@ def train_unet(
     dtype = resolve_dtype(protocol.training.dtype, device)
     identity = _identity(training, validation, protocol, hashes, dtype)
     if store.require_same_identity(folder / "run.json", identity, ADVICE):
-        return _finished(folder)
+        return finished_run(folder)
     if not store.require_same_identity(folder / "started.json", identity, ADVICE):
         store.write_manifest(folder / "started.json", identity, {})
-    model = _placed(Unet(settings.channels, settings.seed, min(training.share, 0.5)), device)
+    model = placed(Unet(settings.channels, settings.seed, min(training.share, 0.5)), device)
     weights = sum(parameter.numel() for _, parameter in model.trained())
     with_bac = int(training.marked.sum())
     announce(f"{NETWORK}: trains {weights:,} weights on {len(training)} training views, {with_bac} of them with BAC")
@@ -85,7 +85,7 @@ def train_unet(
     store.write_manifest(folder / "run.json", identity, information)
     checkpoint.unlink(missing_ok=True)
     (folder / "started.json").unlink(missing_ok=True)
-    return _finished(folder)
+    return finished_run(folder)
 
 
 def segment_views(run: Run, protocol: Protocol, files: Mapping[str, Path], wanted: str = "auto") -> Maps:
@@ -99,7 +99,7 @@ def segment_views(run: Run, protocol: Protocol, files: Mapping[str, Path], wante
         path, device = require_own_weights(run), choose_device(wanted)
         model = Unet(protocol.segmentation.channels, protocol.segmentation.seed)
         model.load_state_dict(safetensors.torch.load_file(path))
-        _write_maps(_placed(model, device), todo, maps, getattr(torch, run.identity["dtype"]), device)
+        _write_maps(placed(model, device), todo, maps, getattr(torch, run.identity["dtype"]), device)
     return maps
 
 
@@ -123,14 +123,3 @@ def _identity(
         "masks": store.text_sha256(training.sha256 + validation.sha256),
         **hashes,
     }
-
-
-def _placed(model: Unet, device: torch.device) -> Unet:
-    model.to(device)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _finished(folder: Path) -> Run:
-    run = load_run(folder)
-    assert run is not None
-    return run

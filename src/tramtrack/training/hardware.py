@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -81,3 +82,12 @@ def _processor() -> tuple[set[str], str]:
         key, _, value = line.partition(":")
         facts.setdefault(key.strip(), value.strip())
     return set(facts.get("flags", "").split()), facts.get("vendor_id", "")
+
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+
+def placed(model: Model, device: torch.device) -> Model:
+    """``model`` on ``device``, its weights laid out for channels_last; the same object."""
+    model.to(device)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -135,6 +135,13 @@ def load_run(folder: Path) -> Run | None:
     return Run(folder, content["identity"], content["information"])
 
 
+def finished_run(folder: Path) -> Run:
+    """The run in ``folder``, which is known to be finished."""
+    run = load_run(folder)
+    assert run is not None
+    return run
+
+
 def write_predictions(path: Path, table: pd.DataFrame, logits: np.ndarray) -> None:
     """Scores of views as CSV: what the view is, its labels, its fold, logit and score (the logit's sigmoid)."""
     scored = table.assign(logit=logits.astype(np.float64), score=1.0 / (1.0 + np.exp(-logits.astype(np.float64))))

@@ -26,7 +26,7 @@ from tramtrack.protocol import Protocol, Transfer
 from tramtrack.training.activations import TRUNK_BATCH, compute_activations
 from tramtrack.training.adapt import adapt_batchnorms
 from tramtrack.training.augment import Draw, draw
-from tramtrack.training.hardware import choose_device, describe, dtype_name, resolve_dtype
+from tramtrack.training.hardware import choose_device, describe, dtype_name, placed, resolve_dtype
 from tramtrack.training.loader import batches
 from tramtrack.training.loop import Examples, best_epoch, class_weights, predict, read_history, train
 from tramtrack.training.record import (
@@ -36,7 +36,7 @@ from tramtrack.training.record import (
     Keep,
     Run,
     RunKey,
-    load_run,
+    finished_run,
     require_own_weights,
     write_predictions,
 )
@@ -133,7 +133,7 @@ def keep_share(
     start = _start(key, weights, protocol, hashes, keep, device)
     if not start.keeps or _is_finished(key.folder(runs), start.identity):
         return
-    model = _placed(make_classifier(key, weights, protocol), start.device)
+    model = placed(make_classifier(key, weights, protocol), start.device)
     if protocol.transfer.batchnorm == "adapt":
         _adapt(model, fold, start.identity, protocol, cache, start.dtype, start.device)
     _states(
@@ -166,12 +166,12 @@ def train_run(
     start = _start(key, weights, protocol, hashes, keep, device)
     identity, dtype, on = start.identity, start.dtype, start.device
     if _is_finished(folder, identity):
-        return _finished(folder)
+        return finished_run(folder)
     class_weights(fold.examples("training").labels, protocol.training.class_weighting)  # refuses one class before any work
     if not len(fold.examples("validation")):
         raise TramtrackError(f"{folder}: no validation view has a label to train against; label some, or let them inherit")
     size = (protocol.prepare.height, protocol.prepare.width)
-    model = _placed(make_classifier(key, weights, protocol), on)
+    model = placed(make_classifier(key, weights, protocol), on)
     if keep == "auto" and model.trunk_changes:
         announce(f"{title(key.network)}: no activations are kept, because {model.trunk_changes}")
     counts = model.counts()
@@ -211,7 +211,7 @@ def train_run(
     store.write_manifest(folder / "run.json", identity, information)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     (folder / "started.json").unlink(missing_ok=True)
-    return _finished(folder)
+    return finished_run(folder)
 
 
 def _initialisation(network: str) -> str:
@@ -375,7 +375,7 @@ def rebuild(run: Run, protocol: Protocol, device: torch.device) -> Classifier:
     generator = torch.Generator().manual_seed(0)
     model = Classifier(build(run.key.network, generator), protocol.transfer, generator)
     model.load_state_dict(safetensors.torch.load_file(require_own_weights(run)))
-    return _placed(model, device).eval()
+    return placed(model, device).eval()
 
 
 def predict_views(run: Run, protocol: Protocol, files: Sequence[Path], what: str, wanted: str = "auto") -> np.ndarray:
@@ -392,14 +392,3 @@ def predict_views(run: Run, protocol: Protocol, files: Sequence[Path], what: str
         for grey in track(batches(files, TRUNK_BATCH, device), what, -(-len(files) // TRUNK_BATCH)):
             logits.append(model(trunk(grey)).float().cpu().numpy())
     return np.concatenate(logits) if logits else np.zeros(0, dtype=np.float32)
-
-
-def _placed(model: Classifier, device: torch.device) -> Classifier:
-    model.to(device)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _finished(folder: Path) -> Run:
-    run = load_run(folder)
-    assert run is not None
-    return run

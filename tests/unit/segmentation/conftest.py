@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from killed import dying
 from tramtrack.imaging.geometry import fit
 from tramtrack.protocol import Evaluation, Prepare, Protocol, Segmentation
 
@@ -51,26 +50,9 @@ def geometry(views):
     return {view_id: fit((ROWS, COLUMNS), (0, 0, ROWS, COLUMNS), False, (ROWS, COLUMNS), 0.5) for view_id in views["view_id"]}
 
 
-class Killed(Exception):
-    """Stands for a kill."""
-
-
 @pytest.fixture
 def dies_after(monkeypatch):
     """``with dies_after(n):`` a training that ends right behind its n-th checkpoint."""
     from tramtrack.segmentation import loop
 
-    @contextmanager
-    def until(epoch: int):
-        real = loop.save_checkpoint
-
-        def save(path, model, optimiser, best, history):
-            real(path, model, optimiser, best, history)
-            if len(history) == epoch:
-                raise Killed
-
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(loop, "save_checkpoint", save)
-            yield
-
-    return until
+    return dying(loop, monkeypatch)

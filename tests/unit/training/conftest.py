@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
+from killed import dying
 from tramtrack.network.build import build
 from tramtrack.protocol import Transfer
 from tramtrack.training import loop
@@ -50,28 +49,10 @@ def examples():
     return Examples(positions[:8], labels[:8]), Examples(positions[8:], labels[8:])
 
 
-class Killed(Exception):
-    """Stands for a kill."""
-
-
 @pytest.fixture
 def dies_after(monkeypatch):
     """``with dies_after(n):`` a training that ends right behind its n-th checkpoint."""
-
-    @contextmanager
-    def until(epoch: int):
-        real = loop.save_checkpoint
-
-        def save(path, model, optimiser, best, history):
-            real(path, model, optimiser, best, history)
-            if len(history) == epoch:
-                raise Killed
-
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(loop, "save_checkpoint", save)
-            yield
-
-    return until
+    return dying(loop, monkeypatch)
 
 
 @pytest.fixture
