@@ -54,12 +54,13 @@ def test_the_report_says_how_well_the_maps_lie_on_the_masks(study_folder: Module
     assert len(tables) == 3 and "within 2 mm of the mask" in tables[0]
     order = [re.sub("<[^>]+>", "", name).strip() for name in re.findall(r'<th scope="row">(.*?)</th>', tables[0])]
     assert order == ["VGG16", "centre blob baseline", "VGG16 random weights", "MobileNetV2", "vessel filter baseline"]
-    assert "0.500 (0.400 to 0.600)" in tables[0]
+    cells = [re.sub("<[^>]+>", "", cell) for cell in re.findall(r'<td class="num">(.*?)</td>', tables[0])]
+    assert "0.500 (0.400 to 0.600)" in cells
     shown = [re.findall(r'<th scope="row">VGG16</th><td class="num">(\d+)', table) for table in tables]
     assert shown == [["16"], ["32"], ["16"]]
     scores = pd.read_csv(results / "scores.csv").query("fold == 'test' and unit == 'woman' and metric == 'auc_roc'")
     auc = scores[(scores["network"] == "vgg16") & (scores["variant"] == "last-conv")]["estimate"].iloc[0]
-    assert f'<td class="num">{auc:.3f} (' in tables[0] and "AUC-ROC by woman" not in tables[1]
+    assert any(cell.startswith(f"{auc:.3f} (") for cell in cells) and "AUC-ROC by woman" not in tables[1]
     assert "All at stride 16, trained so" in tables[2]
 
 
