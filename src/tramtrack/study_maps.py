@@ -33,6 +33,7 @@ def evaluated_runs(study: Study) -> list[Run]:
 
 
 def explain(study: Study) -> Path:
+    """See `Study.explain`."""
     from tramtrack.explain.stage import explain_runs
     from tramtrack.segmentation.burden import opened_source
 
@@ -58,6 +59,7 @@ def explain(study: Study) -> Path:
 
 
 def explain_views(study: Study, view_ids: Sequence[str], method: str | None, layer: str | None) -> pd.DataFrame:
+    """See `Study.explain_views`."""
     from tramtrack.explain.methods import Explainer
     from tramtrack.explain.single import explain_views
 
@@ -71,6 +73,7 @@ def explain_views(study: Study, view_ids: Sequence[str], method: str | None, lay
 
 
 def blind(study: Study, views: int, seed: int | None) -> Path:
+    """See `Study.blind`."""
     from tramtrack.explain.blind import make_blind
 
     fold = "test" if study.last_evaluation().unsealed else "validation"
@@ -79,12 +82,14 @@ def blind(study: Study, views: int, seed: int | None) -> Path:
 
 
 def ratings(study: Study, files: Sequence[str | Path]) -> dict[str, Any]:
+    """See `Study.ratings`."""
     from tramtrack.explain.ratings import import_ratings
 
     return import_ratings(study.folder, [Path(file) for file in files], study.protocol.evaluation)
 
 
 def trust(study: Study, permuted: bool, weights_dir: Path | None) -> pd.DataFrame:
+    """See `Study.trust`."""
     from tramtrack.explain.trust_stage import judge_maps
 
     runs = [run for run in study.own_runs() if run.weights == PRETRAINED]
@@ -110,6 +115,7 @@ def _permuted(study: Study, runs: Sequence[Run], weights_dir: Path | None) -> di
 
 
 def burden(study: Study) -> BurdenTables:
+    """See `Study.burden`."""
     from tramtrack.explain.burden_stage import measure_runs, write_burden
     from tramtrack.segmentation.burden import measure_segmentation
 
@@ -121,6 +127,7 @@ def burden(study: Study) -> BurdenTables:
 
 
 def burden_views(study: Study) -> tuple[pd.DataFrame, dict[str, Geometry], pd.DataFrame]:
+    """See `Study.burden_views`."""
     from tramtrack.explain import burden_stage
 
     others, geometry = _other_exams(study)
@@ -140,6 +147,7 @@ def _other_exams(study: Study) -> tuple[pd.DataFrame, dict[str, Geometry]]:
 
 
 def associate(study: Study, outcomes: str | Path, source: str | None, key: str | Path | None) -> pd.DataFrame:
+    """See `Study.associate`."""
     from tramtrack.judgement.association import associate, read_outcomes, women_of
 
     folder = study.folder / "results"
@@ -152,6 +160,7 @@ def associate(study: Study, outcomes: str | Path, source: str | None, key: str |
 
 
 def segment(study: Study, unseal: bool) -> pd.DataFrame:
+    """See `Study.segment`."""
     from tramtrack.segmentation.stage import segment_study
 
     study.prepare()

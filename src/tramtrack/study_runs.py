@@ -33,6 +33,7 @@ SHARED_STORAGE_SECONDS = 120.0
 
 
 def train(study: Study, network: str, weights: str, weights_dir: Path | None, cache: Keep) -> list[Run]:
+    """See `Study.train`."""
     from tramtrack.training.campaign import LEAVES_OUT
 
     runs: list[Run] = []
@@ -111,6 +112,7 @@ def _reason(name: str, error: Exception) -> str:
 
 
 def calibrate(study: Study) -> dict[str, int]:
+    """See `Study.calibrate`."""
     from tramtrack.explain.sealed_fold import score_calibration
 
     study.split()
@@ -132,6 +134,7 @@ def calibrate(study: Study) -> dict[str, int]:
 
 
 def evaluate(study: Study, networks: Sequence[str] | None, unseal: bool) -> Results:
+    """See `Study.evaluate`."""
     from tramtrack.explain import sealed_fold
     from tramtrack.training.hardware import devices_of
 
