@@ -62,7 +62,9 @@ class Engine(Protocol):
     is_cluster: bool
 
     @property
-    def slots(self) -> int: ...
+    def slots(self) -> int:
+        """How many tasks run at the same time."""
+        ...
 
     def on_cpus(self) -> Engine:
         """The same engine for tasks that need no GPU."""

@@ -14,7 +14,9 @@ class Pool(Protocol):
     """Workers: ``slots`` says how many tasks may run at once."""
 
     @property
-    def slots(self) -> int: ...
+    def slots(self) -> int:
+        """How many tasks may run at once."""
+        ...
 
     def start(self, job: Job, task: Task) -> Any:
         """Begin a task; returns a handle of it."""
@@ -41,6 +43,7 @@ class _Course:
         self.go_on()
 
     def go_on(self) -> None:
+        """Begin the next stage: all its tasks wait."""
         self.stage += 1
         count = len(self.job.stages[self.stage])
         self.waiting, self.results, self.tries = list(range(count)), [None] * count, [0] * count

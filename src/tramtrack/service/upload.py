@@ -92,33 +92,34 @@ class _Parts:
         self._disposition = b""
 
     def callbacks(self) -> MultipartCallbacks:
+        """What the parser calls as it meets each piece of a body."""
         return {
-            "on_part_begin": self.part_begin,
-            "on_header_field": self.header_field,
-            "on_header_value": self.header_value,
-            "on_header_end": self.header_end,
-            "on_headers_finished": self.headers_finished,
-            "on_part_data": self.part_data,
-            "on_part_end": self.part_end,
-            "on_end": self.end,
+            "on_part_begin": self._part_begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+            "on_end": self._end,
         }
 
-    def part_begin(self) -> None:
+    def _part_begin(self) -> None:
         self._disposition = b""
 
-    def header_field(self, data: bytes, start: int, end: int) -> None:
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
 
-    def header_value(self, data: bytes, start: int, end: int) -> None:
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
 
-    def header_end(self) -> None:
+    def _header_end(self) -> None:
         if self._name.lower() == b"content-disposition":
             self._disposition = bytes(self._value)
         self._name.clear()
         self._value.clear()
 
-    def headers_finished(self) -> None:
+    def _headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
         if options.get(b"name") != FIELD.encode() or b"filename" not in options:
             raise Refused(422, f"a field that is no file, or has another name: expected {EXPECTED}")
@@ -128,20 +129,21 @@ class _Parts:
         self._stream = path.open("xb")
         self.files.append(path)
 
-    def part_data(self, data: bytes, start: int, end: int) -> None:
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
         assert self._stream is not None
         self._stream.write(memoryview(data)[start:end])
 
-    def part_end(self) -> None:
+    def _part_end(self) -> None:
         assert self._stream is not None
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self.close()
 
-    def end(self) -> None:
+    def _end(self) -> None:
         self.ended = True
 
     def close(self) -> None:
+        """Close the file that is being written, if one is."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
