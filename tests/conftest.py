@@ -14,7 +14,8 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # the helpers beside this file; worker processes inherit the path
 
-os.environ["TRAMTRACK_CONFIG"] = tempfile.mkdtemp(prefix="tramtrack-config-")  # no test writes into the user's own
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it: a study that one made is under the key that all have
+    os.environ["TRAMTRACK_CONFIG"] = tempfile.mkdtemp(prefix="tramtrack-config-")  # no test writes into the user's own
 
 import samples  # noqa: E402
 

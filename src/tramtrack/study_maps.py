@@ -18,21 +18,21 @@ from tramtrack.errors import TramtrackError
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.judgement import results
+from tramtrack.study_files import StudyFiles
 from tramtrack.training.record import PRETRAINED, Run
 from tramtrack.training.variants import variants, without_weights
 
 if TYPE_CHECKING:
     from tramtrack.explain.burden_stage import BurdenTables
-    from tramtrack.study import Study
 
 
-def evaluated_runs(study: Study) -> list[Run]:
+def evaluated_runs(study: StudyFiles) -> list[Run]:
     """The runs of the protocol's own variant that the last evaluation is of. Raises TramtrackError where there is none."""
     evaluated = study.last_evaluation().runs
     return [run for run in study.own_runs() if results.name_of(run) in evaluated]
 
 
-def explain(study: Study) -> Path:
+def explain(study: StudyFiles) -> Path:
     """See `Study.explain`."""
     from tramtrack.explain.stage import explain_runs
     from tramtrack.segmentation.burden import opened_source
@@ -58,7 +58,7 @@ def explain(study: Study) -> Path:
     )
 
 
-def explain_views(study: Study, view_ids: Sequence[str], method: str | None, layer: str | None) -> pd.DataFrame:
+def explain_views(study: StudyFiles, view_ids: Sequence[str], method: str | None, layer: str | None) -> pd.DataFrame:
     """See `Study.explain_views`."""
     from tramtrack.explain.methods import Explainer
     from tramtrack.explain.single import explain_views
@@ -72,7 +72,7 @@ def explain_views(study: Study, view_ids: Sequence[str], method: str | None, lay
     return explain_views(study.own_runs(), changed, study.views(), geometry, study.folder, view_ids, study.device)
 
 
-def blind(study: Study, views: int, seed: int | None) -> Path:
+def blind(study: StudyFiles, views: int, seed: int | None) -> Path:
     """See `Study.blind`."""
     from tramtrack.explain.blind import make_blind
 
@@ -81,14 +81,14 @@ def blind(study: Study, views: int, seed: int | None) -> Path:
     return make_blind(evaluated_runs(study), study.protocol, study.views(), study.folder, **about, device=study.device)
 
 
-def ratings(study: Study, files: Sequence[str | Path]) -> dict[str, Any]:
+def ratings(study: StudyFiles, files: Sequence[str | Path]) -> dict[str, Any]:
     """See `Study.ratings`."""
     from tramtrack.explain.ratings import import_ratings
 
     return import_ratings(study.folder, [Path(file) for file in files], study.protocol.evaluation)
 
 
-def trust(study: Study, permuted: bool, weights_dir: Path | None) -> pd.DataFrame:
+def trust(study: StudyFiles, permuted: bool, weights_dir: Path | None) -> pd.DataFrame:
     """See `Study.trust`."""
     from tramtrack.explain.trust_stage import judge_maps
 
@@ -102,7 +102,7 @@ def trust(study: Study, permuted: bool, weights_dir: Path | None) -> pd.DataFram
     return judge_maps(runs, trained, study.protocol, study.views(), geometry, study.folder / "results", study.device)
 
 
-def _permuted(study: Study, runs: Sequence[Run], weights_dir: Path | None) -> dict[str, Run]:
+def _permuted(study: StudyFiles, runs: Sequence[Run], weights_dir: Path | None) -> dict[str, Run]:
     """By contestant a run like its first one, but for the training labels, which are dealt anew among the views."""
     from tramtrack.explain.permuted import train_permuted
 
@@ -114,7 +114,7 @@ def _permuted(study: Study, runs: Sequence[Run], weights_dir: Path | None) -> di
     return trained
 
 
-def burden(study: Study) -> BurdenTables:
+def burden(study: StudyFiles) -> BurdenTables:
     """See `Study.burden`."""
     from tramtrack.explain.burden_stage import measure_runs, write_burden
     from tramtrack.segmentation.burden import measure_segmentation
@@ -126,7 +126,7 @@ def burden(study: Study) -> BurdenTables:
     return write_burden(study.folder / "results", study.protocol, views, failed)
 
 
-def burden_views(study: Study) -> tuple[pd.DataFrame, dict[str, Geometry], pd.DataFrame]:
+def burden_views(study: StudyFiles) -> tuple[pd.DataFrame, dict[str, Geometry], pd.DataFrame]:
     """See `Study.burden_views`."""
     from tramtrack.explain import burden_stage
 
@@ -136,7 +136,7 @@ def burden_views(study: Study) -> tuple[pd.DataFrame, dict[str, Geometry], pd.Da
     return views, geometry, truth
 
 
-def _other_exams(study: Study) -> tuple[pd.DataFrame, dict[str, Geometry]]:
+def _other_exams(study: StudyFiles) -> tuple[pd.DataFrame, dict[str, Geometry]]:
     """The views of the exams that are not analysed, of women in validation and test, prepared; and their Geometry."""
     from tramtrack.explain.burden_stage import MEASURED, prepare_others
 
@@ -146,7 +146,7 @@ def _other_exams(study: Study) -> tuple[pd.DataFrame, dict[str, Geometry]]:
     return prepare_others(views, study.prepared("other-exams"), study.protocol.prepare)
 
 
-def associate(study: Study, outcomes: str | Path, source: str | None, key: str | Path | None) -> pd.DataFrame:
+def associate(study: StudyFiles, outcomes: str | Path, source: str | None, key: str | Path | None) -> pd.DataFrame:
     """See `Study.associate`."""
     from tramtrack.judgement.association import associate, read_outcomes, women_of
 
@@ -159,7 +159,7 @@ def associate(study: Study, outcomes: str | Path, source: str | None, key: str |
     return found
 
 
-def segment(study: Study, unseal: bool) -> pd.DataFrame:
+def segment(study: StudyFiles, unseal: bool) -> pd.DataFrame:
     """See `Study.segment`."""
     from tramtrack.segmentation.stage import segment_study
 

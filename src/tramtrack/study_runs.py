@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -21,18 +20,16 @@ from tramtrack.judgement import results
 from tramtrack.judgement.architectures import read_split
 from tramtrack.judgement.results import Results
 from tramtrack.network.registry import title
+from tramtrack.study_files import StudyFiles
 from tramtrack.training import ledger
 from tramtrack.training.record import Keep, Run, load_run
 from tramtrack.training.variants import Variant, variants, without_weights
-
-if TYPE_CHECKING:
-    from tramtrack.study import Study
 
 SHARED_STORAGE_SECONDS = 120.0
 """How long a network file system may take to show here what another machine has written."""
 
 
-def train(study: Study, network: str, weights: str, weights_dir: Path | None, cache: Keep) -> list[Run]:
+def train(study: StudyFiles, network: str, weights: str, weights_dir: Path | None, cache: Keep) -> list[Run]:
     """See `Study.train`."""
     from tramtrack.training.campaign import LEAVES_OUT
 
@@ -48,7 +45,7 @@ def train(study: Study, network: str, weights: str, weights_dir: Path | None, ca
     return runs
 
 
-def train_all(study: Study, names: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep) -> dict[str, str]:
+def train_all(study: StudyFiles, names: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep) -> dict[str, str]:
     """Train everything; returns, and writes down, the networks and variants that are left out, with the reason."""
     from tramtrack.training.campaign import LEAVES_OUT
 
@@ -65,7 +62,7 @@ def train_all(study: Study, names: Sequence[str], weights: str, weights_dir: Pat
 
 
 def _outcomes(
-    study: Study, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
+    study: StudyFiles, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
 ) -> Iterator[tuple[str, list[Run] | Exception]]:
     """The runs of each variant as its last one ends, or why there are none, by the name that `campaign.Wanted` has."""
     from tramtrack.training.campaign import plan_variants, train_variants
@@ -111,7 +108,7 @@ def _reason(name: str, error: Exception) -> str:
     return str(error).removeprefix(f"{title(name.partition('/')[0])}: ")
 
 
-def calibrate(study: Study) -> dict[str, int]:
+def calibrate(study: StudyFiles) -> dict[str, int]:
     """See `Study.calibrate`."""
     from tramtrack.explain.sealed_fold import score_calibration
 
@@ -133,7 +130,7 @@ def calibrate(study: Study) -> dict[str, int]:
     return {"with BAC": int((kept["bac_woman"] == 1).sum()), "without BAC": int((kept["bac_woman"] == 0).sum())}
 
 
-def evaluate(study: Study, networks: Sequence[str] | None, unseal: bool) -> Results:
+def evaluate(study: StudyFiles, networks: Sequence[str] | None, unseal: bool) -> Results:
     """See `Study.evaluate`."""
     from tramtrack.explain import sealed_fold
     from tramtrack.training.hardware import devices_of
@@ -159,7 +156,7 @@ def evaluate(study: Study, networks: Sequence[str] | None, unseal: bool) -> Resu
 
     splits = []
     for repeat in repeats:
-        found = repeat.evaluate(_present(repeat, networks), unseal=unseal)
+        found = evaluate(repeat, _present(repeat, networks), unseal)
         if found.unsealed == unseal:
             splits.append(read_split(repeat.folder, "test" if unseal else "validation"))
     if unseal:
@@ -177,11 +174,11 @@ def evaluate(study: Study, networks: Sequence[str] | None, unseal: bool) -> Resu
     )
 
 
-def _variants_by_name(study: Study) -> Mapping[str, Variant]:
+def _variants_by_name(study: StudyFiles) -> Mapping[str, Variant]:
     return {variant.name(): variant for variant in variants(study.protocol)}
 
 
-def _present(study: Study, networks: Sequence[str] | None) -> list[str] | None:
+def _present(study: StudyFiles, networks: Sequence[str] | None) -> list[str] | None:
     """Of these networks those that are not left out in ``study``; None stays None."""
     out = ledger.left_out(study.folder, study.protocol)
     return None if networks is None else [name for name in networks if name not in out]

@@ -132,10 +132,10 @@ def _show_results(found: Any, as_json: bool) -> None:
         print_json({"scores": records, "verdict": found.verdict, "test_fold_unsealed": found.unsealed})
         return
     fold = "test" if found.unsealed else "validation"
-    table = found.table().astype(str)
+    rows = found.table().astype(str)
     alike = [
-        name for name in ("variant", "seed", "weights") if table[name].nunique() == 1 and "random" not in table[name].iloc[0]
+        name for name in ("variant", "seed", "weights") if rows[name].nunique() == 1 and "random" not in rows[name].iloc[0]
     ]
-    further = [name for name in table if name in ("partial_auc", "average_precision", "ppv", "npv", "brier")]  # in the report
-    table(table.drop(columns=[*alike, *further]).to_dict("records"), f"By woman, {fold} fold, with intervals")
+    further = [name for name in rows if name in ("partial_auc", "average_precision", "ppv", "npv", "brier")]  # in the report
+    table(rows.drop(columns=[*alike, *further]).to_dict("records"), f"By woman, {fold} fold, with intervals")
     say(found.verdict)
