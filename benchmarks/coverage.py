@@ -1,13 +1,14 @@
 """How often the intervals hold what they promise, on simulated cohorts with about thirty positive women.
 
 Prints the coverage of nominal 95 % intervals of one network (`tramtrack.evaluation.intervals`) beside the plain percentile
-bootstrap on the same resamples, and how often the paired comparison (`tramtrack.evaluation.comparisons`) separates networks
-that are equal. Every figure stands with its Monte-Carlo error (one standard error). The last line is one JSON object: the
-lowest coverage of any interval of ours. Nothing here is tuned until it passes; a cell under the goal is printed as missed.
+bootstrap on the same resamples; for AUC, F1 and sensitivity beside the textbook's other intervals as well, with their mean
+widths; and how often the paired comparison (`tramtrack.evaluation.comparisons`) separates networks that are equal. Every
+figure stands with its Monte-Carlo error (one standard error). The last line is one JSON object: the lowest coverage of any
+interval of ours. Nothing here is tuned until it passes; a cell under the goal is printed as missed.
 
 Run it with `make bench NAME=coverage`, or `python benchmarks/coverage.py --replicates 200` for a quick look. Each cell has
 random numbers of its own, so a long run can be done in parts: `--keep cells.jsonl` writes down each cell as it ends, the same
-command goes on from there, and `--part networks`, `pairs` or `gaps` does one of the three tables.
+command goes on from there, and `--part networks`, `methods`, `pairs` or `gaps` does one of the four tables.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from measuring import finish
+from rival_intervals import METHODS, RIVALLED, every_method
 from tramtrack.evaluation.aggregate import Units
 from tramtrack.evaluation.answers import Answer, ask
 from tramtrack.evaluation.comparisons import Comparison, compare
@@ -43,7 +45,7 @@ POPULATION = 600 * WOMEN  # women from whom the truth is read
 CONFIDENCE, GOAL = 0.95, 93.0
 RESAMPLES = 1000
 
-PARTS = ("networks", "pairs", "gaps")
+PARTS = ("networks", "methods", "pairs", "gaps")
 
 Cell = tuple[list[str], list[float]]
 """What a cell gives: its printed lines, and its coverages in percent."""
@@ -164,6 +166,29 @@ def one_network(auc: float, correlation: float, replicates: int, generator: np.r
     return lines, coverages
 
 
+def methods_compared(auc: float, correlation: float, replicates: int, generator: np.random.Generator) -> Cell:
+    """The coverage and the mean width of every method's interval in one setting; the cell's coverages are those of ours."""
+    truth = truths(auc, correlation, generator)
+    found: dict[tuple[str, Metric, str], list[tuple[bool, float]]] = {}
+    for _ in track(range(replicates), f"methods, AUC {auc:.2f}, r {correlation}"):
+        views = simulate(WOMEN, auc, correlation, generator)
+        weights = resample_women(WOMEN, RESAMPLES, generator)
+        for unit in UNITS:
+            threshold, values = truth[unit]
+            cohort = views if unit == "view" else views.by_woman()
+            for metric, bounds in every_method(cohort.units(unit), threshold, weights, CONFIDENCE).items():
+                for method, (low, high) in bounds.items():
+                    found.setdefault((unit, metric, method), []).append((low <= values[metric] <= high, high - low))
+    lines, coverages = [], []
+    for unit in UNITS:
+        for metric in RIVALLED:
+            cells = {method: np.array(found[unit, metric, method]) for method in METHODS}
+            coverages.append(100 * float(cells["ours"][:, 0].mean()))
+            told = "  ".join(f"{100 * one[:, 0].mean():5.1f} {one[:, 1].mean():.3f}" for one in cells.values())
+            lines.append(f"{unit:6}{metric:13}{auc:5.2f}{correlation:5.1f}{truth[unit][1][metric]:7.3f}   {told}")
+    return lines, coverages
+
+
 def stratified_f1(auc: float, correlation: float, replicates: int, generator: np.random.Generator) -> Cell:
     """The coverage of our interval of F1 by view with women drawn freely, and drawn within their class."""
     threshold, values = truths(auc, correlation, generator)["view"]
@@ -279,7 +304,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Coverage of the intervals and of the paired comparison, by simulation.")
     parser.add_argument("--replicates", type=int, default=2000, help="simulated cohorts in each setting (default 2000)")
     parser.add_argument("--seed", type=int, default=5, help="of the random numbers (default 5)")
-    parser.add_argument("--part", choices=PARTS, help="one of the three tables alone")
+    parser.add_argument("--part", choices=PARTS, help="one of the four tables alone")
     parser.add_argument("--keep", type=Path, help="a file to write finished cells into, and to go on from")
     arguments = parser.parse_args()
     if arguments.replicates < 1 or arguments.seed < 0:
@@ -299,6 +324,12 @@ def main() -> None:
         print()
         kept.cell("stratified", lambda: stratified_f1(0.90, 0.5, replicates, np.random.default_rng([seed, 1])))
         kept.cell("boundary", lambda: at_the_boundary(np.random.default_rng([seed, 2])))
+    if "methods" in wanted:
+        print("\nEach method's coverage in percent and mean width, on the same resamples (Monte-Carlo error .2 to .9 points)")
+        print(f"unit  metric         AUC    r  truth   {'  '.join(f'{method:11}' for method in METHODS)}".rstrip())
+        for k, (auc, r) in enumerate(settings):
+            random = np.random.default_rng([seed, 5, k])
+            coverages += kept.cell(f"methods {k}", lambda a=auc, r=r, g=random: methods_compared(a, r, replicates, g))
     if "pairs" in wanted:
         print("\nAUC by woman of paired networks")
         print(f"networks   AUC    r  diff    {'rejected':11}   {'covered':11}   {'all covered':11}   any separated")
