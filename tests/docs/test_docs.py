@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tramtrack.cli import app
 from tramtrack.cohort.exam import View
 from tramtrack.network.registry import NETWORKS, is_challenger, known_name
 from tramtrack.protocol import Protocol
@@ -21,11 +22,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 @pytest.fixture(scope="module")
 def help_of():
     def ask(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "tramtrack.cli", *words, "--help"], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"tramtrack {' '.join(words)}: {done.stderr}"
-        return done.stdout
+        done = CliRunner().invoke(app, [*words, "--help"])
+        assert done.exit_code == 0, f"tramtrack {' '.join(words)}: {done.output}"
+        return done.output
 
     return ask
 
