@@ -148,10 +148,11 @@ def _other_exams(study: StudyFiles) -> tuple[pd.DataFrame, dict[str, Geometry]]:
 
 def associate(study: StudyFiles, outcomes: str | Path, source: str | None, key: str | Path | None) -> pd.DataFrame:
     """See `Study.associate`."""
-    from tramtrack.judgement.association import associate, read_outcomes, women_of
+    from tramtrack.judgement.association import associate, measured_women, read_outcomes, women_of
 
     folder = study.folder / "results"
-    women = women_of(folder / "women_burden.csv", source or results.name_of(study.best()))
+    measured = measured_women(folder / "women_burden.csv")
+    women = women_of(measured, source or results.name_of(study.best()))
     secret = choose(key, study.folder, known_as(study.folder / "cohort"))
     read = read_outcomes(Path(outcomes), frozenset(women["woman"]), secret)
     found = associate(women, read, study.protocol)

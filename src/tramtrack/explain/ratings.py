@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from tramtrack import store
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.intervals import Sample, interval, standard_error
 from tramtrack.evaluation.kappa import agree
 from tramtrack.evaluation.preferences import Judgements, Preference, Ranking, rank_preferences
@@ -86,11 +86,13 @@ def import_ratings(study: Path, files: Sequence[Path], settings: Evaluation) -> 
 
 def read_ratings(files: Sequence[Path], key: Mapping[str, Any]) -> pd.DataFrame:
     """The ratings of all files, a row each: reader, item, question, rating, view_id, woman, and the networks left and right
-    (of "localises" only the first). Raises TramtrackError."""
+    (of "localises" only the first). Raises TramtrackError, and UsageError for a file that is not there."""
     items = {one["item"]: one for one in key["items"]}
     seen: dict[tuple[str, str], str] = {}
     rows = []
     for path in files:
+        if not path.is_file():
+            raise UsageError(f"--ratings {path}: expected a reader's CSV from the blind page, found no such file")
         for line, row in _lines(path):
             where = f"{path}, line {line}"
             one = items.get(row["item"])

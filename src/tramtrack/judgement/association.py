@@ -33,13 +33,17 @@ IN_THIS_COHORT = (
 )
 
 
-def women_of(path: Path, source: str) -> pd.DataFrame:
-    """The rows of women_burden.csv of one source, of the analysed exams. Raises TramtrackError, UsageError."""
+def measured_women(path: Path) -> pd.DataFrame:
+    """women_burden.csv, with its texts as they stand. Raises TramtrackError where nothing was measured yet."""
     if not path.exists():
         raise TramtrackError(f"{path}: no burden yet; run `tramtrack burden {path.parents[1]}` first")
     texts = {"woman": str, "exam": str, "source": str, "analysed": str}
     missing = {"area": [""], "age_years": [""]}
-    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=missing)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=missing)
+
+
+def women_of(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The rows of `measured_women` of one source, of the analysed exams. Raises UsageError."""
     if source not in set(table["source"]):
         raise UsageError(f"--source {source}: expected one of {', '.join(table['source'].unique())}")
     chosen = table[(table["source"] == source) & (table["analysed"] == "yes")]

@@ -41,14 +41,16 @@ class Token:
 def read_token(file: Path | None) -> Token | None:
     """The token in ``file``, or in the variable TRAMTRACK_TOKEN, which is removed so that no other process inherits it.
 
-    None where there is neither. Raises UsageError where both are given or the token is too short, TramtrackError where others
-    on this machine may read the file.
+    None where there is neither. Raises UsageError where both are given, there is no such file or the token is too short,
+    TramtrackError where others on this machine may read the file.
     """
     said = os.environ.pop(VARIABLE, None)
     if file is None:
         return None if said is None else Token.of(said, VARIABLE)
     if said is not None:
         raise UsageError(f"--token-file and {VARIABLE}: expected one of them, received both")
+    if not file.is_file():
+        raise UsageError(f"--token-file {file}: expected a file that holds the token, found none")
     if file.stat().st_mode & 0o007:
         raise TramtrackError(f"{file}: everybody on this machine may open the token; chmod o= it")
     return Token.of(file.read_text(encoding="utf-8", errors="replace").strip(), str(file))

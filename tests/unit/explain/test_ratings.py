@@ -10,7 +10,7 @@ import pytest
 
 import blind_study
 from tramtrack import store
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.explain.ratings import COLUMNS, import_ratings, read_ratings
 from tramtrack.protocol import Evaluation
 
@@ -122,6 +122,8 @@ def test_a_wrong_column_another_encoding_and_the_same_reader_twice_are_refused(s
     path = write(tmp_path / "a.csv", rows, ["page", "reader", "item", "question", "score"])
     with pytest.raises(TramtrackError, match="expected the columns page, reader, item, question, rating, received"):
         read_ratings([path], key)
+    with pytest.raises(UsageError, match=r"--ratings .*none.csv: expected a reader's CSV from the blind page, found no such"):
+        read_ratings([tmp_path / "none.csv"], key)
     path.write_bytes("page,reader,item,question,rating\nx,Jürgen,\n".encode("latin-1"))
     with pytest.raises(TramtrackError, match="expected a CSV of ratings in UTF-8"):
         read_ratings([path], key)

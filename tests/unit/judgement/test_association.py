@@ -11,7 +11,7 @@ from scipy import special
 
 from tramtrack.cohort.privacy import NO_SECRET, Secret, pseudonym
 from tramtrack.errors import TramtrackError, UsageError
-from tramtrack.judgement.association import associate, read_outcomes, women_of
+from tramtrack.judgement.association import associate, measured_women, read_outcomes, women_of
 from tramtrack.protocol import Burden, Protocol
 
 
@@ -137,10 +137,10 @@ def test_a_table_of_outcomes_that_cannot_be_read_is_named(text, says, tmp_path):
 def test_the_source_must_be_one_that_was_measured(tmp_path):
     path = tmp_path / "study" / "results" / "women_burden.csv"
     with pytest.raises(TramtrackError, match="no burden yet; run `tramtrack burden"):
-        women_of(path, "s")
+        measured_women(path)
     path.parent.mkdir(parents=True)
     rows = [("s", "a", "yes", 4.0, 60), ("s", "a", "no", 2.0, 57), ("t", "a", "yes", 5.0, 60)]
     pd.DataFrame(rows, columns=["source", "woman", "analysed", "area", "age_years"]).to_csv(path, index=False)
-    assert women_of(path, "s")["area"].tolist() == [4]
+    assert women_of(measured_women(path), "s")["area"].tolist() == [4]
     with pytest.raises(UsageError, match="expected one of s, t"):
-        women_of(path, "u")
+        women_of(measured_women(path), "u")

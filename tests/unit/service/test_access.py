@@ -28,6 +28,8 @@ def test_a_token_is_read_from_a_file_or_the_environment_and_kept_as_a_hash(tmp_p
     monkeypatch.delenv(VARIABLE, raising=False)
     assert read_token(None) is None
     file = tmp_path / "token"
+    with pytest.raises(UsageError, match=r"--token-file .*token: expected a file that holds the token, found none"):
+        read_token(file)
     file.write_text(SECRET + "\n")
     file.chmod(0o600)
     token = read_token(file)
