@@ -40,7 +40,7 @@ def trained(run: str, images: Path, out: Path) -> Any:
     from tramtrack.prediction.answerer import answerer
 
     if run not in LOADED:
-        LOADED[run] = answerer([Path(run)], prevalence=None, alpha=None, key="none", device="cpu")
+        LOADED[run] = answerer([Path(run)], prevalence=None, alpha=None, key="none", device="cpu", seconds=300)
     return LOADED[run](images, out)
 
 

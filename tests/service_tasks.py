@@ -13,8 +13,8 @@ from pathlib import Path
 from answers import answer
 from tramtrack.errors import TramtrackError
 from tramtrack.prediction.answer import Answer, Refused
+from tramtrack.prediction.worker import Predict
 from tramtrack.service.predictor import pack
-from tramtrack.service.worker import Predict
 
 NAME = "DOE^JANE"
 

@@ -43,6 +43,7 @@ def listen(
     keep_free_mib: Annotated[
         int, typer.Option("--keep-free-mib", min=1, help="Below so much free disk, MiB, no image is taken.")
     ] = 1024,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="A prediction's time at most.")] = 300,
     prevalence: Prevalence = None,
     alpha: Alpha = None,
     key: Key = None,
@@ -84,11 +85,11 @@ def listen(
             free_bytes=keep_free_mib * MIB,
         ),
     )
-    from tramtrack.prediction.answerer import answerer  # loads torch
+    from tramtrack.prediction.answerer import answerer
 
-    log.to_standard_error()  # first: processes that are started to read images are to be as silent
-    answers = answerer(runs, prevalence=prevalence, alpha=alpha, key=key, device=device)
-    with Node(settings, answers) as node:
+    log.to_standard_error()
+    said: dict[str, Any] = {"prevalence": prevalence, "alpha": alpha, "key": key, "device": device}
+    with answerer(runs, **said, seconds=seconds) as answers, Node(settings, answers) as node:
         say(f"{settings.title} listens on {settings.address}:{node.port}; results go to {settings.destination}")
         if settings.status_port is not None:
             say(f"the status page is http://127.0.0.1:{node.status_port}/")

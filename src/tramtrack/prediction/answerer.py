@@ -1,40 +1,99 @@
-"""Trained runs as what a node asks: images in a folder become an answer, and DICOM results of the same study."""
+"""Trained runs as what a node asks: images in a folder become an answer, and DICOM results of the same study.
+
+They predict in a process of their own, with a time limit for each exam: an exam that hangs or kills it costs an attempt, and
+neither the node nor the exams behind it.
+"""
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from tramtrack.errors import TramtrackError
-from tramtrack.node.seam import Answerer, NoAnswer
-from tramtrack.prediction.case import NoView, SeveralExams
-from tramtrack.prediction.predictor import Predictor
+from tramtrack.node.seam import NoAnswer
+from tramtrack.prediction.worker import SCRATCH, Load, Predict, Worker
 
 
-def answerer(runs: Sequence[Path], *, prevalence: float | None, alpha: float | None, key: str | None, device: str) -> Answerer:
-    """The runs, loaded once; see `Predictor` for what these are and what is raised, and `Answerer` for what is returned.
+class Answering:
+    """An `Answerer`; used with ``with``, which ends its process and, within a moment, a prediction on its way."""
+
+    def __init__(self, load: Load, seconds: float) -> None:
+        """Start the process and wait until its networks are loaded; an exam has ``seconds``. Raises what ``load`` raises."""
+        self._load, self._seconds = load, seconds
+        self._stopping, self._busy = threading.Event(), threading.Lock()
+        self._worker: Worker | None = Worker(load, self._stopping.is_set)
+
+    def __call__(self, images: Path, out: Path) -> Sequence[Path]:
+        """See `Answerer`. Raises NoAnswer in the words of ``load``'s function, TramtrackError for what may go better later."""
+        with self._busy:
+            if self._worker is None:
+                self._worker = Worker(self._load, self._stopping.is_set)
+            try:
+                ended = self._worker.predict(images, out, self._seconds, self._stopping.is_set)
+            finally:
+                shutil.rmtree(images.with_name(SCRATCH), ignore_errors=True)
+            if not ended.alive:
+                self._worker = None
+        if ended.how == "answered" and ended.message:
+            raise NoAnswer(ended.message)
+        if ended.how == "stopped":
+            raise TramtrackError("the node was stopped while it answered")
+        if ended.how != "answered":
+            raise TramtrackError(f"the prediction {ended.message}" if ended.how == "late" else ended.message)
+        return sorted(out.glob("*.dcm"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stopping.set()
+        with self._busy:
+            if self._worker is not None:
+                self._worker.kill()
+            self._worker = None
+
+
+def answerer(
+    runs: Sequence[Path], *, prevalence: float | None, alpha: float | None, key: str | None, device: str, seconds: float
+) -> Answering:
+    """The runs, loaded once in a process of their own; see `Predictor` for what these are and what is raised.
 
     Raises UsageError for a prevalence or an alpha that they cannot hold.
+    """
+    return Answering(partial(load, tuple(map(str, runs)), prevalence, alpha, key, device), seconds)
+
+
+def load(runs: tuple[str, ...], prevalence: float | None, alpha: float | None, key: str | None, device: str) -> Predict:
+    """Load the runs, in the process that predicts with them. Its function returns why an exam can have no answer, or nothing.
 
     Reasons for no answer count what the intake says of the files, and repeat no text of a header.
     """
+    from tramtrack.prediction.case import NoView, SeveralExams
+    from tramtrack.prediction.predictor import Predictor
+
     ready = Predictor(list(runs), device=device, processes=1)
     ready.stated(prevalence, alpha)
 
-    def answer(images: Path, out: Path) -> Sequence[Path]:
+    def predict(images: Path, out: Path) -> str:
         try:
             case = ready.predict(images, prevalence=prevalence, alpha=alpha, key=key)
         except NoView as error:
             reasons = Counter(file.reason for file in error.answer.excluded)
             found = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-            raise NoAnswer(f"none of its images is a standard view ({found})") from error
-        except SeveralExams as error:
-            raise NoAnswer("expected the images of one woman, received those of several under one study") from error
+            return f"none of its images is a standard view ({found})"
+        except SeveralExams:
+            return "expected the images of one woman, received those of several under one study"
         case.save(out)
         try:
-            return case.save_dicom(out).files
-        except TramtrackError as error:  # its message may quote a header
-            raise NoAnswer("the headers of its images cannot carry DICOM results") from error
+            case.save_dicom(out)
+        except TramtrackError:  # its message may quote a header
+            return "the headers of its images cannot carry DICOM results"
+        return ""
 
-    return answer
+    return predict

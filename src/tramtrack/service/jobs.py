@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tramtrack import store
 from tramtrack.errors import TramtrackError
+from tramtrack.prediction.worker import SCRATCH
 from tramtrack.service.limits import Limits, Refused
-from tramtrack.service.worker import SCRATCH
 
 ID_BYTES = 16
 RESULTS = ("prediction.json", "prediction.html", "heatmaps.zip", "dicom.zip")

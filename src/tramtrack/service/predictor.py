@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tramtrack.errors import TramtrackError
-from tramtrack.service.worker import Predict
+from tramtrack.prediction.worker import Predict
 
 
 def load(runs: tuple[str, ...], prevalence: float | None, alpha: float | None, key: str | None, device: str) -> Predict:

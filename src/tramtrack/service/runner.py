@@ -8,9 +8,9 @@ import time
 from typing import Literal
 
 from tramtrack.errors import TramtrackError
+from tramtrack.prediction.worker import Ended, Load, Worker
 from tramtrack.service.jobs import Jobs, Taken
 from tramtrack.service.limits import Limits
-from tramtrack.service.worker import Ended, Load, Worker
 
 LOG = logging.getLogger("tramtrack.service")
 IDLE_SECONDS = 1.0

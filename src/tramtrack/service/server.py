@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from tramtrack.errors import TramtrackError
+from tramtrack.prediction.worker import Load
 from tramtrack.progress import announce
 from tramtrack.service.access import Token, require_token
 from tramtrack.service.app import application
@@ -18,7 +19,6 @@ from tramtrack.service.guard import LOG
 from tramtrack.service.jobs import Jobs
 from tramtrack.service.limits import Limits
 from tramtrack.service.runner import Runner
-from tramtrack.service.worker import Load
 
 CONNECTIONS = 100
 IDLE_CONNECTION_SECONDS = 10

@@ -14,10 +14,10 @@ import requests
 import service_tasks
 from service_tasks import NAME, said
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.prediction.worker import Worker, without_places
 from tramtrack.service.jobs import Jobs, Received
 from tramtrack.service.limits import Limits
 from tramtrack.service.server import serve
-from tramtrack.service.worker import Worker, without_places
 
 SCRIPT = f"""
 import sys

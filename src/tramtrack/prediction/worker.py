@@ -25,10 +25,10 @@ from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.workers import start_process
 
 Predict = Callable[[Path, Path], str]
-"""Predicts the exam in a folder (first) and writes prediction.json, prediction.html and zips into another (second).
+"""Predicts the exam in a folder (first) and writes what it gives into another (second).
 
-Returns which result could not be made, and why, in one line, or nothing. A TramtrackError says in one line why there is no
-score; what was written by then is kept."""
+Returns in one line what could not be made, and why, or nothing. A TramtrackError says in one line why there is no score; what
+was written by then is kept."""
 Load = Callable[[], Predict]
 """Loads the networks, in the process that will predict; importable and picklable."""
 
