@@ -75,6 +75,7 @@ class Receiver:
         self.settings, self.queue = settings, queue
         self.tally: Counter[str] = Counter()
         self._allowances: dict[str, tuple[float, float]] = {}
+        self._allowing = threading.Lock()  # associations of one title may be several, each a thread
         self.alone = threading.Lock()
         self._known = [(caller.title, caller.addresses()) for caller in settings.callers]
         self._server: Any = None
@@ -192,10 +193,12 @@ class Receiver:
 
     def _keep_rate(self, title: str) -> None:
         """Each title has an allowance of a minute's images, which fills up again at that rate."""
-        most, now = float(self.settings.limits.images_a_minute), time.monotonic()
-        left, then = self._allowances.get(title, (most, now))
-        left = min(most, left + (now - then) * most / 60)
-        self._allowances[title] = (left - 1 if left >= 1 else left, now)
+        most = float(self.settings.limits.images_a_minute)
+        with self._allowing:
+            now = time.monotonic()
+            left, then = self._allowances.get(title, (most, now))
+            left = min(most, left + (now - then) * most / 60)
+            self._allowances[title] = (left - 1 if left >= 1 else left, now)
         if left < 1:
             raise Refused(OUT_OF_RESOURCES, f"more than {most:.0f} images a minute")
 

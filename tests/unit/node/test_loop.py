@@ -8,6 +8,8 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -22,6 +24,7 @@ from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.node.addresses import Entity
 from tramtrack.node.listen import Node
 from tramtrack.node.queue import Queue
+from tramtrack.node.receive import Refused
 from tramtrack.node.rows import DONE, FAILED, REFUSED
 
 
@@ -289,6 +292,29 @@ def test_limits_on_size_number_and_rate(tmp_path, pacs):
         assert send(node.port, large) == [0xA700]
         assert send(node.port, exam(2)) == [0, 0xA700, 0xA700, 0xA700]  # the seventh in one minute
         assert node.receiver.tally["images taken"] == 3 and node.receiver.tally["images refused"] == 6
+
+
+def test_associations_at_once_share_one_allowance(tmp_path, pacs):
+    """Eight threads look at what is left at the same time; five images a minute stay five."""
+
+    class Slow(dict):
+        def get(self, *arguments):
+            found = super().get(*arguments)
+            time.sleep(0.02)
+            return found
+
+    node = Node(settings(tmp_path, pacs, limits=replace(SMALL, images_a_minute=5)), answer)
+    node.receiver._allowances = Slow()
+
+    def ask(_):
+        try:
+            node.receiver._keep_rate("MODALITY")
+        except Refused:
+            return "refused"
+        return "taken"
+
+    with ThreadPoolExecutor(8) as threads:
+        assert Counter(threads.map(ask, range(8))) == {"taken": 5, "refused": 3}
 
 
 def test_what_is_wrong_with_an_image_is_told_to_the_peer(tmp_path, pacs):
