@@ -23,8 +23,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cohort, study = Path(folder) / "cohort", Path(folder) / "study"
         making = watch(tramtrack("phantom", "cohort", cohort, "--women", WOMEN, "--seed", SEED))
-        labels = cohort / "labels.csv"
-        ingesting = watch(tramtrack("ingest", cohort / "dicom", "--labels", labels, "--study", study, "--protocol", "demo"))
+        told = ("--labels", cohort / "labels.csv", "--findings", cohort / "truth.csv")
+        ingesting = watch(tramtrack("ingest", cohort / "dicom", *told, "--study", study, "--protocol", "demo"))
         running = watch(tramtrack("run", study, "--protocol", "demo", "--networks", NETWORKS))
     seconds = ingesting.seconds + running.seconds
     peak = max(ingesting.peak_mib, running.peak_mib)
