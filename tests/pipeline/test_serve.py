@@ -87,7 +87,7 @@ def test_what_cannot_be_served_is_said_in_one_line(random_run, token, command, t
     for words, code, says in (
         (("--host", "0.0.0.0"), 2, "--host 0.0.0.0: other machines can reach it, so a token is required"),
         (("--token-file", token), 1, "everybody on this machine may open the token"),
-        (("--token-file", tmp_path / "none"), 1, "No such file or directory"),
+        (("--token-file", tmp_path / "none"), 2, "expected a file that holds the token, found none"),
         (("--key", "none"), 2, "--key none: the service answers under pseudonyms"),
         (("--key", tmp_path / "none"), 2, "expected the file of the key under which the study's women go, found none"),
         (("--prevalence", "1"), 2, "expected a share between 0 and 1"),

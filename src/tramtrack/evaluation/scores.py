@@ -72,7 +72,7 @@ class Score:
         return {"auc_roc": 0.5, "partial_auc": 0.5, "average_precision": self.positives / self.n}.get(self.metric)
 
     def __str__(self) -> str:
-        return f"{self.estimate:.2f} ({self.low:.2f} to {self.high:.2f})"
+        return with_interval(self.low, self.estimate, self.high)
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,23 @@ class Undefined:
 
     def __str__(self) -> str:
         return f"undefined: {self.reason}"
+
+
+def in_decimals(low: float, estimate: float, high: float, least: int = 2) -> tuple[str, str, str]:
+    """The three as texts with ``least`` decimals, or with as many more as it takes for an interval to look like one.
+
+    0.9962, 0.9997, 1 are "0.996", "1.000", "1.000": with two decimals the interval would be printed without width.
+    """
+    decimals = least
+    while low < high and f"{low:.{decimals}f}" == f"{high:.{decimals}f}":
+        decimals += 1
+    return f"{low:.{decimals}f}", f"{estimate:.{decimals}f}", f"{high:.{decimals}f}"
+
+
+def with_interval(low: float, estimate: float, high: float, least: int = 2) -> str:
+    """ "0.81 (0.70 to 0.89)"; decimals as `in_decimals`."""
+    low_text, text, high_text = in_decimals(low, estimate, high, least)
+    return f"{text} ({low_text} to {high_text})"
 
 
 def confusion(labels: Bools, scores: Floats, threshold: float) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ import pandas as pd
 from tramtrack import sealing, store
 from tramtrack.evaluation.aggregate import UNITS, Aggregation
 from tramtrack.evaluation.resampling import estimate
-from tramtrack.evaluation.scores import Undefined, undefined_reason
+from tramtrack.evaluation.scores import Undefined, undefined_reason, with_interval
 from tramtrack.judgement.architectures import SplitResult, architecture_claims, women_of
 from tramtrack.judgement.contest import MOST_NETWORKS, Contender, Contest, contestants, hold_contest, readable
 from tramtrack.judgement.factors import as_variants, factor_table
@@ -85,7 +85,7 @@ def score_text(row: Mapping[str, Any]) -> str:
     """A row of scores.csv as it is read: "0.81 (0.70 to 0.89)", or "undefined: reason"."""
     if not _is_number(row["estimate"]):
         return f"undefined: {row['reason']}"
-    return f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+    return with_interval(row["low"], row["estimate"], row["high"])
 
 
 def evaluate(

@@ -17,7 +17,7 @@ from tramtrack.cohort.folds import read_folds
 from tramtrack.cohort.split import CALIBRATION
 from tramtrack.evaluation.aggregate import UNITS
 from tramtrack.evaluation.calibration import Recalibration
-from tramtrack.evaluation.scores import Undefined
+from tramtrack.evaluation.scores import Undefined, in_decimals
 from tramtrack.judgement.results import name_of
 from tramtrack.network.registry import title
 from tramtrack.prediction.answer import RESEARCH_USE
@@ -149,7 +149,8 @@ def _numbers(row: dict[Any, Any]) -> str:
     counts = f"{row['n']} | {row['positives']} | {row['women']}"
     if pd.isna(row["estimate"]):
         return f"undefined: {row['reason']} | | {counts}"
-    return f"{row['estimate']:.3f} | {row['low']:.3f} to {row['high']:.3f} | {counts}"
+    low, estimate, high = in_decimals(row["low"], row["estimate"], row["high"], 3)
+    return f"{estimate} | {low} to {high} | {counts}"
 
 
 def _decisions(panel: Panel) -> Lines:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.evaluation.scores import with_interval
 from tramtrack.report.reading import Material, known, title
 
 NUMBERS = (
@@ -109,7 +110,7 @@ def _agreed(row: dict[Any, Any]) -> Agreed:
 
 
 def _span(row: dict[Any, Any], value: str, low: str, high: str) -> str:
-    return f"{row[value]:.2f} ({row[low]:.2f} to {row[high]:.2f})"
+    return with_interval(row[low], row[value], row[high])
 
 
 def _readable(sentence: str, names: list[str]) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from tramtrack.evaluation.scores import in_decimals
 from tramtrack.report.reading import known
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A score as it is read: estimate and bounds with two decimals, and as numbers for the drawing; or why there is none."""
+    """A score as it is read: estimate and bounds in decimals, and as numbers for the drawing; or why there is none."""
 
     text: str
     low: str = ""
@@ -56,5 +57,5 @@ def cell(row: dict[Any, Any]) -> Cell:
     if not known(row["estimate"]):
         return Cell("Undefined", reason="" if pd.isna(row["reason"]) else str(row["reason"]))
     numbers = (float(row["low"]), float(row["estimate"]), float(row["high"]))
-    low, estimate, high = (f"{value:.2f}" for value in numbers)
+    low, estimate, high = in_decimals(*numbers)
     return Cell(estimate, low, high, numbers)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.evaluation.scores import with_interval
 from tramtrack.explain.localisation import MEASURES
 from tramtrack.explain.measure import BASELINES, RANDOM, TRAINED_STRIDE
 from tramtrack.explain.ranking import MATCHED, NATIVE, TRAINED
@@ -78,7 +79,7 @@ def localisation(material: Material) -> Localisation | None:
 def _row(material: Material, rows: pd.DataFrame, order: list[str], information: dict[str, Any], kind: str) -> Row:
     by_measure = rows.set_index("measure")
     cells = [
-        f"{row['estimate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        with_interval(row["low"], row["estimate"], row["high"], 3)
         for row in (by_measure.loc[measure].to_dict() for measure in order)
     ]
     name = str(rows["map"].iloc[0])
@@ -102,7 +103,7 @@ def _auc(material: Material, network: str, variant: str) -> str:
     rows = chosen[(chosen["network"] == network) & (chosen["variant"] == variant)].dropna(subset=["estimate"])
     if len(rows) == 1:
         row = rows.iloc[0]
-        return f"{row['estimate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        return with_interval(row["low"], row["estimate"], row["high"], 3)
     return f"{rows['estimate'].mean():.3f} (mean of {len(rows)} seeds)" if len(rows) else ""
 
 

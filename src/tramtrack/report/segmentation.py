@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.evaluation.scores import with_interval
 from tramtrack.report.burden import is_shown, source_title
 from tramtrack.report.cells import number, signed
 from tramtrack.report.reading import Material, known
@@ -94,4 +95,4 @@ def _between(own: pd.DataFrame, measure: str) -> str:
     if own.empty:
         return ""
     row = own.loc[measure]
-    return f"{row['estimate']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    return with_interval(row["low"], row["estimate"], row["high"], 3)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tramtrack import store
+from tramtrack.evaluation.scores import with_interval
 from tramtrack.network.registry import file_stem
 from tramtrack.report.reading import Material, title
 
@@ -77,7 +78,7 @@ def _row(row: dict[Any, Any]) -> Row:
         test=str(row["test"]),
         meaning=MEANINGS[str(row["test"])].format(stage=row["stage"]),
         stage=str(row["stage"]),
-        value=f"{row['estimate']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
+        value=with_interval(row["low"], row["estimate"], row["high"]),
         limit=limit,
         verdict=str(row["verdict"]),
     )

@@ -55,6 +55,19 @@ def test_the_reason_for_no_value(metric, labels, scores, reason):
     assert undefined_reason(metric, np.array(labels, bool), np.array(scores, float), 0.5, "view") == reason
 
 
+@pytest.mark.parametrize(
+    ("low", "estimate", "high", "text"),
+    [
+        (0.7, 0.81, 0.894, "0.81 (0.70 to 0.89)"),
+        (0.9962, 0.9997, 0.99998, "1.000 (0.996 to 1.000)"),
+        (0.0004, 0.0008, 0.0017, "0.001 (0.000 to 0.002)"),
+        (0.99996, 0.99999, 1.0, "0.99999 (0.99996 to 1.00000)"),
+    ],
+)
+def test_no_interval_is_printed_without_width(low, estimate, high, text):
+    assert str(Score("auc_roc", estimate, low, high, "-", 100, 10, 30)) == text
+
+
 def test_a_score_must_hold_its_estimate_and_have_a_width():
     with pytest.raises(ValueError, match="low < high"):
         Score("f1", 1.0, 1.0, 1.0, "none", 2, 1, 2)
