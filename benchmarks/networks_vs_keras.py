@@ -44,6 +44,7 @@ from tramtrack.training.activations import Activations
 from tramtrack.training.hardware import choose_device, dtype_name, resolve_dtype
 from tramtrack.training.loop import Examples, make_optimiser, predict, train, weighted_loss
 from tramtrack.training.resources import multiply_adds
+from tramtrack.training.states import Kept
 from tramtrack.training.transfer import Classifier
 from views import SIZE, grey, prepared_views
 
@@ -163,13 +164,14 @@ def scores_in_both(model: Classifier, views: pd.DataFrame) -> tuple[float, float
     every view twice, once in each dtype.
     """
     pictures = torch.from_numpy(grey(list(views["file"])))[:, None]
-    parts: dict[torch.dtype, Activations] = {}
+    parts: dict[torch.dtype, Kept] = {}
     for dtype in (torch.float32, torch.bfloat16):
         trunk = model.fast_trunk(CPU, dtype)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             states = [trunk(batch) for batch in pictures.split(BATCH)]
         crossing = [torch.cat([state[k] for state in states]) for k in range(len(states[0]))]
-        parts[dtype] = Activations([tensor.permute(0, 2, 3, 1).contiguous().clone() for tensor in crossing])
+        activations = Activations([tensor.permute(0, 2, 3, 1).contiguous().clone() for tensor in crossing])
+        parts[dtype] = Kept(activations, CPU, BATCH)
     folds = {}
     for fold in ("training", "validation"):
         positions = torch.from_numpy(np.flatnonzero(views["fold"] == fold))
@@ -180,7 +182,7 @@ def scores_in_both(model: Classifier, views: pd.DataFrame) -> tuple[float, float
             **{"seed": 0, "dtype": torch.float32, "device": CPU, "checkpoint": Path(folder) / "checkpoint"},  # type: ignore[arg-type]
         )
     everything = torch.arange(len(views))
-    logits = [predict(model, parts[dtype], everything, BATCH, dtype=dtype, device=CPU) for dtype in parts]
+    logits = [predict(model, parts[dtype], everything, dtype=dtype, device=CPU) for dtype in parts]
     labels = views["label"].to_numpy() > 0.5
     exact, rough = (estimate("auc_roc", labels, found.astype(np.float64)) for found in logits)
     return float(spearmanr(*logits).statistic), abs(exact - rough)

@@ -22,7 +22,8 @@ from measuring import finish, processor, tramtrack, watch
 from tramtrack.network.build import build
 from tramtrack.network.registry import facts
 from tramtrack.protocol import Protocol, Split, Training
-from tramtrack.study import SCORED, Study
+from tramtrack.study import Study
+from tramtrack.study_files import SCORED
 from tramtrack.training.activations import crossing_shapes
 from tramtrack.training.record import Run
 from tramtrack.training.transfer import Classifier

@@ -9,6 +9,19 @@ from tramtrack.report.flow import PUBLISHED_PREVALENCE, Flow
 from tramtrack.report.reading import Material, known, title
 from tramtrack.training.record import PRETRAINED
 
+ALIKE = 1.02
+"""Numbers of trained weights no further apart than this are the same: equal-slice and equal-adapter hold 1 %."""
+POLICIES = {
+    "last-conv": "The study's strategy trains the last convolution.",
+    "last-block": "The policy last-block trains the last block.",
+    "full": "The policy full trains the whole network.",
+}
+NORMALISATION = {
+    "frozen": "keeps its statistics from photographs while it sees mammograms",
+    "adapt": "got its statistics from the training fold, while its scales are those that photographs gave",
+    "train": "learns from the statistics of each batch, the frozen layers around it from nothing",
+}
+
 
 def limits(material: Material, flow: Flow) -> list[tuple[str, str]]:
     """(Heading, sentences) for everything that cannot be concluded from this cohort."""
@@ -129,13 +142,15 @@ def _network_limits(material: Material) -> list[tuple[str, str]]:
     known_runs = [run for run in material.runs if run.weights == PRETRAINED and run.facts is not None]
     normalised = {run.key.network: bool(run.facts and run.facts.batchnorm_layers) for run in known_runs}
     trained = {run.key.network: int(run.information["parameters"]["base_trained"]) for run in known_runs}
-    if len(set(trained.values())) > 1:
-        least, most = min(trained, key=trained.__getitem__), max(trained, key=trained.__getitem__)
+    transfer = material.protocol.transfer
+    least, most = min(trained, key=trained.__getitem__, default=""), max(trained, key=trained.__getitem__, default="")
+    if transfer.policy in POLICIES and trained and trained[most] > ALIKE * trained[least]:
         found.append(
             (
                 "Whether the architecture decided",
-                f"The study's strategy trains the last convolution. That is {trained[least]:,} weights in {title(least)} and "
-                f"{trained[most]:,} in {title(most)}, {trained[most] / trained[least]:.1f} times as many.",
+                f"{POLICIES[transfer.policy]} That is "
+                f"{trained[least]:,} weights in {title(least)} and {trained[most]:,} in {title(most)}, "
+                f"{trained[most] / trained[least]:.1f} times as many.",
             )
         )
     frozen = [name for name in trained if normalised[name]]
@@ -145,8 +160,8 @@ def _network_limits(material: Material) -> list[tuple[str, str]]:
         found.append(
             (
                 "What batch normalisation did",
-                f"{', '.join(title(name) for name in frozen)}: the batch normalisation keeps its statistics from photographs "
-                f"while it sees mammograms.{rest} This is confounded with the comparison.",
+                f"{', '.join(title(name) for name in frozen)}: the batch normalisation {NORMALISATION[transfer.batchnorm]}."
+                f"{rest} This is confounded with the comparison.",
             )
         )
     other = [run for run in known_runs if run.information.get("weights_trained_on") not in (IMAGENET, None)]

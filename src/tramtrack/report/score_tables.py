@@ -161,7 +161,10 @@ def aggregation_rows(material: Material) -> list[dict[str, Any]]:
 
 
 def subgroup_rows(material: Material) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(Columns, rows): a column a run or baseline, a row a subgroup with its size and a cell for each column."""
+    """(Columns, rows): a column a run or baseline, a row a subgroup with its size and a cell for each column.
+
+    A baseline has no seed; where it is of fewer women than the networks, its column says of how many.
+    """
     table = material.tables["subgroups"]
     columns, rows = [], []
     cells: dict[tuple[str, str], dict[str, Any]] = {}
@@ -169,10 +172,14 @@ def subgroup_rows(material: Material) -> tuple[list[dict[str, Any]], list[dict[s
         run = dict(zip(RUN_COLUMNS, keys, strict=True))
         name = "/".join(map(str, keys))
         control = RANDOM_WEIGHTS if run["weights"] == RANDOM_WEIGHTS else ""
-        columns.append({"key": name, "title": title(str(run["network"])), "seed": run["seed"], "control": control})
+        seed = run["seed"] if run["weights"] in (PRETRAINED, RANDOM_WEIGHTS) else ""
         for row in group.to_dict("records"):
-            place = cells.setdefault((str(row["factor"]), str(row["group"])), {"size": f"{row['positives']} of {row['n']}"})
+            size = f"{row['positives']} of {row['n']}"
+            place = cells.setdefault((str(row["factor"]), str(row["group"])), {"size": size})
             place[name] = cell(row)
+            if size != place["size"]:  # women of unknown age have no score by age
+                control = f"{size} women"
+        columns.append({"key": name, "title": title(str(run["network"])), "seed": seed, "control": control})
     for (factor, group), found in cells.items():
         label = "All women" if factor == "all" else group
         rows.append({"factor": "" if factor == "all" else factor, "group": label, "size": found.pop("size"), "cells": found})

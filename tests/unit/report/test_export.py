@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,9 @@ import pandas as pd
 import pytest
 
 from tramtrack.report.export import latex, pasted
+from tramtrack.report.named_tables import named_tables
 from tramtrack.report.page import write_report
+from tramtrack.report.reading import read_material
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +27,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, study_folder: ModuleType)
 def test_every_table_has_three_forms_with_the_same_cells(exported: Path) -> None:
     names = {path.stem for path in (exported / "tables").iterdir()}
     assert {"table-1", "scores-by-woman", "scores-by-view", "claims", "subgroups", "resources", "flow"} <= names
+    assert {"scores-by-woman-validation", "thresholds", "rules", "calibration", "weights", "looks", "protocol"} <= names
     for name in names:
         rows = list(csv.reader((exported / "tables" / f"{name}.csv").open(encoding="utf-8")))
         page = (exported / "tables" / f"{name}.html").read_text("utf-8")
@@ -41,6 +45,40 @@ def test_scores_are_those_of_the_page(exported: Path) -> None:
     assert re.search(rf'<b>{estimate}</b> <span class="span">{re.escape(span)}</span>', page)
 
 
+def test_no_seed_is_lost_where_several_were_trained(tmp_path: Path, study_folder: ModuleType) -> None:
+    material = read_material(*study_folder.fabricate(tmp_path).arguments())
+    training = material.protocol.training.model_copy(update={"seeds": (0, 1)})
+    tables = {}
+    for name, network in (("subgroups", "vgg16"), ("rules", "mobilenetv2")):
+        table = material.tables[name]
+        again = table[table["network"] == network].assign(seed=1)
+        tables[name] = pd.concat([table, again], ignore_index=True)
+    told = dict(
+        named_tables(
+            replace(
+                material,
+                tables={**material.tables, **tables},
+                protocol=material.protocol.model_copy(update={"training": training}),
+            )
+        )
+    )
+    names = list(told["subgroups"][1].columns)[2:]
+    assert [name for name in names if "alone" not in name] == [
+        "VGG16, seed 0", "MobileNetV2, seed 0", "Xception, seed 0 (random weights)", "VGG16, seed 1",
+    ]  # fmt: skip
+    assert {"age alone", "vendor alone"} <= {name.split(" (")[0] for name in names}, "a baseline has no seed"
+    assert "MobileNetV2, seed 1" in told["rules"][1]["Network"].tolist()
+
+
+def test_a_baseline_of_fewer_women_says_of_how_many(tmp_path: Path, study_folder: ModuleType) -> None:
+    material = read_material(*study_folder.fabricate(tmp_path).arguments())
+    table = material.tables["subgroups"]
+    fewer = table.mask((table["network"] == "age alone") & (table["factor"] == "all"), table.assign(n=5, positives=2))
+    told = dict(named_tables(replace(material, tables={**material.tables, "subgroups": fewer})))
+    assert "age alone (2 of 5 women)" in told["subgroups"][1].columns
+    assert "age alone" in dict(named_tables(material))["subgroups"][1].columns
+
+
 def test_table_1_counts_the_women_of_each_fold(exported: Path) -> None:
     rows = list(csv.reader((exported / "tables" / "table-1.csv").open(encoding="utf-8")))
     assert rows[0] == ["", "Training", "Validation", "Test"]
@@ -54,7 +92,7 @@ def test_table_1_counts_the_women_of_each_fold(exported: Path) -> None:
 def test_figures_are_whole_and_as_wide_as_a_column(exported: Path) -> None:
     figures = exported / "figures"
     names = {path.stem for path in figures.iterdir()}
-    assert {"roc-woman", "calibration-0", "decision-own", "pareto-multiply-adds"} <= names
+    assert {"flow", "roc-woman", "calibration-0", "decision-own", "pareto-multiply-adds"} <= names
     for name in names:
         assert (figures / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         width = ET.parse(figures / f"{name}.svg").getroot().attrib["width"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -200,6 +201,31 @@ def test_limits_follow_from_the_facts(tmp_path: Path, study_folder: ModuleType) 
     assert "VGG16 has no such layer." in found["What batch normalisation did"]
     assert found["Women without a label"].startswith("2 women")
     assert "An untouched test" not in found
+
+
+@pytest.mark.parametrize(
+    ("transfer", "weights", "normalisation"),
+    [
+        (
+            {"batchnorm": "adapt"},
+            "trains the last convolution",
+            "MobileNetV2: the batch normalisation got its statistics from the",
+        ),
+        (
+            {"policy": "full", "batchnorm": "train"},
+            "policy full trains the whole",
+            "MobileNetV2: the batch normalisation learns",
+        ),
+        ({"policy": "equal-slice"}, "", "MobileNetV2: the batch normalisation keeps its statistics from photographs"),
+    ],
+)
+def test_limits_speak_of_the_protocol_s_own_transfer(transfer, weights, normalisation, tmp_path, study_folder) -> None:
+    material = read_material(*study_folder.fabricate(tmp_path).arguments())
+    protocol = material.protocol.model_copy(update={"transfer": material.protocol.transfer.model_copy(update=transfer)})
+    found = dict(limits(replace(material, protocol=protocol), count_flow(material)))
+    assert weights in found.get("Whether the architecture decided", "")
+    assert found["What batch normalisation did"].startswith(normalisation)
+    assert ("Whether the architecture decided" in found) == bool(weights)
 
 
 @pytest.mark.usefixtures("few_figures")
