@@ -280,7 +280,7 @@ def test_a_diverging_network_is_left_out_with_its_epoch(ingested, tiny_protocol,
     assert "no network could be trained" in done.stderr and "in epoch 1" in done.stderr
 
 
-def test_best_looks_at_validation_only(finished):
+def test_random_weights_are_never_the_best(finished):
     study = Study(finished[0])
     with pytest.raises(Exception, match="no pretrained run"):
         study.best()

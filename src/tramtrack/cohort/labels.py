@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -149,7 +149,7 @@ def _readings(columns: list[str], lines: list[tuple[int, Row]], path: Path) -> l
 
 
 def apply_labels(views: pd.DataFrame, path: Path, secret: bytes = b"", table: LabelTable | None = None) -> Labelled:
-    """Bring a label table to the views of a cohort (columns view_id, woman, exam, side, view).
+    """Bring a label table to the views of a cohort (columns view_id, woman, exam, side, view, and absent_breast if known).
 
     ``table`` is ``path`` as it was read already; ``secret`` that of the pseudonyms. Raises TramtrackError where the table
     contradicts itself (a negative woman with a positive view).
@@ -167,7 +167,11 @@ def apply_labels(views: pd.DataFrame, path: Path, secret: bytes = b"", table: La
             raise TramtrackError(f"{path}, {row}: a mask belongs to one view, this row is about {len(chosen)}")
         for index in chosen:
             masks[index] = str(path.parent / row.mask) if row.mask else masks[index]
-    labels = _Labels(path, keys, {row: chosen for row, chosen in about.items() if chosen and row.label is not None})
+    absent: dict[str, set[str]] = defaultdict(set)
+    if "absent_breast" in views:
+        for woman, side in views.loc[views["absent_breast"].isin(list(Side)), ["woman", "absent_breast"]].to_numpy():
+            absent[str(woman)].add(str(side))
+    labels = _Labels(path, keys, {row: chosen for row, chosen in about.items() if chosen and row.label is not None}, absent)
     result = pd.DataFrame({"view_id": views["view_id"].to_numpy()}, index=views.index)
     for column, values in (("bac_view", labels.views), ("bac_breast", labels.breasts()), ("bac_woman", labels.women())):
         result[column] = pd.array(values, dtype="Int64")
@@ -195,11 +199,18 @@ def _is_about(row: LabelRow, key: tuple[str, str, str, str]) -> bool:
 class _Labels:
     """What the rows say of the views at ``keys``, and what follows for breasts and women.
 
-    ``rows`` gives for each row with a label the views (as positions in ``keys``) that it is about.
+    ``rows`` gives for each row with a label the views (as positions in ``keys``) that it is about, ``absent`` for each woman
+    the sides that surgery removed: no view of them is required.
     """
 
-    def __init__(self, path: Path, keys: Sequence[tuple[str, str, str, str]], rows: dict[LabelRow, list[int]]) -> None:
-        self.path, self.keys = path, keys
+    def __init__(
+        self,
+        path: Path,
+        keys: Sequence[tuple[str, str, str, str]],
+        rows: dict[LabelRow, list[int]],
+        absent: Mapping[str, set[str]],
+    ) -> None:
+        self.path, self.keys, self.absent = path, keys, absent
         self.views: list[int | None] = [None] * len(keys)
         self.negative = {row: chosen for row, chosen in rows.items() if row.label == 0}
         self.positive = {row: chosen for row, chosen in rows.items() if row.label == 1}
@@ -247,8 +258,10 @@ class _Labels:
         for (woman,), members in self._gather(1).items():
             places = {self.keys[index][2:] for index in members}
             sides = {self.keys[index][2] for index in members}
-            views_negative = len(places) == len(STANDARD_VIEWS) and all(self.views[index] == 0 for index in members)
-            breasts_negative = len(sides) == len(Side) and all(breasts[index] == 0 for index in members)
+            required = set(Side) - self.absent.get(woman, set())
+            all_views = bool(required) and places >= {place for place in STANDARD_VIEWS if place[0] in required}
+            views_negative = all_views and all(self.views[index] == 0 for index in members)
+            breasts_negative = bool(required) and sides >= required and all(breasts[index] == 0 for index in members)
             if woman in positive:
                 found[woman] = 1
             else:

@@ -19,6 +19,9 @@ NetworkNames = Annotated[
         "--networks", help="Names with commas between, see `tramtrack networks`, or timm:<model>; default: all eleven."
     ),
 ]
+EvaluatedNames = Annotated[
+    str | None, typer.Option("--networks", help="Names with commas between; default: every network with a finished run.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Weights = Annotated[str, typer.Option("--weights", help="pretrained, or random for a control that is never ranked.")]
 WeightsDir = Annotated[

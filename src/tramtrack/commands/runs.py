@@ -13,6 +13,7 @@ from tramtrack.commands.options import (
     Cache,
     CpusPerRun,
     EngineName,
+    EvaluatedNames,
     FactorLevels,
     GpusPerRun,
     NetworkNames,
@@ -50,7 +51,7 @@ def train(
 
 def evaluate(
     study: StudyFolder,
-    networks: NetworkNames = None,
+    networks: EvaluatedNames = None,
     unseal: Annotated[bool, typer.Option("--unseal", help="Score the test fold as well; the look is logged.")] = False,
     device: StudyDevice = "auto",
     as_json: AsJson = False,

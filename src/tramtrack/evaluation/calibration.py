@@ -177,6 +177,8 @@ def calibration_groups(
 
 
 def _no_slope(labels: Bools, probabilities: Floats) -> str | None:
+    if np.ptp(probabilities) == 0:
+        return "all probabilities are equal, so there is no slope"
     positive, negative = probabilities[labels], probabilities[~labels]
     if positive.min() >= negative.max() or negative.min() >= positive.max():
         return "the probabilities of the two classes do not overlap, so the slope has no finite value"

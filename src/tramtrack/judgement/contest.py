@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tramtrack.evaluation.aggregate import UNITS, Aggregation, Predictions, Unit, Units
 from tramtrack.evaluation.answers import Answer, Question, ask
@@ -223,10 +224,13 @@ def _mcnemar_table(contenders: Sequence[Contender], aggregation: Aggregation, fo
                 strict=True,
             )
         )
+        every = [units for _, units in calls.values()]
+        lacking = np.any([~np.isfinite(units.scores) for units in every], axis=0)
+        common = ~np.isin(every[0].woman, every[0].woman[lacking])  # women of whom every network has every score
         for seed in dict.fromkeys(one.seed for one in contenders):
             names = [name for name, own in calls if own == seed]
             for rate, label in (("sensitivity", True), ("specificity", False)):
-                family = [_mcnemar_row(calls[a, seed], calls[b, seed], label) for a, b in combinations(names, 2)]
+                family = [_mcnemar_row(calls[a, seed], calls[b, seed], label, common) for a, b in combinations(names, 2)]
                 tested = [number for number, row in enumerate(family) if not row["reason"]]
                 adjusted = holm([family[number]["p"] for number in tested])
                 for number, p in zip(tested, adjusted, strict=True):
@@ -235,11 +239,13 @@ def _mcnemar_table(contenders: Sequence[Contender], aggregation: Aggregation, fo
     return pd.DataFrame(rows, columns=MCNEMAR_COLUMNS)
 
 
-def _mcnemar_row(one: tuple[Contender, Units], other: tuple[Contender, Units], label: bool) -> dict[str, Any]:
+def _mcnemar_row(
+    one: tuple[Contender, Units], other: tuple[Contender, Units], label: bool, common: NDArray[np.bool_]
+) -> dict[str, Any]:
     (a, mine), (b, theirs) = one, other
     row: dict[str, Any] = {"network_a": a.name, "network_b": b.name, "reason": ""}
     cuts = a.thresholds[mine.unit], b.thresholds[mine.unit]
-    kept = (mine.labels == label) & np.isfinite(mine.scores) & np.isfinite(theirs.scores)
+    kept = (mine.labels == label) & common
     if cuts[0] is None or cuts[1] is None:
         return {**row, "reason": f"no threshold by {mine.unit} on validation"}
     if not kept.any():

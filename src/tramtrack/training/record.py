@@ -149,7 +149,7 @@ def write_predictions(path: Path, table: pd.DataFrame, logits: np.ndarray) -> No
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """A predictions table back; labels are Int64, missing where not known."""
+    """A predictions table back; labels are Int64, missing where not known, and a score that is no number is NaN."""
     types = {"view_id": str, "woman": str, "exam": str, "bac_view": "Int64", "bac_breast": "Int64", "bac_woman": "Int64"}
-    missing = {name: [""] for name in ("bac_view", "bac_breast", "bac_woman")}  # a woman may be called NA
+    missing = {name: [""] for name in ("bac_view", "bac_breast", "bac_woman", "logit", "score")}  # a woman may be called NA
     return pd.read_csv(path, dtype=types, keep_default_na=False, na_values=missing)

@@ -53,6 +53,14 @@ def test_all_required_views_negative_make_negative(tmp_path: Path) -> None:
     assert column(three, "bac_breast") == [0, 0, None, None] and column(three, "bac_woman") == [None] * 4
 
 
+@pytest.mark.parametrize(("gone", "woman"), [("R", [0, 0]), ("", [None, None]), ("L", [None, None])])
+def test_a_breast_absent_by_surgery_is_not_required(tmp_path: Path, gone: str, woman: list[int | None]) -> None:
+    views = cohort("A/e/LCC", "A/e/LMLO").assign(absent_breast=gone)
+    for text in ("woman,side,view,bac\nA,L,CC,0\nA,L,MLO,0\n", "woman,side,view,bac\nA,L,,0\n"):
+        found = label(tmp_path, views, text)
+        assert column(found, "bac_breast") == [0, 0] and column(found, "bac_woman") == woman
+
+
 def test_negative_views_of_an_incomplete_exam_do_not_make_a_negative_woman(tmp_path: Path) -> None:
     views = cohort("A/e/LCC", "A/e/RCC", "A/e/RMLO")
     found = label(tmp_path, views, "woman,side,view,bac\nA,L,CC,0\nA,R,CC,0\nA,R,MLO,0\n")

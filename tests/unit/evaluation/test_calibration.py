@@ -91,6 +91,12 @@ def test_a_shift_of_prevalence_multiplies_the_odds_once():
         views.probabilities(scores, 0.1)
 
 
+def test_equal_probabilities_have_no_slope_and_the_reason_is_theirs():
+    units = Units("woman", np.arange(6), np.full(6, 0.4), np.array([0, 1, 0, 1, 0, 1]))
+    got = reliability(units, np.full(6, 0.4), resample_women(6, 200, np.random.default_rng(0)))
+    assert isinstance(got, Undefined) and got.reason == "all probabilities are equal, so there is no slope"
+
+
 def test_separated_classes_can_be_recalibrated_but_have_no_slope():
     units = Units("woman", np.arange(6), np.array([0.0, 0.1, 0.2, 0.7, 0.9, 1.0]), np.array([0, 0, 0, 1, 1, 1]))
     fitted = recalibrate(units)

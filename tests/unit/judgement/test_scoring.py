@@ -111,6 +111,32 @@ def test_one_class_on_validation_leaves_reasons_and_no_value(tmp_path):
     assert tables.table("decision_curve").empty
 
 
+def test_the_best_is_that_of_validation_whatever_the_other_folds_say(tmp_path):
+    """In training and test the network that is worse on validation is perfect, and the other is always wrong."""
+    good, poor = make_run(tmp_path, "vgg16", scatter=1.0), make_run(tmp_path, "xception", scatter=4.0)
+    for run, sign in ((good, -1), (poor, 1)):
+        path = run.folder / "predictions.csv"
+        table = pd.read_csv(path)
+        perfect = table.assign(logit=sign * (2.0 * table["bac_view"] - 1))
+        perfect["score"] = 1 / (1 + np.exp(-perfect["logit"]))
+        others = [perfect.assign(fold=fold, woman=fold + perfect["woman"]) for fold in ("training", "test")]
+        pd.concat([table, *others]).to_csv(path, index=False)
+    assert best_on_validation([poor, good], SETTINGS) is good
+
+
+def test_a_score_that_is_no_number_makes_what_rests_on_it_undefined(tmp_path):
+    """Through the files: a logit that came out as NaN stands there as an empty cell."""
+    run = make_run(tmp_path)
+    table = run.predictions()
+    logits = table["logit"].to_numpy().copy()
+    logits[5] = np.nan
+    write_predictions(run.folder / "predictions.csv", table, logits)
+    assert np.isnan(run.predictions()["score"][5])
+    scores = scored(run).table("scores")
+    assert len(scores) and scores["estimate"].isna().all()
+    assert set(scores.query("metric == 'auc_roc'")["reason"]) == {f"scores not finite (1 of {n})" for n in (60, 120, 240)}
+
+
 def test_a_network_in_several_variants_is_several_contestants():
     runs = [("vgg16", "last-conv", True), ("vgg16", "full", True), ("xception", "last-conv", True), ("xception", "x", False)]
     assert contestants(runs) == {
