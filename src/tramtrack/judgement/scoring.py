@@ -31,6 +31,7 @@ from tramtrack.evaluation.intervals import score_resampled
 from tramtrack.evaluation.resampling import estimate, resample_women
 from tramtrack.evaluation.scores import COUNT_METRICS, Score, Undefined, undefined_reason
 from tramtrack.evaluation.threshold import Rule, Threshold, choose_threshold
+from tramtrack.progress import track
 from tramtrack.protocol import Evaluation
 from tramtrack.training.record import PRETRAINED, Run
 
@@ -184,7 +185,7 @@ def score_runs(
         return resample_women(max(1, women), settings.resamples, np.random.default_rng(settings.seed))
 
     tables = Tables()
-    for run in runs:
+    for run in track(runs, "intervals of each run's scores"):
         decided = chosen[run.folder]
         tables.add("operating_points", _operating_points(run, decided, settings))
         for fold in predictions[run.folder]["fold"].unique():
