@@ -313,6 +313,22 @@ def test_a_negative_exam_is_said_to_be_without_findings(files: dict[tuple[str, s
     assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeValue == "130404"  # a saliency map
 
 
+def test_a_map_of_zeros_marks_nothing_and_says_so(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    """The other positive view keeps its mark, on its own image; where no view has one, no report says "no findings"."""
+    places = (("L", "CC"), ("R", "CC"))
+    maps = (np.zeros((320, 240), np.float32), hot_at(140, 60))
+    views = {place: ViewResult(files[place], heatmap, SCALE) for place, heatmap in zip(places, maps, strict=True)}
+    assert write_results(tmp_path, answer({place: SCORES[place] for place in places}), views, "grad-cam++").left_out == {}
+    cad = pydicom.dcmread(tmp_path / "bac.cad.dcm")
+    (impression,) = (item for item in cad.ContentSequence[2].ContentSequence if item.ValueType == "CONTAINER")
+    centre = next(item for item in impression.ContentSequence[1].ContentSequence if item.ValueType == "SCOORD")
+    assert list(centre.GraphicData) == [60.5, 140.5]
+    assert list(centre.ContentSequence[0].ReferencedContentItemIdentifier) == [1, 2, 2]
+    assert "not marked, since the heat map is empty: L CC." in texts(cad) and complaints(tmp_path / "bac.cad.dcm") == []
+    done = write_results(tmp_path, answer({places[0]: 0.8}), {places[0]: views[places[0]]}, "grad-cam++")
+    assert "no place to mark" in done.left_out["bac.cad.dcm"] and not (tmp_path / "bac.cad.dcm").exists()
+
+
 def test_without_heat_maps_the_report_alone_is_written(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
     (tmp_path / "R_CC.sc.dcm").write_bytes(b"of an earlier exam")
     done = write_results(tmp_path, answer(SCORES), {place: ViewResult(file) for place, file in files.items()}, "")

@@ -63,9 +63,12 @@ def explain(
     if as_json:
         print_json(rows)
         return
-    names = [name for name in rows[0] if name not in ("seed", "scale")]
+    names = [name for name in rows[0] if name not in ("seed", "scale", "empty")]
     texts = [{name: short(row[name]) for name in names if any(other[name] is not None for other in rows)} for row in rows]
     table(texts, f"Maps, drawn in {study / 'heatmaps' / 'views'}")
+    for row in rows:
+        if row["empty"]:
+            say(f"{row['view_id']}: the heat map of {row['network']} at stride {row['stride']} is empty: all its values are 0")
 
 
 def trust(

@@ -28,7 +28,7 @@ from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run
 
 KEY = ["network", "variant", "seed", "method", "layer", "stride"]
-COLUMNS = ["view_id", "fold", *KEY, "score", "scale", *MEASURES, "picture"]
+COLUMNS = ["view_id", "fold", *KEY, "score", "scale", "empty", *MEASURES, "picture"]
 
 
 def explain_views(
@@ -44,8 +44,9 @@ def explain_views(
 
     ``protocol.explain`` says which kind of map. A finer map is also shown averaged to the coarsest stride among the networks.
     Columns: view_id, fold (a score in training or validation says little), network, variant, seed, method, layer, stride,
-    score, scale (the value shown brightest), the measures where the view has a mask, picture. Raises UsageError for a view
-    that is not there or whose fold is sealed, and TramtrackError where one could not be shown, after all others are.
+    score, scale (the value shown brightest), empty (1 for a map of zeros), the measures where the view has a mask, picture.
+    Raises UsageError for a view that is not there or whose fold is sealed, and TramtrackError where one could not be shown,
+    after all others are.
     """
     chosen = _chosen(views, view_ids, runs, study)
     first: dict[str, Run] = {}
@@ -80,7 +81,7 @@ def explain_views(
 def _add_to(path: Path, table: pd.DataFrame) -> None:
     """Put the rows of ``table`` into a maps.csv beside those of other methods and layers that are there already."""
     if path.exists():
-        before = pd.read_csv(path, keep_default_na=False, na_values={key: [""] for key in MEASURES})
+        before = pd.read_csv(path, keep_default_na=False, na_values={key: [""] for key in ("empty", *MEASURES)})
         same = before.set_index(KEY).index.isin(table.set_index(KEY).index)
         table = pd.concat((before[~same].reindex(columns=COLUMNS), table), ignore_index=True)
     store.write_csv(path, table)
@@ -137,6 +138,7 @@ def _of_view(
                 "layer": atlas.layer,
                 "stride": at,
                 "scale": atlas.scale,
+                "empty": int(not values.any()),
                 "picture": picture.name,
             }
             found = localise(to_prepared(values, *prepared.shape), target) if target is not None else {}
