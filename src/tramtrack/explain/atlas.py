@@ -6,7 +6,7 @@ A class activation map needs nothing but what the pass that scores a view holds 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import numpy as np
 import torch
 
 from tramtrack import store
+from tramtrack.errors import UsageError
 from tramtrack.explain.methods import Explainer
-from tramtrack.progress import track
+from tramtrack.judgement.results import name_of
+from tramtrack.progress import announce, track
 from tramtrack.protocol import Protocol
 from tramtrack.training.activations import TRUNK_BATCH
 from tramtrack.training.hardware import choose_device
@@ -94,6 +96,30 @@ def make_heatmaps(
     atlas = Atlas(tuple(todo), maps, logits, scale, explainer.name_of_layer(model))
     _write(atlas, folder, _identity(run, protocol))
     return atlas
+
+
+def try_heatmaps(
+    run: Run,
+    protocol: Protocol,
+    views: Mapping[str, Path],
+    validation: Sequence[Path],
+    folder: Path,
+    wanted: str,
+    failed: dict[str, str],
+) -> Atlas | None:
+    """`make_heatmaps`, or None for a network that cannot have a map of this kind: that is told, and put into ``failed``."""
+    try:
+        return make_heatmaps(run, protocol, views, validation, folder, wanted)
+    except UsageError as error:
+        announce(f"{error}; the other networks go on")
+        failed[name_of(run)] = str(error)
+        return None
+
+
+def require_some(made: Collection[Any], failed: Mapping[str, str], study: Path) -> None:
+    """Raise UsageError, with the reasons, where no network had a map of this kind (``made`` is empty) and some ``failed``."""
+    if failed and not made:
+        raise UsageError(f"{study}: no network can have a heat map. {'; '.join(dict.fromkeys(failed.values()))}")
 
 
 def is_kept(run: Run, protocol: Protocol, folder: Path) -> bool:

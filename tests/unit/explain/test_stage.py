@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tramtrack.errors import UsageError
 from tramtrack.explain.stage import explain_runs
 from tramtrack.imaging.geometry import fit
 from tramtrack.judgement import results
-from tramtrack.protocol import Evaluation, Factors, Prepare, Protocol, Transfer
+from tramtrack.protocol import Evaluation, Explain, Factors, Prepare, Protocol, Transfer
 from tramtrack.study import Study
 from tramtrack.training.record import write_predictions
 from tramtrack.training.variants import variants
@@ -84,3 +85,38 @@ def test_a_study_gives_those_runs_that_differ_by_the_stride_alone(study, monkeyp
     ((chosen, *_, at_16),) = found
     assert [run.key.variant for run in chosen] == ["last-conv"]
     assert [(run.key.variant, its.transfer.stride) for run, its in at_16] == [("last-conv+stride-16", 16)]
+
+
+def test_a_network_without_the_layer_is_told_of_and_the_others_go_on(study, write_run, tmp_path, capsys):
+    _, runs, views, geometry = study
+    made = write_run(tmp_path / "run", 0, PROTOCOL, network="mobilenetv2")
+    pair = [made, runs["last-conv"]]
+    test = views[views["fold"] == "test"].reset_index(drop=True)
+    for run in pair:
+        write_predictions(results.test_file(tmp_path / "results", run), test, np.zeros(3))
+    points = [{**vars(run.key), "unit": "view", "threshold": 0.4} for run in pair]
+    pd.DataFrame(points).to_csv(tmp_path / "results" / "operating_points.csv", index=False)
+    only = PROTOCOL.model_copy(update={"explain": Explain(layer="conv_pw_13")})
+    folder = explain_runs(pair, only, views, geometry, tmp_path, "cpu")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "MobileNetV2: layer conv_pw_13: expected cam" in said and "; the other networks go on" in said
+    shown = pd.read_csv(folder / "views.csv")
+    assert list(shown["network"].unique()) == ["mobilenet"] and runs["last-conv"].key.folder(folder).exists()
+    assert set(pd.read_csv(tmp_path / "results" / "localisation_views.csv")["network"].dropna()) == {"mobilenet"}
+    with pytest.raises(UsageError, match=r"no network can have a heat map\. MobileNetV2: layer conv_pw_13"):
+        explain_runs(pair[:1], only, views, geometry, tmp_path, "cpu")
+
+
+def test_a_study_without_a_heat_map_has_its_report_all_the_same(tmp_path, monkeypatch):
+    done = []
+
+    def refuse(self):
+        raise UsageError("no network can have a heat map")
+
+    monkeypatch.setattr("tramtrack.study_runs.train_all", lambda *arguments: {})
+    monkeypatch.setattr(Study, "evaluate", lambda self, names, unseal: done.append("evaluate"))
+    monkeypatch.setattr(Study, "report", lambda self: done.append("report"))
+    monkeypatch.setattr(Study, "explain", refuse)
+    with pytest.raises(UsageError, match="no network can have a heat map"):
+        Study(tmp_path, PROTOCOL).run(["mobilenet"])
+    assert done == ["evaluate", "report"]
