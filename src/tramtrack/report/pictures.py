@@ -20,6 +20,7 @@ from tramtrack.explain.ranking import MATCHED, NATIVE
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.imaging.prepare import read_prepared
+from tramtrack.report.localisation import measured_views
 from tramtrack.report.reading import Material, title
 from tramtrack.training.record import RANDOM_WEIGHTS, RunKey
 
@@ -92,9 +93,10 @@ def heatmap_groups(material: Material) -> list[Group]:
     for _, rows in table.groupby("view_id", sort=False):
         grouped[_group_of(rows)].append(rows)
     shown = {name: tables[:SHOWN_OF_EACH_GROUP] for name, tables in grouped.items() if tables}
+    measured = measured_views(material)
     encode = _fitting_encoder(material, [rows for tables in shown.values() for rows in tables])
     return [
-        Group(name, GROUPS[name], len(grouped[name]), [_shown(material, rows, encode) for rows in tables])
+        Group(name, GROUPS[name], len(grouped[name]), [_shown(material, rows, measured, encode) for rows in tables])
         for name, tables in shown.items()
     ]
 
@@ -118,7 +120,7 @@ def _group_of(rows: pd.DataFrame) -> str:
     return "False alarms" if "false alarm" in calls else "Correct rejections"
 
 
-def _shown(material: Material, rows: pd.DataFrame, encode: Callable[[Image.Image], str]) -> Shown:
+def _shown(material: Material, rows: pd.DataFrame, measured: pd.DataFrame, encode: Callable[[Image.Image], str]) -> Shown:
     view_id = str(rows["view_id"].iloc[0])
     about = material.analysed[material.analysed["view_id"] == view_id].iloc[0]
     plain = _plain(material, view_id)
@@ -132,7 +134,7 @@ def _shown(material: Material, rows: pd.DataFrame, encode: Callable[[Image.Image
                     title=title(str(row["network"])),
                     control=RANDOM_WEIGHTS if random else "",
                     at_stride=kind == MATCHED,
-                    localisation=_localisation(material, row, kind),
+                    localisation=_localisation(measured, row, kind),
                     score=float(row["score"]),
                     threshold=float(row["threshold"]),
                     call=str(row["call"]),
@@ -191,10 +193,9 @@ def _map_files(material: Material, row: dict[Any, Any]) -> dict[str, Path]:
     return {NATIVE: folder / f"{row['view_id']}.png", **({MATCHED: matched} if matched.exists() else {})}
 
 
-def _localisation(material: Material, row: dict[Any, Any], kind: str) -> str:
+def _localisation(table: pd.DataFrame, row: dict[Any, Any], kind: str) -> str:
     """How well this map lies on the view's mask, in a few words; empty where it was not measured."""
-    table = material.tables.get("localisation_views")
-    if table is None:
+    if table.empty:
         return ""
     same = table["view_id"].eq(row["view_id"]) & table["kind"].eq(kind)
     for column in ("network", "variant", "seed"):
