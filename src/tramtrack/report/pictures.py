@@ -85,13 +85,18 @@ class Group:
 
 
 def heatmap_groups(material: Material) -> list[Group]:
-    """The chosen views with their pictures, in groups; empty where no heat maps were made."""
+    """The chosen views with their pictures, in groups; empty where no heat maps were made.
+
+    Misses and false alarms begin with the worst of any network, hits and correct rejections with the surest, see `_margin`.
+    """
     table = material.heatmaps
     if table.empty:
         return []
     grouped: dict[str, list[pd.DataFrame]] = {name: [] for name in GROUPS}
     for _, rows in table.groupby("view_id", sort=False):
         grouped[_group_of(rows)].append(rows)
+    for name, tables in grouped.items():
+        tables.sort(key=lambda rows: _margin(rows, name), reverse=True)
     shown = {name: tables[:SHOWN_OF_EACH_GROUP] for name, tables in grouped.items() if tables}
     measured = measured_views(material)
     encode = _fitting_encoder(material, [rows for tables in shown.values() for rows in tables])
@@ -111,10 +116,24 @@ def strides(material: Material) -> dict[int, list[str]]:
     return dict(sorted(found.items()))
 
 
+def _judging(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a view by which it is put into a group: the pretrained networks', or the others' where there are none."""
+    pretrained = rows[~rows["variant"].str.endswith("+random-weights")]
+    return pretrained if len(pretrained) else rows
+
+
+def _margin(rows: pd.DataFrame, group: str) -> float:
+    """How far a view's score lies from the threshold: of misses and false alarms under the network that is furthest on the
+    wrong side, of hits and correct rejections, which all networks call right, under the one that is nearest."""
+    judging = _judging(rows)
+    distances = (judging["score"] - judging["threshold"]).abs()
+    wrong = {"Misses": "miss", "False alarms": "false alarm"}.get(group)
+    return float(distances.min() if wrong is None else distances[judging["call"] == wrong].max())
+
+
 def _group_of(rows: pd.DataFrame) -> str:
-    """The group of a view by what the pretrained networks made of it, or the others where there are none."""
-    calls = rows[~rows["variant"].str.endswith("+random-weights")]["call"]
-    calls = set(calls if len(calls) else rows["call"])
+    """The group of a view by what the networks made of it that count for this, see `_judging`."""
+    calls = set(_judging(rows)["call"])
     if int(rows["bac"].iloc[0]) == 1:
         return "Misses" if "miss" in calls else "Hits"
     return "False alarms" if "false alarm" in calls else "Correct rejections"
