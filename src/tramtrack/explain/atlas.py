@@ -6,6 +6,7 @@ A class activation map needs nothing but what the pass that scores a view holds 
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +140,14 @@ def read_atlas(folder: Path) -> Atlas:
     with np.load(folder / "maps.npz", allow_pickle=False) as content:
         view_ids = tuple(str(view_id) for view_id in content["view_id"])
         return Atlas(view_ids, content["map"], content["logit"], float(information["scale"]), str(information["layer"]))
+
+
+def cells_of(folder: Path) -> tuple[int, int]:
+    """Rows and columns of the maps in ``folder``, from the head of their file."""
+    with zipfile.ZipFile(folder / "maps.npz") as content, content.open("map.npy") as stream:
+        np.lib.format.read_magic(stream)
+        _, rows, columns = np.lib.format.read_array_header_1_0(stream)[0]
+    return rows, columns
 
 
 def _pass(

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from tramtrack import store
+from tramtrack.explain.atlas import cells_of
 from tramtrack.explain.masks import MaskError
 from tramtrack.explain.overlay import MATCHED_PICTURE, draw_outline, prepared_mask
 from tramtrack.explain.ranking import MATCHED, NATIVE
@@ -36,6 +38,25 @@ GROUPS = {
     "Correct rejections": "Views without BAC that every network called negative.",
 }
 SIGNS = {"hit": "✓", "correct rejection": "✓", "miss": "✗", "false alarm": "!"}
+
+
+METHODS = {
+    "grad-cam++": "Grad-CAM++",
+    "grad-cam": "Grad-CAM",
+    "integrated-gradients": "Integrated gradients",
+    "occlusion": "Occlusion",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one network's maps are: the method, the target layer ("" for a method on the image itself), and the input pixels
+    that a cell of a map spans."""
+
+    title: str
+    method: str
+    layer: str
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -106,14 +127,23 @@ def heatmap_groups(material: Material) -> list[Group]:
     ]
 
 
-def strides(material: Material) -> dict[int, list[str]]:
-    """Networks by the input pixels to a cell of their map, the finest first."""
-    strides_of = {run.key.network: run.facts.stride for run in material.runs if run.facts is not None}
-    found: dict[int, list[str]] = {}
-    for name in material.heatmaps["network"].drop_duplicates():
-        if name in strides_of:
-            found.setdefault(strides_of[name], []).append(title(str(name)))
-    return dict(sorted(found.items()))
+def strides(material: Material) -> list[Kind]:
+    """What the maps of each network that is shown are made by, as the maps' own files say; the finest first."""
+    found: dict[Kind, None] = {}
+    for row in material.heatmaps.drop_duplicates(["network", "variant", "seed"]).to_dict("records"):
+        folder = _run_of(row).folder(material.folder / "heatmaps")
+        made = store.read_identity(folder / "manifest.json")
+        if made is not None and (folder / "maps.npz").exists():
+            layer = str(store.read_json(folder / "manifest.json")["information"]["layer"])
+            stride = max(1, round(material.protocol.prepare.height / cells_of(folder)[0]))
+            name = title(str(row["network"]))
+            found[Kind(name, METHODS[made["method"]], "" if layer == "input" else layer, stride)] = None
+    return sorted(found, key=lambda kind: kind.stride)
+
+
+def method_of(material: Material) -> str:
+    """The method of the heat maps as it is read, "Heat maps" where no map is there."""
+    return " and ".join(dict.fromkeys(kind.method for kind in strides(material))) or "Heat maps"
 
 
 def _judging(rows: pd.DataFrame) -> pd.DataFrame:
@@ -204,10 +234,13 @@ def _outlined(picture: np.ndarray, mask: Path, geometry: Geometry) -> np.ndarray
     return draw_outline(picture, prepared_mask(mask, geometry))
 
 
+def _run_of(row: dict[Any, Any]) -> RunKey:
+    return RunKey(str(row["network"]), str(row["variant"]), int(row["seed"]))
+
+
 def _map_files(material: Material, row: dict[Any, Any]) -> dict[str, Path]:
     """The picture of the native map and, where the network's is finer than others', of the one at equal stride, by kind."""
-    key = RunKey(str(row["network"]), str(row["variant"]), int(row["seed"]))
-    folder = key.folder(material.folder / "heatmaps")
+    folder = _run_of(row).folder(material.folder / "heatmaps")
     matched = folder / f"{row['view_id']}{MATCHED_PICTURE}"
     return {NATIVE: folder / f"{row['view_id']}.png", **({MATCHED: matched} if matched.exists() else {})}
 

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from tramtrack import store
 from tramtrack.report import pictures
+from tramtrack.report.page import write_report
 from tramtrack.report.pictures import heatmap_groups
 from tramtrack.report.reading import read_material
 
@@ -55,3 +58,21 @@ def test_the_worst_come_first_before_the_cut(study_folder: ModuleType, tmp_path:
     monkeypatch.setattr(pictures, "SHOWN_OF_EACH_GROUP", 1)
     assert shown()["Misses"] == ["worse miss of the second"] and shown()["Hits"] == ["surer hit"]
     assert {group.name: group.chosen for group in heatmap_groups(material)}["Misses"] == 3
+
+
+def test_method_layer_and_stride_are_those_of_the_maps_that_were_made(
+    study_folder: ModuleType, tmp_path: Path, few_figures: None
+) -> None:
+    made = study_folder.fabricate(tmp_path / "study")
+    page = " ".join(write_report(*made.arguments()).read_text().split())
+    assert "Grad-CAM++ on test views" in page and "views, hits, misses and false alarms." in page
+    assert "Target layer: block5_conv3 of VGG16, out_relu of MobileNetV2, block14_sepconv2_act of Xception." in page
+    assert "spans 16 pixels in VGG16; 32 pixels in MobileNetV2, Xception" in page
+    for network in ("vgg16", "mobilenetv2", "xception"):
+        (folder,) = (made.folder / "heatmaps" / network).glob("*/seed-0")
+        np.savez(folder / "maps.npz", map=np.ones((2, 32, 16), np.float32))
+        method = {"method": "occlusion", "layer": "cam", "weights": "cd" * 32}
+        store.write_manifest(folder / "manifest.json", method, {"layer": "input", "scale": 1.0})
+    page = " ".join(write_report(*made.arguments()).read_text().split())
+    assert "Occlusion on test views" in page and "Occlusion of" in page and "Grad-CAM++ on" not in page
+    assert "Target layer" not in page and "One cell of the map spans" not in page
