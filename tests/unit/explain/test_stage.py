@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from tramtrack.commands.maps import explain
 from tramtrack.errors import UsageError
 from tramtrack.explain.stage import explain_runs
 from tramtrack.imaging.geometry import fit
@@ -120,3 +123,27 @@ def test_a_study_without_a_heat_map_has_its_report_all_the_same(tmp_path, monkey
     with pytest.raises(UsageError, match="no network can have a heat map"):
         Study(tmp_path, PROTOCOL).run(["mobilenet"])
     assert done == ["evaluate", "report"]
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_explain_says_what_was_made(study, tmp_path, monkeypatch, capsys, sealed):
+    _, runs, views, geometry = study
+    run = runs["last-conv"]
+    test = views[views["fold"] == "test"].reset_index(drop=True)
+    if not sealed:
+        write_predictions(results.test_file(tmp_path / "results", run), test, np.zeros(3))
+    (tmp_path / "results").mkdir(exist_ok=True)
+    points = [{**vars(run.key), "unit": "view", "threshold": 0.4}]
+    pd.DataFrame(points).to_csv(tmp_path / "results" / "operating_points.csv", index=False)
+    given = SimpleNamespace(
+        explain=lambda: explain_runs([run], PROTOCOL, views, geometry, tmp_path, "cpu"),
+        last_evaluation=lambda: SimpleNamespace(unsealed=not sealed),
+    )
+    monkeypatch.setattr("tramtrack.commands.maps.open_study", lambda *arguments, **options: given)
+    explain(tmp_path)
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("no view is shown. Hits, misses and false alarms are of the test fold, which is sealed" in said) == sealed
+    assert ("heat maps of 3 views are in" in said) != sealed
+    explain(tmp_path, as_json=True)
+    assert json.loads(capsys.readouterr().out)["views"] == (0 if sealed else 3)
+    assert bool(list((tmp_path / "heatmaps").rglob("*.npz"))) != sealed
