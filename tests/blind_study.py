@@ -11,7 +11,8 @@ import pandas as pd
 from PIL import Image
 
 from tramtrack import store
-from tramtrack.explain import blind
+from tramtrack.errors import UsageError
+from tramtrack.explain import atlas, blind
 from tramtrack.explain.atlas import Atlas
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Run
@@ -46,15 +47,24 @@ def views(folder: Path, women: int = 5) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def page(folder: Path, count: int = 4, seed: int | None = 9141, synthetic: bool = True, fold: str = "test") -> Path:
-    """The blind page of that study."""
+def page(
+    folder: Path,
+    count: int = 4,
+    seed: int | None = 9141,
+    synthetic: bool = True,
+    fold: str = "test",
+    without: tuple[str, ...] = (),
+) -> Path:
+    """The blind page of that study; networks ``without`` cannot have a map."""
 
     def maps(run: Run, protocol: Protocol, files: dict[str, Path], *_: Any) -> Atlas:
+        if run.key.network in without:
+            raise UsageError(f"{run.key.network}: no such layer")
         rng = np.random.default_rng(len(run.key.network))
         values = rng.random((len(files), 6, 3)).astype(np.float32)
         return Atlas(tuple(files), values, np.zeros(len(files), dtype=np.float32), 1.0, "layer")
 
-    with patch.object(blind, "make_heatmaps", maps):
+    with patch.object(atlas, "make_heatmaps", maps):
         return blind.make_blind(
             runs(), Protocol(), views(folder), folder, fold=fold, synthetic=synthetic, count=count, seed=seed
         )

@@ -156,7 +156,7 @@ class Study(StudyFiles):
         """Everything from the split to the report; goes on where it stopped. The test fold is scored once, at the end.
 
         A network whose weights cannot be had or cannot follow the protocol, whose loss diverges, or whose worker dies again and
-        again, is left out with the reason; the others go on.
+        again, is left out with the reason; the others go on. Where no heat map can be made, the report is written all the same.
         """
         names = list(dict.fromkeys(networks))
         left_out = study_runs.train_all(self, names, weights, weights_dir, cache)
@@ -168,7 +168,11 @@ class Study(StudyFiles):
         if self.protocol.split.calibration:
             self.calibrate()
         found = self.evaluate(finished, unseal=True)
-        self.explain()
+        try:
+            self.explain()
+        except TramtrackError:
+            self.report()  # without heat maps; why there are none is said after it
+            raise
         self.report()
         return found
 

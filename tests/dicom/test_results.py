@@ -26,7 +26,9 @@ from tramtrack.prediction.answer import BURNED_IN, GUARANTEE, RESEARCH_USE
 SETTINGS = PhantomSettings(rows=320, columns=240, pitch_mm=0.8)
 SCORES = {("L", "CC"): 0.8, ("L", "MLO"): 0.3, ("R", "CC"): 0.7, ("R", "MLO"): 0.2}
 SCALE = 0.8
-BURDEN = (burden({("L", "CC"): 12.5, ("L", "MLO"): 8.0, ("R", "CC"): 0.0, ("R", "MLO"): 0.0}),)
+MEASURED = burden({("L", "CC"): 12.5, ("L", "MLO"): 8.0, ("R", "CC"): 0.0, ("R", "MLO"): 0.0})
+LONG = MEASURED.views[0].model_copy(update={"length": 25.0, "share": 0.025})
+BURDEN = (MEASURED.model_copy(update={"views": (LONG, *MEASURED.views[1:])}),)
 KINDS = {
     "sr": "ComprehensiveSR",
     "cad": "MammographyCADSR",
@@ -209,13 +211,16 @@ def test_the_report_is_read_back(files: dict[tuple[str, str], Path], written: di
     assert calls["view L CC"] == calls["woman"] == ["Present"] and calls["view R MLO"] == ["Absent"]
     (finding,) = (e.value for e in groups["woman"].get_qualitative_evaluations() if e.name.value == "conformal")
     assert finding.meaning == "BAC likely" and GUARANTEE.format(alpha=10) in texts(report)
-    areas = {
-        group[0].ContentSequence[0].value: (m.name.value, m.value, m.unit.value)
+    measured = {
+        group[0].ContentSequence[0].value: {m.name.value: (m.value, m.unit.value) for m in group.get_measurements()}
         for group in report.content.get_planar_roi_measurement_groups()
-        for m in group.get_measurements()
     }
-    assert areas == {f"burden L CC {RUN}": ("112196", 12.5, "mm2"), f"burden L MLO {RUN}": ("112196", 8.0, "mm2")}
-    assert [m.value for m in groups[f"burden R CC {RUN}"].get_measurements()] == [0.0]
+    assert measured == {
+        f"burden L CC {RUN}": {"112196": (12.5, "mm2"), "410668003": (25.0, "mm"), "112198": (2.5, "%")},
+        f"burden L MLO {RUN}": {"112196": (8.0, "mm2"), "112198": (1.0, "%")},
+    }
+    assert "Its percentage is that of the breast's area in the view." in texts(report)
+    assert [m.value for m in groups[f"burden R CC {RUN}"].get_measurements()] == [0.0, 1.0]
     whole = {m.name.value: m.value for m in groups[f"burden woman {RUN}"].get_measurements()}
     assert whole == {"112196": 20.5, "area-low": 10.25, "area-high": 41.0}
 
@@ -292,7 +297,7 @@ def test_without_a_spacing_there_are_pixels_and_no_millimetres(tmp_path: Path) -
         group[0].ContentSequence[0].value: [m.value for m in group.get_measurements()]
         for group in highdicom.sr.srread(tmp_path / "out" / "bac.sr.dcm").content.get_planar_roi_measurement_groups()
     }
-    assert areas == {f"burden R MLO {RUN}": [0.0], "burden R MLO mobilenet/last-conv/seed-0": [200.0]}
+    assert areas == {f"burden R MLO {RUN}": [0.0, 1.0], "burden R MLO mobilenet/last-conv/seed-0": [200.0, 1.0]}
 
 
 def test_no_threshold_no_call_and_no_cad_report(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
@@ -311,6 +316,22 @@ def test_a_negative_exam_is_said_to_be_without_findings(files: dict[tuple[str, s
     assert done.left_out == {}
     mapping = pydicom.dcmread(tmp_path / "L_CC.map.dcm").SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
     assert mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeValue == "130404"  # a saliency map
+
+
+def test_a_map_of_zeros_marks_nothing_and_says_so(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    """The other positive view keeps its mark, on its own image; where no view has one, no report says "no findings"."""
+    places = (("L", "CC"), ("R", "CC"))
+    maps = (np.zeros((320, 240), np.float32), hot_at(140, 60))
+    views = {place: ViewResult(files[place], heatmap, SCALE) for place, heatmap in zip(places, maps, strict=True)}
+    assert write_results(tmp_path, answer({place: SCORES[place] for place in places}), views, "grad-cam++").left_out == {}
+    cad = pydicom.dcmread(tmp_path / "bac.cad.dcm")
+    (impression,) = (item for item in cad.ContentSequence[2].ContentSequence if item.ValueType == "CONTAINER")
+    centre = next(item for item in impression.ContentSequence[1].ContentSequence if item.ValueType == "SCOORD")
+    assert list(centre.GraphicData) == [60.5, 140.5]
+    assert list(centre.ContentSequence[0].ReferencedContentItemIdentifier) == [1, 2, 2]
+    assert "not marked, since the heat map is empty: L CC." in texts(cad) and complaints(tmp_path / "bac.cad.dcm") == []
+    done = write_results(tmp_path, answer({places[0]: 0.8}), {places[0]: views[places[0]]}, "grad-cam++")
+    assert "no place to mark" in done.left_out["bac.cad.dcm"] and not (tmp_path / "bac.cad.dcm").exists()
 
 
 def test_without_heat_maps_the_report_alone_is_written(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:

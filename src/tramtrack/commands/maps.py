@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from tramtrack.commands.opening import open_study
 from tramtrack.commands.options import AsJson, StudyDevice, StudyFolder, WeightsDir
 from tramtrack.console import print_json, say, short, table
 from tramtrack.errors import UsageError
+
+if TYPE_CHECKING:
+    from tramtrack.study import Study
 
 
 def explain(
@@ -56,16 +59,39 @@ def explain(
     if not view:
         if method or layer:
             raise UsageError("--method and --layer: expected with --view; the protocol's explain section holds for the study")
-        folder = open_study(study, device=device).explain()
-        print_json({"folder": str(folder)}) if as_json else say(f"heat maps are in {folder}")
+        opened = open_study(study, device=device)
+        folder = opened.explain()
+        shown = _shown(folder)
+        said = f"heat maps of {shown} views are in {folder}" if shown else f"{study}: no view is shown. {_why(opened)}"
+        print_json({"folder": str(folder), "views": shown}) if as_json else say(said)
         return
     rows = json.loads(open_study(study, device=device).explain_views(view, method, layer).to_json(orient="records"))
     if as_json:
         print_json(rows)
         return
-    names = [name for name in rows[0] if name not in ("seed", "scale")]
+    names = [name for name in rows[0] if name not in ("seed", "scale", "empty")]
     texts = [{name: short(row[name]) for name in names if any(other[name] is not None for other in rows)} for row in rows]
     table(texts, f"Maps, drawn in {study / 'heatmaps' / 'views'}")
+    for row in rows:
+        if row["empty"]:
+            say(f"{row['view_id']}: the heat map of {row['network']} at stride {row['stride']} is empty: all its values are 0")
+
+
+def _shown(folder: Path) -> int:
+    """How many views are shown in the folder of heat maps."""
+    import pandas as pd
+
+    return int(pd.read_csv(folder / "views.csv", dtype=str)["view_id"].nunique())
+
+
+def _why(study: Study) -> str:
+    """Why a study has no hits, misses and false alarms to show."""
+    if study.last_evaluation().unsealed:
+        return "There is no unit for which every network has a threshold; results/operating_points.csv says why"
+    return (
+        "Hits, misses and false alarms are of the test fold, which is sealed; `tramtrack evaluate --unseal` opens it, and "
+        "--view draws views of training and validation"
+    )
 
 
 def trust(

@@ -42,20 +42,26 @@ LIBRARY_PLACE = 2
 
 
 class NoCalls(Exception):
-    """The answer calls no view, positive or negative: a CAD report could not say so."""
+    """The answer calls no view, positive or negative, or no positive one has a place to mark: a CAD report could not say so."""
 
 
 def cad_report(context: Context, heatmaps: Mapping[Place, tuple[np.ndarray, float]]) -> Dataset:
     """The report of all views: of each that is called positive one finding, at the hottest place of its map.
 
-    ``heatmaps`` holds of each view its map (rows, columns) float32 and the value that is shown brightest. Raises NoCalls where
-    validation gave no threshold for a view.
+    ``heatmaps`` holds of each view its map (rows, columns) float32 and the value that is shown brightest. A positive view whose
+    map is all zeros has no finding, and is told of in the impression. Raises NoCalls where validation gave no threshold for a
+    view, and where no view that is called positive has a place to mark: the report would say that there are no findings.
     """
     called = [source for source in context.sources if context.answer.of("view", source.side, source.view).call]
     if len(called) < len(context.sources):
         raise NoCalls("no threshold for views, so that no view is called; a CAD report states calls")
     positive = [source for source in called if context.answer.of("view", source.side, source.view).call == "positive"]
-    findings = [_impression(context, source, *heatmaps[source.side, source.view]) for source in positive]
+    centres = [(source, hottest(heatmaps[source.side, source.view][0])) for source in positive]
+    marked = [(source, centre) for source, centre in centres if centre is not None]
+    unmarked = [f"{source.side} {source.view}" for source, centre in centres if centre is None]
+    if unmarked and not marked:
+        raise NoCalls("the heat map of every view that is called positive is empty, so there is no place to mark")
+    findings = [_impression(context, centre, *heatmaps[source.side, source.view]) for source, centre in marked]
     root = ContainerContentItem(codes.DCM.MammographyCADReport, is_content_continuous=False, template_id="4000")
     root.ContentSequence = ContentSequence(
         [
@@ -63,7 +69,7 @@ def cad_report(context: Context, heatmaps: Mapping[Place, tuple[np.ndarray, floa
                 codes.DCM.LanguageOfContentItemAndDescendants, Code("en", "RFC5646", "English"), relationship_type=MODIFIES
             ),
             _holding(codes.DCM.ImageLibrary, CONTAINS, [entry(source) for source in context.sources]),
-            _summary(context, findings),
+            _summary(context, findings, unmarked),
             _detections(context),
             CodeContentItem(codes.DCM.SummaryOfAnalyses, codes.DCM.NotAttempted, CONTAINS),
         ]
@@ -71,27 +77,27 @@ def cad_report(context: Context, heatmaps: Mapping[Place, tuple[np.ndarray, floa
     plain = _plain(root)
     for image in plain.ContentSequence[LIBRARY_PLACE - 1].ContentSequence:
         del image.ConceptNameCodeSequence  # TID 4020 gives its images no name
-    _point_at_images(plain, context.sources, positive)
+    _point_at_images(plain, context.sources, [source for source, _ in marked])
     return context.finish(_document(context, plain), context.sources)
 
 
-def _summary(context: Context, findings: Sequence[ContentItem]) -> CodeContentItem:
-    """TID 4001, with what the woman's score is as the impression of TID 4002."""
+def _summary(context: Context, findings: Sequence[ContentItem], unmarked: Sequence[str]) -> CodeContentItem:
+    """TID 4001, with what the woman's score is, and which positive views have no mark, as the impression of TID 4002."""
     found = codes.DCM.AllAlgorithmsSucceededWithFindings if findings else codes.DCM.AllAlgorithmsSucceededWithoutFindings
     summary = CodeContentItem(codes.DCM.CADProcessingAndFindingsSummary, found, CONTAINS)
     woman = context.answer.of("woman")
     call = f"{woman.call} at {woman.threshold:.3f}" if woman.call else f"no call: {woman.reason}"
     found = context.answer.conformal
     likely = f" {found.finding} at an error rate of {found.alpha:.3g}." if found is not None and found.finding else ""
-    told = f"BAC score of the woman {woman.score:.3f}, {call}.{likely} {context.answer.use}"
+    empty = f" Called positive and not marked, since the heat map is empty: {', '.join(unmarked)}." if unmarked else ""
+    told = f"BAC score of the woman {woman.score:.3f}, {call}.{likely}{empty} {context.answer.use}"
     summary.ContentSequence = ContentSequence([TextContentItem(codes.DCM.ImpressionDescription, told, PROPERTY), *findings])
     return summary
 
 
-def _impression(context: Context, source: SourceImage, heatmap: np.ndarray, scale: float) -> ContainerContentItem:
-    """TID 4003 with the one finding of a view, TID 4006."""
+def _impression(context: Context, centre: tuple[float, float], heatmap: np.ndarray, scale: float) -> ContainerContentItem:
+    """TID 4003 with the one finding of a view, TID 4006, at the hottest place of its map."""
     finding = CodeContentItem(codes.DCM.SingleImageFinding, SINGLE_FINDING, CONTAINS)
-    centre = hottest(heatmap)
     outline = around(centre, outlines(heatmap, SHARE * scale))
     shapes = [ScoordContentItem(codes.DCM.Center, "POINT", np.array([centre]), relationship_type=PROPERTY)]
     if outline is not None:
@@ -140,11 +146,11 @@ def _plain(item: Dataset) -> Dataset:
     return plain
 
 
-def _point_at_images(root: Dataset, sources: Sequence[SourceImage], positive: Sequence[SourceImage]) -> None:
+def _point_at_images(root: Dataset, sources: Sequence[SourceImage], marked: Sequence[SourceImage]) -> None:
     """Add the items by reference: each shape's image, and those that the detection was done on."""
     summary, detections = root.ContentSequence[2], root.ContentSequence[3]
     impressions = [item for item in summary.ContentSequence if item.ValueType == "CONTAINER"]
-    for source, impression in zip(positive, impressions, strict=True):
+    for source, impression in zip(marked, impressions, strict=True):
         finding = impression.ContentSequence[1]
         for shape in (item for item in finding.ContentSequence if item.ValueType == "SCOORD"):
             shape.ContentSequence = [_pointer("SELECTED FROM", sources.index(source))]

@@ -7,6 +7,7 @@ from pydicom.sr.coding import Code
 
 VASCULAR_CALCIFICATION = Code("129759000", "SCT", "Vascular calcification")
 AREA = Code("112196", "DCM", "Area of Vascular Calcification")
+PERCENTAGE = Code("112198", "DCM", "Percentage of Vascular Calcification")
 LENGTH = Code("410668003", "SCT", "Length")
 PRESENT = Code("52101004", "SCT", "Present")
 ABSENT = Code("2667000", "SCT", "Absent")

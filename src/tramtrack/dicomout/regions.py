@@ -15,8 +15,11 @@ LONGEST_SIDE = 512
 """Outlines are looked for on a grid no finer than this: a map's cells are coarser by far."""
 
 
-def hottest(heatmap: np.ndarray) -> tuple[float, float]:
-    """The centre of the pixel where a map (rows, columns) is largest: (column, row)."""
+def hottest(heatmap: np.ndarray) -> tuple[float, float] | None:
+    """The centre of the pixel where a map (rows, columns) >= 0 is largest: (column, row); None for a map of zeros, which has
+    no such place."""
+    if not heatmap.any():
+        return None
     row, column = np.unravel_index(int(np.argmax(heatmap)), heatmap.shape)
     return float(column) + 0.5, float(row) + 0.5
 

@@ -41,6 +41,7 @@ from tramtrack.dicomout.concepts import (
     LENGTH,
     OWN_SCHEME,
     OWN_SCHEME_NAME,
+    PERCENTAGE,
     PIXELS,
     PRESENT,
     PREVALENCE,
@@ -57,7 +58,10 @@ from tramtrack.prediction.answer import Burden, Scored, ViewBurden
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 AREAS = {"mm": codes.UCUM.SquareMillimeter, "pixels": PIXELS}
 LENGTHS = {"mm": codes.UCUM.Millimeter, "pixels": PIXELS}
-MEANT = "A burden is measured on a heat map and calibrated on validation: its area is not that of its segment."
+MEANT = (
+    "A burden is measured on a heat map and calibrated on validation: its area is not that of its segment. Its percentage is "
+    "that of the breast's area in the view."
+)
 Segmentations = Mapping[Place, tuple[Dataset, Mapping[str, int]]]
 """By side and view the segmentation of what is calcified, and by run the number of its segment in it."""
 
@@ -153,16 +157,20 @@ def _scored(context: Context, scored: Scored) -> MeasurementsAndQualitativeEvalu
 
 
 def _burden_of_view(context: Context, run: str, view: ViewBurden, segmentations: Segmentations) -> Group:
-    """Area and length of one view by one run's map; with its segment, where a pixel counts as calcified."""
+    """Area, length and share of the breast of one view by one run's map; with its segment, where a pixel counts as calcified.
+
+    The standard does not say what the percentage (DCM 112198) is of; a comment of the report does.
+    """
     (source,) = (source for source in context.sources if (source.side, source.view) == (view.side, view.view))
     name = f"burden {view.side} {view.view} {run}"
-    lengths = [] if view.length is None else [Measurement(LENGTH, view.length, LENGTHS[view.unit])]
+    others = [] if view.length is None else [Measurement(LENGTH, view.length, LENGTHS[view.unit])]
+    others.append(Measurement(PERCENTAGE, 100 * view.share, codes.UCUM.Percent))
     shared: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(context.uid("burden", view.side, view.view, run), name),
         "finding_type": VASCULAR_CALCIFICATION,
         "algorithm_id": context.identification([context.runs.get(run, run)]),
         "finding_sites": [_site(view.side)],
-        "measurements": [Measurement(AREA, view.area, AREAS[view.unit]), *lengths],
+        "measurements": [Measurement(AREA, view.area, AREAS[view.unit]), *others],
     }
     image = source.header.SOPClassUID, source.header.SOPInstanceUID
     segmentation, numbers = segmentations.get((view.side, view.view), (None, {}))

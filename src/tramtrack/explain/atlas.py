@@ -6,7 +6,8 @@ A class activation map needs nothing but what the pass that scores a view holds 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import numpy as np
 import torch
 
 from tramtrack import store
+from tramtrack.errors import UsageError
 from tramtrack.explain.methods import Explainer
-from tramtrack.progress import track
+from tramtrack.judgement.results import name_of
+from tramtrack.progress import announce, track
 from tramtrack.protocol import Protocol
 from tramtrack.training.activations import TRUNK_BATCH
 from tramtrack.training.hardware import choose_device
@@ -96,6 +99,30 @@ def make_heatmaps(
     return atlas
 
 
+def try_heatmaps(
+    run: Run,
+    protocol: Protocol,
+    views: Mapping[str, Path],
+    validation: Sequence[Path],
+    folder: Path,
+    wanted: str,
+    failed: dict[str, str],
+) -> Atlas | None:
+    """`make_heatmaps`, or None for a network that cannot have a map of this kind: that is told, and put into ``failed``."""
+    try:
+        return make_heatmaps(run, protocol, views, validation, folder, wanted)
+    except UsageError as error:
+        announce(f"{error}; the other networks go on")
+        failed[name_of(run)] = str(error)
+        return None
+
+
+def require_some(made: Collection[Any], failed: Mapping[str, str], study: Path) -> None:
+    """Raise UsageError, with the reasons, where no network had a map of this kind (``made`` is empty) and some ``failed``."""
+    if failed and not made:
+        raise UsageError(f"{study}: no network can have a heat map. {'; '.join(dict.fromkeys(failed.values()))}")
+
+
 def is_kept(run: Run, protocol: Protocol, folder: Path) -> bool:
     """Whether ``folder`` holds maps of this very run. Raises IdentityMismatch where they are another's."""
     advice = "remove this folder to make the heat maps anew"
@@ -113,6 +140,14 @@ def read_atlas(folder: Path) -> Atlas:
     with np.load(folder / "maps.npz", allow_pickle=False) as content:
         view_ids = tuple(str(view_id) for view_id in content["view_id"])
         return Atlas(view_ids, content["map"], content["logit"], float(information["scale"]), str(information["layer"]))
+
+
+def cells_of(folder: Path) -> tuple[int, int]:
+    """Rows and columns of the maps in ``folder``, from the head of their file."""
+    with zipfile.ZipFile(folder / "maps.npz") as content, content.open("map.npy") as stream:
+        np.lib.format.read_magic(stream)
+        _, rows, columns = np.lib.format.read_array_header_1_0(stream)[0]
+    return rows, columns
 
 
 def _pass(

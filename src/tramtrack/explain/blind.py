@@ -24,7 +24,7 @@ from PIL import Image
 
 from tramtrack import store
 from tramtrack.errors import TramtrackError
-from tramtrack.explain.atlas import Atlas, make_heatmaps
+from tramtrack.explain.atlas import Atlas, require_some, try_heatmaps
 from tramtrack.explain.overlay import overlay
 from tramtrack.explain.ratings import QUESTIONS
 from tramtrack.imaging.prepare import read_prepared
@@ -67,7 +67,8 @@ def make_blind(
     ``views`` has view_id, woman, fold, label and file (prepared). Of each pretrained contestant the first seed's native maps
     are shown, on its own colour scale. Women come before further views of the same woman. ``seed`` decides views, order and
     sides; without one it is drawn and kept in the key. The same question gives the same page again; another one raises
-    IdentityMismatch, since ratings of the old page need its key. Raises TramtrackError where there is nothing to show.
+    IdentityMismatch, since ratings of the old page need its key. A network that cannot have a map is told of, and the page made
+    without it. Raises TramtrackError where there is nothing to show.
     """
     folder = study / "blind"
     first: dict[str, Run] = {}
@@ -89,17 +90,20 @@ def make_blind(
     chosen = _choose(candidates, count, rng)
     files = dict(zip(chosen["view_id"], map(Path, chosen["file"]), strict=True))
     validation = list(views.loc[views["fold"] == "validation", "file"])
-    atlases = {
-        name: make_heatmaps(run, protocol, files, validation, run.key.folder(study / "heatmaps"), device)
+    failed: dict[str, str] = {}
+    tried = {
+        name: try_heatmaps(run, protocol, files, validation, run.key.folder(study / "heatmaps"), device, failed)
         for name, run in first.items()
     }
-    items = _deal(chosen, list(first), rng)
+    atlases = {name: atlas for name, atlas in tried.items() if atlas is not None}
+    require_some(atlases, failed, study)
+    items = _deal(chosen, list(atlases), rng)
     pictures, places = _pictures(chosen, atlases, rng)
     page = store.text_sha256(repr([items, identity]))[:16]
     html = _render(page, items, pictures, places, synthetic)
     information = {
         "page": page,
-        "networks": {name: name_of(run) for name, run in first.items()},
+        "networks": {name: name_of(first[name]) for name in atlases},
         "items": [{**vars(one), "maps": list(one.maps)} for one in items],
     }
     store.write_manifest(kept, identity, information)

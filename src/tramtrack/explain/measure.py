@@ -47,6 +47,7 @@ TRAINED_STRIDE = 16
 BASELINES = ("centre blob", "vessel filter")
 RANDOM = f" ({RANDOM_WEIGHTS})"
 """How the name of a control ends, whose maps are measured and never ranked."""
+TABLES = ("localisation.json", "localisation.csv", "localisation_pairs.csv", "localisation_views.csv")
 VIEW_COLUMNS = [
     "view_id", "woman", "map", "kind", "network", "variant", "seed", "stride", "tolerance", "unit",
     *MEASURES, "empty", "chance",
@@ -70,10 +71,12 @@ def measure_maps(
     stride 16; with them a contestant that has no such run, and that stride by itself, is measured as it is.
 
     ``views`` has view_id, woman and file (prepared); ``masks`` the boolean mask on the prepared grid of each view that has one.
-    Tables made from the same maps, masks and settings are kept. Returns what localisation.json says.
+    Tables made from the same maps, masks and settings are kept; others, and all where no view has a mask any more, are removed.
+    Returns what localisation.json says.
     """
     rows = [row for row in views.to_dict("records") if row["view_id"] in masks]
     if not rows or not named:
+        _remove(folder)
         return None
     strides = {name: map_stride(runs[0][1], protocol) for name, runs in named.items()}
     at_16 = _at_16(named, strides, trained or {})
@@ -81,7 +84,7 @@ def measure_maps(
     manifest = folder / "localisation.json"
     if store.read_identity(manifest) == {"schema": store.SCHEMA_VERSION, **identity}:
         return dict(store.read_json(manifest)["information"])
-    manifest.unlink(missing_ok=True)
+    _remove(folder)
     measured = []
     for row in track(rows, "Measuring heat maps"):
         place = geometry[row["view_id"]]
@@ -123,6 +126,12 @@ def measure_maps(
     store.write_csv(folder / "localisation_pairs.csv", pairs)
     store.write_manifest(manifest, identity, information)
     return information
+
+
+def _remove(folder: Path) -> None:
+    """Remove the tables of an earlier measurement, the manifest that vouches for them first."""
+    for name in TABLES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _at_16(

@@ -12,7 +12,7 @@ import pandas as pd
 from tramtrack import store
 from tramtrack.cohort.split import CALIBRATION
 from tramtrack.errors import TramtrackError, UsageError
-from tramtrack.explain.atlas import Atlas, explainer_of, make_heatmaps
+from tramtrack.explain.atlas import Atlas, explainer_of, require_some, try_heatmaps
 from tramtrack.explain.localisation import MEASURES, breast_of, localise, make_target
 from tramtrack.explain.masks import read_mask
 from tramtrack.explain.measure import map_stride, tolerance_of
@@ -28,7 +28,7 @@ from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run
 
 KEY = ["network", "variant", "seed", "method", "layer", "stride"]
-COLUMNS = ["view_id", "fold", *KEY, "score", "scale", *MEASURES, "picture"]
+COLUMNS = ["view_id", "fold", *KEY, "score", "scale", "empty", *MEASURES, "picture"]
 
 
 def explain_views(
@@ -44,8 +44,10 @@ def explain_views(
 
     ``protocol.explain`` says which kind of map. A finer map is also shown averaged to the coarsest stride among the networks.
     Columns: view_id, fold (a score in training or validation says little), network, variant, seed, method, layer, stride,
-    score, scale (the value shown brightest), the measures where the view has a mask, picture. Raises UsageError for a view
-    that is not there or whose fold is sealed, and TramtrackError where one could not be shown, after all others are.
+    score, scale (the value shown brightest), empty (1 for a map of zeros), the measures where the view has a mask, picture.
+    A network that cannot have a map of this kind is told of, and the others go on. Raises UsageError for a view that is not
+    there or whose fold is sealed and where no network can have a map, and TramtrackError where a view could not be shown,
+    after all others are.
     """
     chosen = _chosen(views, view_ids, runs, study)
     first: dict[str, Run] = {}
@@ -55,15 +57,19 @@ def explain_views(
         raise TramtrackError(f"{study}: no finished run to explain; run `tramtrack run {study}`")
     validation = list(views.loc[views["fold"] == "validation", "file"])
     files = dict(zip(chosen["view_id"], chosen["file"], strict=True))
-    atlases = {
-        name: make_heatmaps(run, protocol, files, validation, _place(run, protocol, study), device)
+    failed: dict[str, str] = {}
+    tried = {
+        name: try_heatmaps(run, protocol, files, validation, _place(run, protocol, study), device, failed)
         for name, run in first.items()
     }
+    atlases = {name: atlas for name, atlas in tried.items() if atlas is not None}
+    require_some(atlases, failed, study)
+    mapped = {name: first[name] for name in atlases}
     masks, tables, failures = masks_of(chosen, geometry), [], []
     for row in track(chosen.to_dict("records"), "Drawing heat maps"):
         folder = study / "heatmaps" / "views" / row["view_id"]
         try:
-            drawn = list(_of_view(row, first, atlases, masks.get(row["view_id"]), geometry[row["view_id"]], protocol, folder))
+            drawn = list(_of_view(row, mapped, atlases, masks.get(row["view_id"]), geometry[row["view_id"]], protocol, folder))
         except TramtrackError as error:
             failures.append(f"{row['view_id']}: {error}")
             continue
@@ -80,7 +86,7 @@ def explain_views(
 def _add_to(path: Path, table: pd.DataFrame) -> None:
     """Put the rows of ``table`` into a maps.csv beside those of other methods and layers that are there already."""
     if path.exists():
-        before = pd.read_csv(path, keep_default_na=False, na_values={key: [""] for key in MEASURES})
+        before = pd.read_csv(path, keep_default_na=False, na_values={key: [""] for key in ("empty", *MEASURES)})
         same = before.set_index(KEY).index.isin(table.set_index(KEY).index)
         table = pd.concat((before[~same].reindex(columns=COLUMNS), table), ignore_index=True)
     store.write_csv(path, table)
@@ -137,6 +143,7 @@ def _of_view(
                 "layer": atlas.layer,
                 "stride": at,
                 "scale": atlas.scale,
+                "empty": int(not values.any()),
                 "picture": picture.name,
             }
             found = localise(to_prepared(values, *prepared.shape), target) if target is not None else {}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.evaluation.aggregate import UNITS
-from tramtrack.explain.atlas import Atlas, make_heatmaps
+from tramtrack.explain.atlas import Atlas, require_some, try_heatmaps
 from tramtrack.explain.burden_source import Source
 from tramtrack.explain.choice import Chosen, call, choose_views
 from tramtrack.explain.masks import MaskError
@@ -45,8 +45,9 @@ def explain_runs(
     else its woman. Writes views.csv: view_id, network, variant, seed, unit, bac (the unit's label), score (the view's),
     threshold, call, because. Where test views have masks, the maps of all runs are measured against them, and those of
     ``beside``, see `measure_maps`; ``at_16`` has runs of the same networks that were trained at stride 16, each with the
-    protocol that it was trained under.
-    Returns the folder.
+    protocol that it was trained under. A network that cannot have a map of the protocol's kind (no layer of that name or
+    stride) is told of, and the others go on.
+    Returns the folder. Raises UsageError where no network can have one.
     """
     folder = study / "heatmaps"
     points = pd.read_csv(study / "results" / "operating_points.csv")
@@ -67,27 +68,32 @@ def explain_runs(
     wanted = {view_id: files[view_id] for view_id in dict.fromkeys([*(view.view_id for view in chosen), *masks])}
     named: dict[str, list[tuple[Run, Atlas]]] = {}
     pictured: list[tuple[Path, Atlas]] = []
-    rows = []
+    rows: list[tuple[object, ...]] = []
+    failed: dict[str, str] = {}
     for run, contestant in zip(runs, names_of(runs), strict=True) if wanted else ():
         name = _name(run)
         is_shown = shown.get(name) is run
         if not is_shown and not (masks and test_file(study / "results", run).exists()):
             continue
         place = run.key.folder(folder)
-        atlas = make_heatmaps(run, protocol, wanted, validation, place, device)
+        atlas = try_heatmaps(run, protocol, wanted, validation, place, device, failed)
+        if atlas is None:
+            continue
         marked = contestant if run.weights == PRETRAINED else f"{contestant}{RANDOM}"
         named.setdefault(marked, []).append((run, atlas))
         if is_shown and chosen:
             verdicts = _called(chosen, scored[name], label, thresholds[name])
             rows += [(row[0], *astuple(run.key), unit, *row[1:]) for row in verdicts]
             pictured.append((place, atlas))
+    require_some(named, failed, study)
     trained: dict[str, list[tuple[Run, Atlas]]] = {}
     own = {(runs[0][0].key.network, runs[0][0].weights): name for name, runs in named.items()}
     for run, its_protocol in at_16 if masks else ():
         name_of_own = own.get((run.key.network, run.weights))
         if name_of_own is not None and test_file(study / "results", run).exists():
-            atlas = make_heatmaps(run, its_protocol, wanted, validation, run.key.folder(folder), device)
-            trained.setdefault(name_of_own, []).append((run, atlas))
+            finer = try_heatmaps(run, its_protocol, wanted, validation, run.key.folder(folder), device, failed)
+            if finer is not None:
+                trained.setdefault(name_of_own, []).append((run, finer))
     _draw([view.view_id for view in chosen], pictured, wanted, masks, protocol)
     measure_maps(named, test, masks, geometry, protocol, study / "results", beside, trained)
     store.write_csv(folder / "views.csv", pd.DataFrame(rows, columns=COLUMNS))

@@ -17,11 +17,11 @@ import torch
 from scipy import special
 
 from tramtrack import store
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.comparisons import ROUNDING
 from tramtrack.evaluation.intervals import standard_error
 from tramtrack.evaluation.resampling import resample_women
-from tramtrack.explain.atlas import explainer_of
+from tramtrack.explain.atlas import explainer_of, require_some
 from tramtrack.explain.doses import Series, insertion_series, removal_series
 from tramtrack.explain.localisation import Target, breast_of, make_target
 from tramtrack.explain.measure import tolerance_of
@@ -60,6 +60,7 @@ def judge_maps(
     women, by Student's t, and -1 to 1 where the women do not differ. Views are those of validation, evenly spaced among those
     with a mask (or among all, where none has).
     What was found of each network is kept in ``folder``/trust/, so that an interrupted test goes on at the next.
+    One that cannot have a map of the protocol's kind is told of, and the others go on. Raises UsageError where none can.
     """
     chosen, masks = _views(views, geometry, protocol.explain.trust_views)
     grey = np.stack([read_prepared(Path(file)) for file in chosen["file"]])
@@ -70,6 +71,7 @@ def judge_maps(
             of_name.setdefault(name, []).append(run)
     on = choose_device(device)
     rows: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
     cases: dict[str, Cases] | None = None
     for name, same in track(list(of_name.items()), "Testing heat maps"):
         kept = folder / "trust" / f"{file_stem(name.replace('/', '-'))}.json"
@@ -78,11 +80,17 @@ def judge_maps(
             if cases is None:
                 cases = _cases(chosen, without, masks, geometry, protocol)
             found = []
-            for outcome in _tests(same, permuted.get(name), protocol, grey, cases, on):
-                women = cases[outcome.test].women if outcome.test in cases else chosen["woman"].to_numpy()
-                found.append({"map": name, **_judged(outcome, women, protocol)})
+            try:
+                for outcome in _tests(same, permuted.get(name), protocol, grey, cases, on):
+                    women = cases[outcome.test].women if outcome.test in cases else chosen["woman"].to_numpy()
+                    found.append({"map": name, **_judged(outcome, women, protocol)})
+            except UsageError as error:
+                announce(f"{error}; the other networks go on")
+                failed[name] = str(error)
+                continue
             store.write_manifest(kept, identity, {"rows": found})
         rows += store.read_json(kept)["information"]["rows"]
+    require_some(rows, failed, folder.parent)
     table = pd.DataFrame(rows, columns=COLUMNS)
     store.write_csv(folder / "trust.csv", table)
     return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ from tramtrack.evaluation.conformal import INDETERMINATE, Finding
 from tramtrack.evaluation.scores import Undefined
 from tramtrack.prediction.answer import GUARANTEE, Answer, Answering, Burden, Conformal, Probability, Refused, Scored, Source
 from tramtrack.prediction.case import NoView
-from tramtrack.prediction.flags import flags_of_exam, flags_of_runs, flags_of_spread
+from tramtrack.prediction.flags import flags_of_exam, flags_of_maps, flags_of_runs, flags_of_spread
 from tramtrack.prediction.panel import Panel
 
 UNDECIDED = {
@@ -45,8 +45,10 @@ def answer_of(
     scores: np.ndarray,
     burden: tuple[Burden, ...],
     stated: Stated,
+    empty: Container[tuple[str, str]] = (),
 ) -> Answer:
-    """The answer to the one exam that was found in ``source``; ``scores`` (runs, views) float64 in [0, 1]."""
+    """The answer to the one exam that was found in ``source``; ``scores`` (runs, views) float64 in [0, 1]; ``empty`` has side
+    and view where the heat map is all zeros."""
     views = exam.views
     scored = [_scored(panel, "view", scores[:, [place]], [view], view) for place, view in enumerate(views)]
     for side in sorted({view.side for view in views}):
@@ -63,7 +65,7 @@ def answer_of(
             "probability": _probability(panel, woman.score, stated.prevalence),
             "conformal": _conformal(panel, woman.score, stated.alpha, doubts),
             "burden": burden,
-            "flags": (*flags_of_runs(panel), *doubts),
+            "flags": (*flags_of_runs(panel), *doubts, *flags_of_maps(scored[: len(views)], empty)),
             "sources": tuple(
                 Source(
                     side=view.side.value,

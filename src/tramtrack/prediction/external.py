@@ -90,7 +90,8 @@ def _views(panel: Panel, study: Path) -> pd.DataFrame:
     views = analysed_views(cohort.views, panel.protocol.intake)
     known = set(views.loc[views["bac_woman"].notna(), "woman"])
     views = views[views["woman"].isin(known)].reset_index(drop=True)
-    seen = views["woman"].isin(set(panel.seen.women)) | views["pixels_sha256"].isin(set(panel.seen.pixels))
+    known_women, known_pixels = (set(named) | panel.seen.tested for named in (panel.seen.women, panel.seen.pixels))
+    seen = views["woman"].isin(known_women) | views["pixels_sha256"].isin(known_pixels)
     if seen.any():
         women = views.loc[seen, "woman"].nunique()
         raise TramtrackError(f"{study}: {women} of its women took part in the runs' own study; expected exams of another site")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
+
 from tramtrack.cohort.exam import Exam, View
 from tramtrack.cohort.split import CALIBRATION
-from tramtrack.prediction.answer import BURNED_IN
+from tramtrack.prediction.answer import BURNED_IN, Scored
 from tramtrack.prediction.panel import SPREAD_SHARE, Panel
 from tramtrack.training.record import PRETRAINED
 
@@ -44,6 +46,14 @@ def flags_of_spread(spread: float | None, panel: Panel) -> tuple[str, ...]:
         return ()
     usual = f"those of {SPREAD_SHARE:.0%} of validation women at most {limit:.3f}"
     return (f"the runs disagree: their scores span {spread:.3f}, {usual}",)
+
+
+def flags_of_maps(views: Sequence[Scored], empty: Container[tuple[str, str]]) -> tuple[str, ...]:
+    """A sentence on each of the ``views`` whose heat map is all zeros (``empty`` has their side and view), but for those that
+    are called negative, of which an empty map says what the call says."""
+    odd = [scored for scored in views if (scored.side, scored.view) in empty and scored.call != "negative"]
+    said = "its heat map is empty, so no place in the view shows why it has its score"
+    return tuple(f"{scored.side} {scored.view}: {said}" for scored in odd)
 
 
 def _of_view(view: View, panel: Panel) -> list[str]:

@@ -30,6 +30,7 @@ def page(answer: Answer, pictures: Mapping[tuple[str, str], np.ndarray], maps: M
             answer.of("view", side, view),
             picture_of((pictures[side, view] >> 8).astype(np.uint8), side),
             _mapped(pictures[side, view], maps.get((side, view)), side),
+            (side, view) in maps and not maps[side, view].values.any(),
         )
         for side, view in order
         if (side, view) in pictures

@@ -35,13 +35,14 @@ SPREAD_SHARE = 0.95
 class Seen:
     """What the views that the runs were trained on have in common: makers, spacings in mm (lowest, highest), and whether all
     are synthetic; and whose they were, and those of validation and calibration: ``women`` and ``pixels`` (pixels_sha256) name
-    the fold. ``sealed`` has the women and pixels of the test fold while nobody has looked at it."""
+    the fold. ``tested`` has the women and pixels of the test fold, ``sealed`` the same while nobody has looked at it."""
 
     manufacturers: frozenset[str]
     spacings_mm: tuple[float, float] | None
     synthetic: bool
     women: Mapping[str, str]
     pixels: Mapping[str, str]
+    tested: frozenset[str] = frozenset()
     sealed: frozenset[str] = frozenset()
 
 
@@ -223,8 +224,9 @@ def _seen(study: Path) -> Seen:
     known = known[known["fold"].isin(("training", "validation", CALIBRATION))]
     women, pixels = (dict(zip(known[name], known["fold"], strict=True)) for name in ("woman", "pixels_sha256"))
     synthetic = bool((trained["synthetic"] == "yes").all())
-    tested = views[views["woman"].isin(set(folds.loc[folds["fold"] == "test", "woman"]))]
+    of_test = views[views["woman"].isin(set(folds.loc[folds["fold"] == "test", "woman"]))]
+    tested = frozenset(of_test["woman"]) | frozenset(of_test["pixels_sha256"])
     evaluated = load_results(study / "results")
     opened = evaluated is not None and evaluated.unsealed
-    sealed = frozenset() if opened else frozenset(tested["woman"]) | frozenset(tested["pixels_sha256"])
-    return Seen(frozenset(trained["manufacturer"]) - {""}, between, synthetic, women, pixels, sealed)
+    sealed: frozenset[str] = frozenset() if opened else tested
+    return Seen(frozenset(trained["manufacturer"]) - {""}, between, synthetic, women, pixels, tested, sealed)

@@ -22,6 +22,7 @@ from tramtrack.prediction.answering import Stated, answer_of, no_view
 from tramtrack.prediction.burden import burdens
 from tramtrack.prediction.case import Case, SeveralExams
 from tramtrack.prediction.exported import open_panel
+from tramtrack.prediction.heatmap import together
 from tramtrack.prediction.panel import Panel
 from tramtrack.prediction.reader import Map, Reader
 from tramtrack.training.record import Run
@@ -94,12 +95,15 @@ class Predictor:
         named = {name_of(run): calibration for run, calibration in zip(panel.runs, panel.calibrations, strict=True)}
         burden = burdens(named, one, maps, scores, pictures, placed, panel.protocol.burden)
         places = [(str(view.side), str(view.view)) for view in one.views]
+        of_place = dict(zip(places, zip(*maps, strict=True), strict=True)) if heatmaps else {}
+        where = dict(zip(places, placed, strict=True))
+        empty = [place for place, found_maps in of_place.items() if not together(found_maps, where[place]).values.any()]
         return Case(
-            answer=answer_of(source, one, found, panel, scores, burden, stated),
+            answer=answer_of(source, one, found, panel, scores, burden, stated, empty),
             pictures=dict(zip(places, pictures, strict=True)),
             files={place: Path(view.file) for place, view in zip(places, one.views, strict=True)},
-            geometry=dict(zip(places, placed, strict=True)),
-            maps=dict(zip(places, zip(*maps, strict=True), strict=True)) if heatmaps else {},
+            geometry=where,
+            maps=of_place,
             calibrations=named,
         )
 

@@ -52,12 +52,17 @@ class Localisation:
 
 
 def localisation(material: Material) -> Localisation | None:
-    """What was measured, or None where no test view has a mask."""
+    """What was measured of the runs that this report shows, or None where nothing was: no test view has a mask, or the maps
+    were of other runs."""
     folder = material.folder / "results"
     if not (folder / "localisation.json").exists():
         return None
     information = store.read_json(folder / "localisation.json")["information"]
-    scores = pd.read_csv(folder / "localisation.csv")
+    every = pd.read_csv(folder / "localisation.csv")
+    scores = _current(material, every)
+    if scores["map"].isin(BASELINES).all():
+        return None
+    outdated = set(every.drop(scores.index)["map"])
     order = [information["primary"], *[measure for measure in MEASURES if measure != information["primary"]]]
     tables = []
     for kind, heading in KINDS.items():
@@ -72,8 +77,26 @@ def localisation(material: Material) -> Localisation | None:
         women=information["women"],
         tolerance=information["tolerance"],
         chance=f"{scores['chance'].mean():.3f}",
-        sentences=[_readable(sentence) for sentence in information["sentences"]],
+        sentences=[_readable(sentence) for sentence in information["sentences"] if not outdated & set(_names(sentence))],
     )
+
+
+def measured_views(material: Material) -> pd.DataFrame:
+    """localisation_views.csv without the maps of other runs than this report shows; empty where nothing was measured."""
+    table = material.tables.get("localisation_views", pd.DataFrame())
+    return table if table.empty else _current(material, table)
+
+
+def _current(material: Material, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of maps (columns map, kind) whose runs, by their weights, are those evaluated, and of maps of no run at all."""
+    measured = store.read_identity(material.folder / "results" / "localisation.json") or {}
+    of_no_run, evaluated = {*BASELINES, *measured.get("beside", {})}, set(material.summary["runs"].values())
+
+    def is_current(name: str, kind: str) -> bool:
+        weights = measured.get("stride_16" if kind == TRAINED else "weights", {}).get(name, [])
+        return name in of_no_run or (bool(weights) and set(weights) <= evaluated)
+
+    return table[[is_current(name, kind) for name, kind in zip(table["map"], table["kind"], strict=True)]]
 
 
 def _row(material: Material, rows: pd.DataFrame, order: list[str], information: dict[str, Any], kind: str) -> Row:
@@ -107,11 +130,13 @@ def _auc(material: Material, network: str, variant: str) -> str:
     return f"{rows['estimate'].mean():.3f} (mean of {len(rows)} seeds)" if len(rows) else ""
 
 
+def _names(sentence: str) -> list[str]:
+    """The maps that a sentence is of; it begins "<one> against <other>, " or "<one>: "."""
+    pair = sentence.partition(", ")[0]
+    return pair.split(" against ") if " against " in pair else [sentence.partition(": ")[0]]
+
+
 def _readable(sentence: str) -> str:
-    """The sentence with the networks' titles; it begins "<one> against <other>, " or "<one>: "."""
-    if " against " not in sentence.partition(", ")[0]:
-        one, rest = sentence.split(": ", 1)
-        return f"{title(one)}: {rest}"
-    pair, rest = sentence.split(", ", 1)
-    one, other = pair.split(" against ")
-    return f"{title(one)} against {title(other)}, {rest}"
+    """The sentence with the networks' titles."""
+    names = _names(sentence)
+    return " against ".join(map(title, names)) + sentence.removeprefix(" against ".join(names))

@@ -14,12 +14,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from tramtrack import store
+from tramtrack.explain.atlas import cells_of
 from tramtrack.explain.masks import MaskError
 from tramtrack.explain.overlay import MATCHED_PICTURE, draw_outline, prepared_mask
 from tramtrack.explain.ranking import MATCHED, NATIVE
 from tramtrack.imaging.gallery import load_geometry
 from tramtrack.imaging.geometry import Geometry
 from tramtrack.imaging.prepare import read_prepared
+from tramtrack.report.localisation import measured_views
 from tramtrack.report.reading import Material, title
 from tramtrack.training.record import RANDOM_WEIGHTS, RunKey
 
@@ -35,6 +38,25 @@ GROUPS = {
     "Correct rejections": "Views without BAC that every network called negative.",
 }
 SIGNS = {"hit": "✓", "correct rejection": "✓", "miss": "✗", "false alarm": "!"}
+
+
+METHODS = {
+    "grad-cam++": "Grad-CAM++",
+    "grad-cam": "Grad-CAM",
+    "integrated-gradients": "Integrated gradients",
+    "occlusion": "Occlusion",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one network's maps are: the method, the target layer ("" for a method on the image itself), and the input pixels
+    that a cell of a map spans."""
+
+    title: str
+    method: str
+    layer: str
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -84,41 +106,70 @@ class Group:
 
 
 def heatmap_groups(material: Material) -> list[Group]:
-    """The chosen views with their pictures, in groups; empty where no heat maps were made."""
+    """The chosen views with their pictures, in groups; empty where no heat maps were made.
+
+    Misses and false alarms begin with the worst of any network, hits and correct rejections with the surest, see `_margin`.
+    """
     table = material.heatmaps
     if table.empty:
         return []
     grouped: dict[str, list[pd.DataFrame]] = {name: [] for name in GROUPS}
     for _, rows in table.groupby("view_id", sort=False):
         grouped[_group_of(rows)].append(rows)
+    for name, tables in grouped.items():
+        tables.sort(key=lambda rows: _margin(rows, name), reverse=True)
     shown = {name: tables[:SHOWN_OF_EACH_GROUP] for name, tables in grouped.items() if tables}
+    measured = measured_views(material)
     encode = _fitting_encoder(material, [rows for tables in shown.values() for rows in tables])
     return [
-        Group(name, GROUPS[name], len(grouped[name]), [_shown(material, rows, encode) for rows in tables])
+        Group(name, GROUPS[name], len(grouped[name]), [_shown(material, rows, measured, encode) for rows in tables])
         for name, tables in shown.items()
     ]
 
 
-def strides(material: Material) -> dict[int, list[str]]:
-    """Networks by the input pixels to a cell of their map, the finest first."""
-    strides_of = {run.key.network: run.facts.stride for run in material.runs if run.facts is not None}
-    found: dict[int, list[str]] = {}
-    for name in material.heatmaps["network"].drop_duplicates():
-        if name in strides_of:
-            found.setdefault(strides_of[name], []).append(title(str(name)))
-    return dict(sorted(found.items()))
+def strides(material: Material) -> list[Kind]:
+    """What the maps of each network that is shown are made by, as the maps' own files say; the finest first."""
+    found: dict[Kind, None] = {}
+    for row in material.heatmaps.drop_duplicates(["network", "variant", "seed"]).to_dict("records"):
+        folder = _run_of(row).folder(material.folder / "heatmaps")
+        made = store.read_identity(folder / "manifest.json")
+        if made is not None and (folder / "maps.npz").exists():
+            layer = str(store.read_json(folder / "manifest.json")["information"]["layer"])
+            stride = max(1, round(material.protocol.prepare.height / cells_of(folder)[0]))
+            name = title(str(row["network"]))
+            found[Kind(name, METHODS[made["method"]], "" if layer == "input" else layer, stride)] = None
+    return sorted(found, key=lambda kind: kind.stride)
+
+
+def method_of(material: Material) -> str:
+    """The method of the heat maps as it is read, "Heat maps" where no map is there."""
+    return " and ".join(dict.fromkeys(kind.method for kind in strides(material))) or "Heat maps"
+
+
+def _judging(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a view by which it is put into a group: the pretrained networks', or the others' where there are none."""
+    pretrained = rows[~rows["variant"].str.endswith("+random-weights")]
+    return pretrained if len(pretrained) else rows
+
+
+def _margin(rows: pd.DataFrame, group: str) -> float:
+    """How far a view's score lies from the threshold: of misses and false alarms under the network that is furthest on the
+    wrong side, of hits and correct rejections, which all networks call right, under the one that is nearest."""
+    judging = _judging(rows)
+    distances = (judging["score"] - judging["threshold"]).abs()
+    wrong = {"Misses": "miss", "False alarms": "false alarm"}.get(group)
+    return float(distances.min() if wrong is None else distances[judging["call"] == wrong].max())
 
 
 def _group_of(rows: pd.DataFrame) -> str:
-    """The group of a view by what the pretrained networks made of it, or the others where there are none."""
-    calls = rows[~rows["variant"].str.endswith("+random-weights")]["call"]
-    calls = set(calls if len(calls) else rows["call"])
+    """The group of a view by what the networks made of it that count for this, see `_judging`."""
+    calls = set(_judging(rows)["call"])
     if int(rows["bac"].iloc[0]) == 1:
         return "Misses" if "miss" in calls else "Hits"
     return "False alarms" if "false alarm" in calls else "Correct rejections"
 
 
-def _shown(material: Material, rows: pd.DataFrame, encode: Callable[[Image.Image], str]) -> Shown:
+def _shown(material: Material, rows: pd.DataFrame, measured: pd.DataFrame, encode: Callable[[Image.Image], str]) -> Shown:
     view_id = str(rows["view_id"].iloc[0])
     about = material.analysed[material.analysed["view_id"] == view_id].iloc[0]
     plain = _plain(material, view_id)
@@ -132,7 +183,7 @@ def _shown(material: Material, rows: pd.DataFrame, encode: Callable[[Image.Image
                     title=title(str(row["network"])),
                     control=RANDOM_WEIGHTS if random else "",
                     at_stride=kind == MATCHED,
-                    localisation=_localisation(material, row, kind),
+                    localisation=_localisation(measured, row, kind),
                     score=float(row["score"]),
                     threshold=float(row["threshold"]),
                     call=str(row["call"]),
@@ -183,18 +234,20 @@ def _outlined(picture: np.ndarray, mask: Path, geometry: Geometry) -> np.ndarray
     return draw_outline(picture, prepared_mask(mask, geometry))
 
 
+def _run_of(row: dict[Any, Any]) -> RunKey:
+    return RunKey(str(row["network"]), str(row["variant"]), int(row["seed"]))
+
+
 def _map_files(material: Material, row: dict[Any, Any]) -> dict[str, Path]:
     """The picture of the native map and, where the network's is finer than others', of the one at equal stride, by kind."""
-    key = RunKey(str(row["network"]), str(row["variant"]), int(row["seed"]))
-    folder = key.folder(material.folder / "heatmaps")
+    folder = _run_of(row).folder(material.folder / "heatmaps")
     matched = folder / f"{row['view_id']}{MATCHED_PICTURE}"
     return {NATIVE: folder / f"{row['view_id']}.png", **({MATCHED: matched} if matched.exists() else {})}
 
 
-def _localisation(material: Material, row: dict[Any, Any], kind: str) -> str:
+def _localisation(table: pd.DataFrame, row: dict[Any, Any], kind: str) -> str:
     """How well this map lies on the view's mask, in a few words; empty where it was not measured."""
-    table = material.tables.get("localisation_views")
-    if table is None:
+    if table.empty:
         return ""
     same = table["view_id"].eq(row["view_id"]) & table["kind"].eq(kind)
     for column in ("network", "variant", "seed"):

@@ -14,6 +14,7 @@ import pandas as pd
 from tramtrack.report.cells import percent
 from tramtrack.report.claim_tables import reader_rows
 from tramtrack.report.flow import Flow
+from tramtrack.report.pictures import method_of
 from tramtrack.report.provenance_tables import label_table, machine_rows
 from tramtrack.report.reading import Material, title
 from tramtrack.report.score_tables import rule_text
@@ -171,7 +172,7 @@ def _evaluation(material: Material, flow: Flow) -> Entries:
     robust = [f"Settings crossed: {found}." if found else "", f"{splits} splits of the women." if splits > 1 else ""]
     yield "Robustness", " ".join(part for part in robust if part), "" if any(robust) else "Was any setting or split varied?"
     shown = material.heatmaps["view_id"].nunique() if len(material.heatmaps) else 0
-    yield "Explanation", f"Grad-CAM++ of {shown} views, hits, misses and false alarms." if shown else "", ""
+    yield "Explanation", f"{method_of(material)} of {shown} views, hits, misses and false alarms." if shown else "", ""
     yield "Test on data from elsewhere", "None: the folds are one cohort's.", "Is there an external cohort?"
     looks = len(material.looks)
     sealed = f"The test fold was looked at {looks} time{'s' if looks != 1 else ''}; each look was logged before it was taken."

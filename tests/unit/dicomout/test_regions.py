@@ -29,6 +29,7 @@ def test_hottest_is_the_centre_of_its_pixel() -> None:
     heatmap = np.zeros((5, 7), np.float32)
     heatmap[1, 4] = 2
     assert hottest(heatmap) == (4.5, 1.5)
+    assert hottest(np.zeros((5, 7), np.float32)) is None
 
 
 @pytest.mark.parametrize("size", [100, 1500])  # the second is looked at on a thinned grid

@@ -18,14 +18,14 @@ from tramtrack.training.transfer import Classifier
 
 @pytest.fixture(scope="session")
 def write_run() -> Callable[..., Run]:
-    """Writes a MobileNet into <folder>/seed-<seed> and gives its Run."""
+    """Writes a MobileNet, or another network, into <folder>/seed-<seed> and gives its Run."""
 
-    def write(folder: Path, seed: int, protocol: Protocol, dtype: str = "float32") -> Run:
+    def write(folder: Path, seed: int, protocol: Protocol, dtype: str = "float32", network: str = "mobilenet") -> Run:
         generator = torch.Generator().manual_seed(seed)
-        model = Classifier(build("mobilenet", generator), protocol.transfer, generator)
+        model = Classifier(build(network, generator), protocol.transfer, generator)
         state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
         path = store.write_bytes(folder / f"seed-{seed}" / "weights.safetensors", safetensors.torch.save(state))
-        identity = {"network": "mobilenet", "variant": "last-conv", "seed": seed, "weights": "pretrained", "dtype": dtype}
+        identity = {"network": network, "variant": "last-conv", "seed": seed, "weights": "pretrained", "dtype": dtype}
         return Run(path.parent, identity, {"weights_file_sha256": store.file_sha256(path)})
 
     return write

@@ -10,7 +10,7 @@ import pytest
 
 import blind_study
 from tramtrack import store
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network.registry import NETWORKS
 
 
@@ -70,6 +70,16 @@ def test_the_same_question_gives_the_same_page_and_another_is_refused(made):
     with pytest.raises(store.IdentityMismatch, match=r"seed: on disk 9141, now 7.*its ratings need this key"):
         blind_study.page(folder, seed=7)
     assert (folder / "blind" / "page.html").read_text() == html
+
+
+def test_a_network_without_a_map_is_told_of_and_left_out_of_the_page(tmp_path, capsys):
+    blind_study.page(tmp_path, without=("xception",))
+    key = store.read_json(tmp_path / "blind" / "key.json")
+    assert set(key["information"]["networks"]) == {"vgg16", "mobilenetv2"}
+    assert {name for one in key["information"]["items"] for name in one["maps"]} == {"vgg16", "mobilenetv2"}
+    assert "xception: no such layer; the other networks go on" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"no network can have a heat map\. vgg16: no such layer; xception"):
+        blind_study.page(tmp_path / "none", without=blind_study.NETWORKS)
 
 
 def test_without_a_seed_two_pages_are_shuffled_otherwise(tmp_path):

@@ -155,3 +155,12 @@ def test_without_masks_nothing_is_measured(arguments):
     named, views, _, geometry, protocol, folder = arguments
     assert measure_maps(named, views, {}, geometry, protocol, folder) is None
     assert not folder.exists()
+
+
+def test_what_was_measured_goes_with_the_masks_or_the_maps(arguments):
+    """Tables of masks that are no longer there, or of maps that were not made, are nobody's."""
+    named, views, masks, geometry, protocol, folder = arguments
+    for of_named, of_masks in ((named, {}), ({}, masks)):
+        assert measure_maps(*arguments) is not None and len(list(folder.glob("localisation*"))) == 4
+        assert measure_maps(of_named, views, of_masks, geometry, protocol, folder) is None
+        assert list(folder.glob("localisation*")) == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from tramtrack.commands.maps import explain
 from tramtrack.errors import TramtrackError, UsageError
+from tramtrack.explain.atlas import Atlas
 from tramtrack.explain.single import explain_views
 from tramtrack.imaging.prepare import png_bytes, prepare_file
 from tramtrack.judgement.results import test_file as scores_file
@@ -58,6 +62,29 @@ def test_views_are_drawn_at_the_originals_size_and_measured_where_there_is_a_mas
     again = pd.read_csv(folder / "v0" / "maps.csv")
     assert again["score"].iloc[0] == pytest.approx(table["score"].iloc[1]) and 0 < again["score"].iloc[0] < 1
     assert (study[-1] / "heatmaps" / "mobilenet" / "last-conv" / "seed-1" / "maps.npz").exists()
+
+
+def test_a_map_of_zeros_is_called_empty(study, monkeypatch, capsys):
+    made = Atlas(("v0", "v1"), np.zeros((2, 2, 2), np.float32), np.zeros(2, np.float32), 1.0, "relu")
+    made.maps[1, 0, 0] = 1
+    monkeypatch.setattr("tramtrack.explain.atlas.make_heatmaps", lambda *arguments: made)
+    table = explained(study, ["v0", "v1"], layer="conv_pw_13")
+    assert list(table["empty"]) == [1, 0]
+    given = SimpleNamespace(explain_views=lambda *arguments: table)
+    monkeypatch.setattr("tramtrack.commands.maps.open_study", lambda *arguments, **options: given)
+    explain(study[-1], view=["v0", "v1"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "v0: the heat map of mobilenet at stride 32 is empty" in said and "v1: the heat map" not in said
+
+
+def test_a_network_without_the_layer_is_told_of_and_the_others_go_on(study, write_run, capsys):
+    (own,), views, geometry, folder = study
+    other = write_run(folder / "other", 1, PROTOCOL, network="mobilenetv2")
+    protocol = PROTOCOL.model_copy(update={"explain": Explain(layer="conv_pw_13")})
+    table = explain_views([other, own], protocol, views, geometry, folder, ["v0"])
+    assert list(table["network"]) == ["mobilenet"] and "; the other networks go on" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(UsageError, match=r"no network can have a heat map\. MobileNetV2: layer conv_pw_13"):
+        explain_views([other], protocol, views, geometry, folder, ["v0"])
 
 
 def test_another_layer_is_kept_apart_from_the_studys_own_maps(study):

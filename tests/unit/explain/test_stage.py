@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from tramtrack.commands.maps import explain
+from tramtrack.errors import UsageError
 from tramtrack.explain.stage import explain_runs
 from tramtrack.imaging.geometry import fit
 from tramtrack.judgement import results
-from tramtrack.protocol import Evaluation, Factors, Prepare, Protocol, Transfer
+from tramtrack.protocol import Evaluation, Explain, Factors, Prepare, Protocol, Transfer
 from tramtrack.study import Study
 from tramtrack.training.record import write_predictions
 from tramtrack.training.variants import variants
@@ -84,3 +88,62 @@ def test_a_study_gives_those_runs_that_differ_by_the_stride_alone(study, monkeyp
     ((chosen, *_, at_16),) = found
     assert [run.key.variant for run in chosen] == ["last-conv"]
     assert [(run.key.variant, its.transfer.stride) for run, its in at_16] == [("last-conv+stride-16", 16)]
+
+
+def test_a_network_without_the_layer_is_told_of_and_the_others_go_on(study, write_run, tmp_path, capsys):
+    _, runs, views, geometry = study
+    made = write_run(tmp_path / "run", 0, PROTOCOL, network="mobilenetv2")
+    pair = [made, runs["last-conv"]]
+    test = views[views["fold"] == "test"].reset_index(drop=True)
+    for run in pair:
+        write_predictions(results.test_file(tmp_path / "results", run), test, np.zeros(3))
+    points = [{**vars(run.key), "unit": "view", "threshold": 0.4} for run in pair]
+    pd.DataFrame(points).to_csv(tmp_path / "results" / "operating_points.csv", index=False)
+    only = PROTOCOL.model_copy(update={"explain": Explain(layer="conv_pw_13")})
+    folder = explain_runs(pair, only, views, geometry, tmp_path, "cpu")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "MobileNetV2: layer conv_pw_13: expected cam" in said and "; the other networks go on" in said
+    shown = pd.read_csv(folder / "views.csv")
+    assert list(shown["network"].unique()) == ["mobilenet"] and runs["last-conv"].key.folder(folder).exists()
+    assert set(pd.read_csv(tmp_path / "results" / "localisation_views.csv")["network"].dropna()) == {"mobilenet"}
+    with pytest.raises(UsageError, match=r"no network can have a heat map\. MobileNetV2: layer conv_pw_13"):
+        explain_runs(pair[:1], only, views, geometry, tmp_path, "cpu")
+
+
+def test_a_study_without_a_heat_map_has_its_report_all_the_same(tmp_path, monkeypatch):
+    done = []
+
+    def refuse(self):
+        raise UsageError("no network can have a heat map")
+
+    monkeypatch.setattr("tramtrack.study_runs.train_all", lambda *arguments: {})
+    monkeypatch.setattr(Study, "evaluate", lambda self, names, unseal: done.append("evaluate"))
+    monkeypatch.setattr(Study, "report", lambda self: done.append("report"))
+    monkeypatch.setattr(Study, "explain", refuse)
+    with pytest.raises(UsageError, match="no network can have a heat map"):
+        Study(tmp_path, PROTOCOL).run(["mobilenet"])
+    assert done == ["evaluate", "report"]
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_explain_says_what_was_made(study, tmp_path, monkeypatch, capsys, sealed):
+    _, runs, views, geometry = study
+    run = runs["last-conv"]
+    test = views[views["fold"] == "test"].reset_index(drop=True)
+    if not sealed:
+        write_predictions(results.test_file(tmp_path / "results", run), test, np.zeros(3))
+    (tmp_path / "results").mkdir(exist_ok=True)
+    points = [{**vars(run.key), "unit": "view", "threshold": 0.4}]
+    pd.DataFrame(points).to_csv(tmp_path / "results" / "operating_points.csv", index=False)
+    given = SimpleNamespace(
+        explain=lambda: explain_runs([run], PROTOCOL, views, geometry, tmp_path, "cpu"),
+        last_evaluation=lambda: SimpleNamespace(unsealed=not sealed),
+    )
+    monkeypatch.setattr("tramtrack.commands.maps.open_study", lambda *arguments, **options: given)
+    explain(tmp_path)
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("no view is shown. Hits, misses and false alarms are of the test fold, which is sealed" in said) == sealed
+    assert ("heat maps of 3 views are in" in said) != sealed
+    explain(tmp_path, as_json=True)
+    assert json.loads(capsys.readouterr().out)["views"] == (0 if sealed else 3)
+    assert bool(list((tmp_path / "heatmaps").rglob("*.npz"))) != sealed

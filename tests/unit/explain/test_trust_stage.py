@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.explain import trust_stage
 from tramtrack.explain.doses import DOSES, Series
 from tramtrack.explain.permuted import permute_labels
@@ -109,6 +111,23 @@ def test_what_was_found_is_kept_until_something_changes(study, tmp_path, monkeyp
     assert list(judge_maps(runs[:1], {}, stricter, views, geometry, tmp_path)["verdict"]) == ["fail"]
     judge_maps(runs[:1], {"mobilenet": runs[1]}, stricter, views, geometry, tmp_path)
     assert len(made) == 3
+
+
+def test_a_network_without_the_layer_is_told_of_and_the_others_go_on(study, tmp_path, monkeypatch, capsys):
+    """Found at the first map; a table of the others is written, and where there is none the reason is the refusal."""
+    runs, views, geometry, _ = study
+    other = dataclasses.replace(runs[1], identity={**runs[1].identity, "network": "mobilenetv2"})
+
+    def tests(same, *_):
+        if same[0].key.network == "mobilenetv2":
+            raise UsageError("MobileNetV2: no layer has stride 64")
+        yield Outcome("flip", "x", np.array([0.79, 0.81]))
+
+    monkeypatch.setattr(trust_stage, "_tests", tests)
+    assert list(judge_maps([other, runs[0]], {}, PROTOCOL, views, geometry, tmp_path)["map"]) == ["mobilenet"]
+    assert "no layer has stride 64; the other networks go on" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"no network can have a heat map\. MobileNetV2: no layer has stride 64"):
+        judge_maps([other], {}, PROTOCOL, views, geometry, tmp_path)
 
 
 def test_limits_are_the_protocols():

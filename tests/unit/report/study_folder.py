@@ -216,5 +216,12 @@ def _write_pictures(folder: Path, test: pd.DataFrame, runs: list[Run]) -> None:
                     "call": call(row["score"], int(row["bac_view"]), 0.5), "because": "; ".join(view.because),
                 }
             )  # fmt: skip
+    for run in runs:
+        target = run.key.folder(folder / "heatmaps")
+        facts = NETWORKS[run.key.network]
+        cells = (1, PROTOCOL.prepare.height // facts.stride, PROTOCOL.prepare.width // facts.stride)
+        np.savez(target / "maps.npz", view_id=np.array(["v"]), map=np.ones(cells, np.float32), logit=np.zeros(1))
+        identity = {"weights": "cd" * 32, "method": "grad-cam++", "layer": "cam"}
+        store.write_manifest(target / "manifest.json", identity, {"scale": 1.0, "layer": facts.cam_layer})
     store.write_csv(folder / "prepared" / "geometry.csv", pd.DataFrame(geometry))
     store.write_csv(folder / "heatmaps" / "views.csv", pd.DataFrame(rows))

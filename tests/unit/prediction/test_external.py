@@ -1,0 +1,69 @@
+"""Whose exams an external validation refuses: those of its runs' own study, the test fold's with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from tramtrack import store
+from tramtrack.cohort.exam import STANDARD_VIEWS, View
+from tramtrack.errors import TramtrackError
+from tramtrack.judgement.scoring import Chosen
+from tramtrack.prediction import panel as panels
+from tramtrack.prediction.external import _views
+from tramtrack.prediction.panel import Panel
+from tramtrack.protocol import Protocol
+
+FOLDS = {"w-training": "training", "w-validation": "validation", "w-test": "test", "w-dropped": "dropped"}
+
+
+def cohort(folder: Path, pixels: dict[str, str]) -> Path:
+    """A study's folder with an ingested, labelled exam of each woman; ``pixels`` says from whom her images are."""
+    views, labels = [], []
+    for woman, source in pixels.items():
+        for side, position in STANDARD_VIEWS:
+            view = View(woman, "e", side, position, f"{woman}.png", "", pixels_sha256=f"{source} {side} {position}")
+            views.append({"view_id": view.view_id, **view.__dict__, "synthetic": "yes", "manufacturer": "A"})
+            labels.append({"view_id": view.view_id, "bac_view": 0, "bac_breast": 0, "bac_woman": 0, "mask": ""})
+    tables = {"views": views, "labels": labels}
+    for name, rows in tables.items():
+        store.write_csv(folder / "cohort" / f"{name}.csv", pd.DataFrame(rows))
+    (folder / "cohort" / "exclusions.csv").write_text("file,reason,detail\n")
+    store.write_manifest(folder / "cohort" / "manifest.json", {"stage": "ingest"}, {})
+    return folder
+
+
+@pytest.fixture(params=["sealed", "opened"])
+def panel(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Panel:
+    """Runs of a study of four women, whose test fold nobody has looked at, or somebody has."""
+    study = cohort(tmp_path / "own", {woman: woman for woman in FOLDS})
+    folds = [{"woman": woman, "fold": fold, "bac_woman": 0, "detail": ""} for woman, fold in FOLDS.items()]
+    store.write_csv(study / "cohort" / "folds.csv", pd.DataFrame(folds))
+    opened = SimpleNamespace(unsealed=True) if request.param == "opened" else None
+    monkeypatch.setattr(panels, "load_results", lambda folder: opened)
+    seen, protocol = panels._seen(study), Protocol()
+    assert bool(seen.sealed) == (request.param == "sealed")
+    return Panel((), (protocol,), study, protocol, "maximum", Chosen({}, {}), {}, seen, "none", None, (), (), ())
+
+
+@pytest.mark.parametrize("woman", ["w-training", "w-validation", "w-test"])
+def test_a_woman_of_the_runs_own_study_is_refused(panel: Panel, tmp_path: Path, woman: str) -> None:
+    site = cohort(tmp_path / "site", {"new": "new", woman: "images made anew"})
+    with pytest.raises(TramtrackError, match="site: 1 of its women took part in the runs' own study"):
+        _views(panel, site)
+
+
+def test_an_image_of_the_test_fold_is_refused_under_another_name(panel: Panel, tmp_path: Path) -> None:
+    site = cohort(tmp_path / "site", {"new": "new", "renamed": "w-test"})
+    with pytest.raises(TramtrackError, match="site: 1 of its women took part in the runs' own study"):
+        _views(panel, site)
+
+
+def test_other_women_are_scored(panel: Panel, tmp_path: Path) -> None:
+    assert len(_views(panel, cohort(tmp_path / "site", {"new": "new", "newer": "newer"}))) == 8
+    of_exported = replace(panel, seen=replace(panel.seen, women={}, pixels={}, tested=frozenset()))
+    assert len(_views(of_exported, cohort(tmp_path / "other", {"w-test": "w-test"}))) == 4
