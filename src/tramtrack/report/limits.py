@@ -30,7 +30,7 @@ def limits(material: Material, flow: Flow) -> list[tuple[str, str]]:
         found.append(
             (
                 "Where the calcifications are",
-                "A class activation map shows what moved the score. It is no segmentation and no measurement of calcium, "
+                "A heat map shows what moved the score. It is no segmentation and no measurement of calcium, "
                 "and a map that fits the outline does not prove that the score is right for the right reason.",
             )
         )

@@ -35,7 +35,7 @@ from tramtrack.report.export import export
 from tramtrack.report.flow import PUBLISHED_PREVALENCE, count_flow
 from tramtrack.report.limits import limits
 from tramtrack.report.localisation import localisation
-from tramtrack.report.pictures import heatmap_groups, strides
+from tramtrack.report.pictures import heatmap_groups, map_kinds
 from tramtrack.report.reading import Material, read_material
 from tramtrack.report.segmentation import segmented
 from tramtrack.report.sheet import sheet
@@ -129,7 +129,7 @@ def _contents(material: Material) -> dict[str, Any]:
         "blind": blind(material),
         "burden": burden(material),
         "segmented": segmented(material),
-        "strides": strides(material),
+        "map_kinds": map_kinds(material),
         "resources": provenance_tables.resource_rows(material),
         "settings": settings,
         "origins": provenance_tables.origin_counts(settings),

@@ -127,7 +127,7 @@ def heatmap_groups(material: Material) -> list[Group]:
     ]
 
 
-def strides(material: Material) -> list[Kind]:
+def map_kinds(material: Material) -> list[Kind]:
     """What the maps of each network that is shown are made by, as the maps' own files say; the finest first."""
     found: dict[Kind, None] = {}
     for row in material.heatmaps.drop_duplicates(["network", "variant", "seed"]).to_dict("records"):
@@ -143,7 +143,7 @@ def strides(material: Material) -> list[Kind]:
 
 def method_of(material: Material) -> str:
     """The method of the heat maps as it is read, "Heat maps" where no map is there."""
-    return " and ".join(dict.fromkeys(kind.method for kind in strides(material))) or "Heat maps"
+    return " and ".join(dict.fromkeys(kind.method for kind in map_kinds(material))) or "Heat maps"
 
 
 def _judging(rows: pd.DataFrame) -> pd.DataFrame:
