@@ -547,3 +547,44 @@ def test_a_picture_has_no_study_that_results_could_go_into(together, tmp_path):
     with pytest.raises(UsageError, match="a picture without one"):
         replace(together, files=pictures).save_dicom(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_calibrated_study_gives_a_new_exam_its_burden(study, woman, command, tmp_path):
+    """From `burden` on the study to the answer, the segmentation and the report; of an earlier run's calibration it says so."""
+    copy = shutil.copytree(study, tmp_path / "study")
+    assert command("burden", copy).returncode == 0
+    run = copy / "runs" / "mobilenetv2" / "last-conv" / "seed-0"
+    out = tmp_path / "out"
+    done = command("predict", run, woman, "--out", out, "--dicom")
+    assert done.returncode == 0, done.stderr
+    (burden,) = Answer.model_validate_json((out / "prediction.json").read_text()).burden
+    areas = [view.area for view in burden.views]
+    assert burden.run == "mobilenetv2/last-conv/seed-0" and len(areas) == 4
+    assert burden.reason == "no interval: validation has too few women whose area is known" and burden.low is None
+    assert burden.area_mm2 == pytest.approx(sum(areas)) and burden.added == "sum" and burden.band
+    segmented = {path.name.split(".")[0] for path in (out / "dicom").glob("*.seg.dcm")}
+    assert segmented == {f"{view.side}_{view.view}" for view in burden.views if view.area > 0}
+    report = str(pydicom.dcmread(out / "dicom" / "bac.sr.dcm"))
+    assert ("Square" in report or "mm2" in report) == any(areas)
+    kept = copy / "results" / "burden" / "mobilenetv2" / "last-conv" / "seed-0" / "calibration.json"
+    told = json.loads(kept.read_text())
+    told["identity"]["maps"]["weights"] = "0" * 64
+    kept.write_text(json.dumps(told))
+    done = command("predict", run, woman, "--out", out)
+    assert done.returncode == 1 and "of an earlier run; run `tramtrack burden` again" in done.stderr
+
+
+def test_an_exported_network_scores_views_as_onnx_too(study, runs, command, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
+    out = tmp_path / "export"
+    done = command("export", runs / "seed-0", "--out", out)
+    assert done.returncode == 0, done.stderr
+    (network,) = out.rglob("*.onnx")
+    assert network.relative_to(out).as_posix() in json.loads((out / "export.json").read_text())["files"]
+    assert "ONNX" in (out / "CARD.md").read_text()
+    session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
+    known = pd.read_csv(runs / "seed-0" / "predictions.csv").set_index("view_id")["score"]
+    prepared = pd.read_csv(study / "prepared" / "geometry.csv")
+    for row in prepared[prepared["view_id"].isin(known.index)].head(6).to_dict("records"):
+        grey = np.asarray(Image.open(study / "prepared" / f"{row['view_id']}.png"), np.float32)[None, None]
+        assert session.run(None, {"grey": grey})[0].item() == pytest.approx(known[row["view_id"]], abs=1e-3)
