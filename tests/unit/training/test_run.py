@@ -103,6 +103,18 @@ def test_a_run_that_is_finished_is_not_built_again(views, tmp_path, monkeypatch)
     assert again.information == first.information
 
 
+def test_what_a_run_costs_is_measured_before_it_trains(views, tmp_path, monkeypatch):
+    """A measurement that fails, for want of memory say, loses no training."""
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(room, "seconds_a_view_uncached", fail)
+    monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained before"))
+    with pytest.raises(MemoryError):
+        train_run(RunKey("mobilenetv2", "last-conv", 0), None, Fold(views), protocol(), HASHES, tmp_path / "r", tmp_path / "c")
+
+
 def test_what_cannot_be_kept_is_told_without_weights():
     full = protocol('policy = "full"').transfer
     assert not keeps_activations("resnet152v2", full, "auto") and keeps_activations("resnet152v2", protocol().transfer, "auto")
