@@ -83,7 +83,7 @@ def _outcomes(
     study: StudyFiles, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
 ) -> Iterator[tuple[str, list[Run] | Exception]]:
     """The runs of each variant as its last one ends, or why there are none, by the name that `campaign.Wanted` has."""
-    from tramtrack.training.campaign import plan_variants, train_variants
+    from tramtrack.training.campaign import plan_variants, plan_weights, train_variants
     from tramtrack.training.hardware import devices_of
     from tramtrack.training.run import Fold
 
@@ -93,6 +93,10 @@ def _outcomes(
         raise UsageError(f"cache {cache}: expected auto, on or off")
     wanted, refused = plan_variants(networks, study.protocol, cache)
     engine: Engine = study.engine or Local(devices_of(study.device))
+    wanted, unfit = plan_weights(wanted, weights, weights_dir)
+    yield from {**refused, **unfit}.items()
+    if not wanted:
+        return
     study.prepare()
     folds = store.file_sha256(study.folder / "cohort" / "folds.csv")
 
@@ -104,7 +108,6 @@ def _outcomes(
 
     for name, outcome in train_variants(wanted, weights, weights_dir, cache, engine, views, study.folder):
         yield name, outcome if isinstance(outcome, Exception) else [_arrived(study.folder, run) for run in outcome]
-    yield from refused.items()
 
 
 def _arrived(study: Path, run: Run) -> Run:

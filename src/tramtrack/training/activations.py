@@ -95,9 +95,9 @@ def compute_activations(
         folder.mkdir(parents=True, exist_ok=True)
         announce(f"{what} of {len(views)} views take {sum(sizes) / 1e9:.2f} GB in {folder}, removed after the last seed")
         _require_room(folder, sum(sizes))
-        for file, size in zip(files, sizes, strict=True):
+        for file, whole in zip(files, sizes, strict=True):
             with file.open("wb") as stream:
-                _reserve(stream.fileno(), size, folder)
+                _reserve(stream.fileno(), whole, folder)
         store.write_manifest(folder / "manifest.json", identity, {"bytes": sum(sizes)})  # last: a kill before it begins anew
     mapped = [_map(file) for file in files]
     tensors = [
