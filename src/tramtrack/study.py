@@ -5,7 +5,7 @@ Every stage reads files and writes files; this one only knows which. A stage who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +41,20 @@ class Study(StudyFiles):
         """Train ``network`` once for each seed and each variant of the protocol; finished runs are kept. Returns the Runs.
 
         ``weights``: "pretrained", or "random" for a control that is never ranked. ``cache``: whether the activations of the
-        frozen trunk are kept on disk ("on", "off", or "auto": where the policy allows it). Raises WeightsUnavailable.
+        frozen trunk are kept on disk ("on", "off", or "auto": where the policy allows it). Raises WeightsUnavailable,
+        CannotFollow, Diverged, WorkerDied.
         """
-        return study_runs.train(self, network, weights, weights_dir, cache)
+        return list(self.train_each([network], weights, weights_dir, cache))
+
+    def train_each(
+        self, networks: Sequence[str], weights: str = "pretrained", weights_dir: Path | None = None, cache: Keep = "auto"
+    ) -> Iterator[Run]:
+        """Train several networks as `train` does one; gives each Run as the last seed of its variant ends.
+
+        What cannot be trained (no weights, a policy that they cannot follow, a loss that diverges, workers that die) is left
+        out with the reason, and raised once the others are done: the error itself where nothing else was asked for.
+        """
+        return study_runs.train(self, list(dict.fromkeys(networks)), weights, weights_dir, cache)
 
     def calibrate(self) -> dict[str, int]:
         """Score the women of the calibration fold with every finished run, once, into calibration/; scores that are kept stay.
@@ -56,8 +67,9 @@ class Study(StudyFiles):
     def evaluate(self, networks: Sequence[str] | None = None, *, unseal: bool = False) -> Results:
         """Score the finished runs; the test fold only with ``unseal``, and then the look is logged.
 
-        ``networks`` limits the evaluation to these; an unfinished one among them is refused. Once the test fold was opened
-        with just these runs, its results are kept, with or without ``unseal``. Raises TramtrackError.
+        ``networks`` limits the evaluation to these; an unfinished one among them is refused, one that is left out is named
+        with the reason. Once the test fold was opened with just these runs, its results are kept, with or without ``unseal``.
+        Raises TramtrackError.
         """
         return study_runs.evaluate(self, networks, unseal)
 
@@ -155,19 +167,19 @@ class Study(StudyFiles):
     ) -> Results:
         """Everything from the split to the report; goes on where it stopped. The test fold is scored once, at the end.
 
-        A network whose weights cannot be had or cannot follow the protocol, whose loss diverges, or whose worker dies again and
-        again, is left out with the reason; the others go on. Where no heat map can be made, the report is written all the same.
+        A network whose weights cannot be had or cannot follow the protocol, or of which one seed's loss diverges or worker dies
+        again and again, is left out whole, with the reason; the others go on. Where no heat map can be made, the report is written
+        all the same.
         """
         names = list(dict.fromkeys(networks))
         left_out = study_runs.train_all(self, names, weights, weights_dir, cache)
+        if all(name in left_out for name in names):
+            raise TramtrackError("no network could be trained. " + " ".join(left_out.values()))
         for repeat in self.repeats():
             study_runs.train_all(repeat, names, weights, weights_dir, cache)
-        finished = [name for name in names if name not in left_out]
-        if not finished:
-            raise TramtrackError("no network could be trained. " + " ".join(left_out.values()))
         if self.protocol.split.calibration:
             self.calibrate()
-        found = self.evaluate(finished, unseal=True)
+        found = self.evaluate(names, unseal=True)
         try:
             self.explain()
         except TramtrackError:
@@ -183,4 +195,8 @@ class Study(StudyFiles):
             raise TramtrackError(f"{folder}: expected a study's folder, found none; `tramtrack ingest` makes one")
         cohort = repr(self.cohort) if (folder / "cohort" / "views.csv").exists() else None
         folds = self.folds() if (folder / "cohort" / "split.json").exists() else None
-        return stages(folder, cohort, folds, ledger.left_out(self.folder, self.protocol))
+        left_out = ledger.left_out(folder, self.protocol)
+        for repeat in sorted((folder / "repeats").glob("*")):
+            of_split = ledger.left_out(repeat, self.protocol)
+            left_out |= {f"repeats/{repeat.name} {name}": why for name, why in of_split.items()}
+        return stages(folder, cohort, folds, left_out)

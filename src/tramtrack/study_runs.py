@@ -17,7 +17,7 @@ from tramtrack.engine import Engine
 from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.judgement import results
-from tramtrack.judgement.architectures import read_split
+from tramtrack.judgement.architectures import SplitResult, read_split, women_of
 from tramtrack.judgement.results import Results
 from tramtrack.network.registry import title
 from tramtrack.study_files import StudyFiles
@@ -29,43 +29,61 @@ SHARED_STORAGE_SECONDS = 120.0
 """How long a network file system may take to show here what another machine has written."""
 
 
-def train(study: StudyFiles, network: str, weights: str, weights_dir: Path | None, cache: Keep) -> list[Run]:
-    """See `Study.train`."""
-    from tramtrack.training.campaign import LEAVES_OUT
+def train(study: StudyFiles, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep) -> Iterator[Run]:
+    """See `Study.train_each`."""
+    from tramtrack.network.weights import CannotFollow
 
-    runs: list[Run] = []
-    for name, outcome in _outcomes(study, [network], weights, weights_dir, cache):
+    failures: dict[str, Exception] = {}
+    for name, outcome in _trained(study, networks, weights, weights_dir, cache):
         if not isinstance(outcome, Exception):
-            runs += outcome
-        elif name != network and isinstance(outcome, LEAVES_OUT):
-            left_out = ledger.left_out(study.folder, study.protocol)
-            ledger.leave_out(study.folder, {**left_out, name: _reason(name, outcome)})
-        else:
-            raise outcome
-    return runs
+            yield from outcome
+        elif "/" not in name or not isinstance(outcome, CannotFollow):
+            failures[name] = outcome
+    if len(networks) == 1 and [*failures] == [*networks]:
+        raise failures[networks[0]]
+    if failures:
+        said = (f"{_title(name)}: {_reason(name, error)}" for name, error in failures.items())
+        raise TramtrackError(f"not trained: {'; '.join(said)}")
 
 
 def train_all(study: StudyFiles, names: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep) -> dict[str, str]:
-    """Train everything; returns, and writes down, the networks and variants that are left out, with the reason."""
+    """Train everything; returns the networks and variants that are left out, with the reason."""
+    outcomes = _trained(study, names, weights, weights_dir, cache)
+    reasons = {name: _reason(name, outcome) for name, outcome in outcomes if isinstance(outcome, Exception)}
+    return _in_order(reasons, names)
+
+
+def _trained(
+    study: StudyFiles, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
+) -> Iterator[tuple[str, list[Run] | Exception]]:
+    """What `_outcomes` gives; what is left out is written down as it comes, and what is not of these networks stays so.
+
+    Raises every other error.
+    """
     from tramtrack.training.campaign import LEAVES_OUT
 
+    known = ledger.left_out(study.folder, study.protocol)
+    others = {name: why for name, why in known.items() if name.partition("/")[0] not in networks}
+    ledger.leave_out(study.folder, others)  # these networks are tried anew
     reasons: dict[str, str] = {}
-    for name, outcome in _outcomes(study, names, weights, weights_dir, cache):
+    for name, outcome in _outcomes(study, networks, weights, weights_dir, cache):
         if isinstance(outcome, LEAVES_OUT):
             reasons[name] = _reason(name, outcome)
+            ledger.leave_out(study.folder, {**others, **_in_order(reasons, networks)})
         elif isinstance(outcome, Exception):
             raise outcome
-    order = {name: number for number, name in enumerate(names)}
-    left_out = dict(sorted(reasons.items(), key=lambda item: order[item[0].partition("/")[0]]))
-    ledger.leave_out(study.folder, left_out)
-    return left_out
+        yield name, outcome
+
+
+def _in_order(reasons: Mapping[str, str], networks: Sequence[str]) -> dict[str, str]:
+    return dict(sorted(reasons.items(), key=lambda item: networks.index(item[0].partition("/")[0])))
 
 
 def _outcomes(
     study: StudyFiles, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
 ) -> Iterator[tuple[str, list[Run] | Exception]]:
     """The runs of each variant as its last one ends, or why there are none, by the name that `campaign.Wanted` has."""
-    from tramtrack.training.campaign import plan_variants, train_variants
+    from tramtrack.training.campaign import plan_variants, plan_weights, train_variants
     from tramtrack.training.hardware import devices_of
     from tramtrack.training.run import Fold
 
@@ -75,6 +93,10 @@ def _outcomes(
         raise UsageError(f"cache {cache}: expected auto, on or off")
     wanted, refused = plan_variants(networks, study.protocol, cache)
     engine: Engine = study.engine or Local(devices_of(study.device))
+    wanted, unfit = plan_weights(wanted, weights, weights_dir)
+    yield from {**refused, **unfit}.items()
+    if not wanted:
+        return
     study.prepare()
     folds = store.file_sha256(study.folder / "cohort" / "folds.csv")
 
@@ -86,7 +108,6 @@ def _outcomes(
 
     for name, outcome in train_variants(wanted, weights, weights_dir, cache, engine, views, study.folder):
         yield name, outcome if isinstance(outcome, Exception) else [_arrived(study.folder, run) for run in outcome]
-    yield from refused.items()
 
 
 def _arrived(study: Path, run: Run) -> Run:
@@ -106,6 +127,12 @@ def _arrived(study: Path, run: Run) -> Run:
 def _reason(name: str, error: Exception) -> str:
     """Why a network or variant is left out, without its title in front."""
     return str(error).removeprefix(f"{title(name.partition('/')[0])}: ")
+
+
+def _title(name: str) -> str:
+    """A network's title, with the variant where ``name`` has one."""
+    network, _, variant = name.partition("/")
+    return f"{title(network)}, {variant}" if variant else title(network)
 
 
 def calibrate(study: StudyFiles) -> dict[str, int]:
@@ -140,7 +167,8 @@ def evaluate(study: StudyFiles, networks: Sequence[str] | None, unseal: bool) ->
     runs = ledger.complete_runs(study.folder, study.protocol, networks)
     repeats = study.repeats()
     for repeat in repeats:  # every run of every split is done before any test fold is scored
-        ledger.complete_runs(repeat.folder, repeat.protocol, _present(repeat, networks))
+        if not _is_left_out(repeat, networks):
+            ledger.complete_runs(repeat.folder, repeat.protocol, networks)
     folder = study.folder / "results"
     kept = results.load_results(folder)
     if not unseal and kept is not None and kept.unsealed and kept.runs == results.hashes_of(runs):
@@ -154,11 +182,13 @@ def evaluate(study: StudyFiles, networks: Sequence[str] | None, unseal: bool) ->
         variant = variant_of[without_weights(run.key.variant)]
         return sealed_fold.score_test(run, path, variant.protocol, study.views(variant.size), maps_of(run), study.device)
 
-    splits = []
+    splits, fold = [], "test" if unseal else "validation"
     for repeat in repeats:
-        found = evaluate(repeat, _present(repeat, networks), unseal)
-        if found.unsealed == unseal:
-            splits.append(read_split(repeat.folder, "test" if unseal else "validation"))
+        if _is_left_out(repeat, networks):
+            splits.append(SplitResult({}, *women_of(repeat.folder, fold)))
+        elif evaluate(repeat, networks, unseal).unsealed == unseal:
+            splits.append(read_split(repeat.folder, fold))
+    left_out = ledger.left_out(study.folder, study.protocol)
     if unseal:
         for run in runs:  # before the look is logged: a look that cannot be taken is none
             sealed_fold.require_scorable(run, results.test_file(folder, run), study.protocol, maps_of(run))
@@ -167,7 +197,7 @@ def evaluate(study: StudyFiles, networks: Sequence[str] | None, unseal: bool) ->
         study.protocol,
         folder,
         score_test=score_test if unseal else None,
-        left_out=ledger.left_out(study.folder, study.protocol),
+        left_out={name: why for name, why in left_out.items() if networks is None or name.partition("/")[0] in networks},
         synthetic=study.cohort.synthetic,
         views=study.views(),
         splits=splits,
@@ -178,7 +208,9 @@ def _variants_by_name(study: StudyFiles) -> Mapping[str, Variant]:
     return {variant.name(): variant for variant in variants(study.protocol)}
 
 
-def _present(study: StudyFiles, networks: Sequence[str] | None) -> list[str] | None:
-    """Of these networks those that are not left out in ``study``; None stays None."""
+def _is_left_out(study: StudyFiles, networks: Sequence[str] | None) -> bool:
+    """Whether every one of these networks (all that were begun if None) is left out in ``study``."""
     out = ledger.left_out(study.folder, study.protocol)
-    return None if networks is None else [name for name in networks if name not in out]
+    if networks is None:
+        return bool(out) and not ledger.listed_runs(study.folder, study.protocol)
+    return all(name in out for name in networks)

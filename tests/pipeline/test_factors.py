@@ -18,11 +18,10 @@ from tramtrack.study import Study
 BESIDE = ("--factors", "size=48x32", "--repeats", "2")
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A weights file for MobileNetV2, drawn at random: it counts as pretrained, and no download is needed."""
-    generator, folder = np.random.default_rng(9140), tmp_path_factory.mktemp("weights")
-    fixed = {"gamma": 0.9, "beta": 0.1, "moving_mean": 0.05, "moving_variance": 1.0}
+def drawn_weights(folder, gamma=0.9, beta=0.1, mean=0.05):
+    """A folder with a weights file for MobileNetV2, drawn at random: it counts as pretrained, and no download is needed."""
+    generator = np.random.default_rng(9140)
+    fixed = {"gamma": gamma, "beta": beta, "moving_mean": mean, "moving_variance": 1.0}
     tensors = {
         f"{layer.name}/{variable}": np.full(shape, fixed[variable], np.float32)
         if variable in fixed
@@ -32,6 +31,17 @@ def weights(tmp_path_factory):
     }
     safetensors.numpy.save_file(tensors, folder / "mobilenetv2.safetensors")
     return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return drawn_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    """Weights whose BatchNorm was folded into the convolutions, as far as can be seen: the identity is left."""
+    return drawn_weights(tmp_path_factory.mktemp("folded"), gamma=1.0, mean=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +111,34 @@ def test_no_test_fold_is_opened_before_every_variant_of_every_split_is_done(lost
     with pytest.raises(TramtrackError, match="not finished yet: mobilenetv2"):
         Study(study).evaluate(unseal=True)
     assert not list(study.rglob("unsealed.jsonl")) and not list(study.rglob("results/test"))
+
+
+def test_a_variant_that_folded_weights_cannot_follow_leaves_no_cache_behind(ingested, tiny_protocol, folded, command, tmp_path):
+    study, quick = tmp_path / "study", tmp_path / "quick.toml"
+    shutil.copytree(ingested, study)
+    quick.write_text(tiny_protocol.read_text().replace("epochs = 3", "epochs = 1"))
+    words = ("--protocol", quick, "--networks", "mobilenetv2", "--weights-dir", folded, "--factors", "batchnorm=adapt")
+    done = command("train", study, *words)
+    assert done.returncode == 0, done.stderr
+    assert [run.key.variant for run in Study(study).runs()] == ["last-conv"]
+    assert not (study / "cache" / "mobilenetv2").exists()
+    left_out = json.loads((study / "runs" / "left_out.json").read_text())
+    (name,) = left_out
+    assert name == "mobilenetv2/last-conv+batchnorm-adapt"
+    assert left_out[name].startswith("BatchNorm policy adapt is refused for the weights from")
+
+
+@pytest.mark.parametrize("verb", ("train", "run"))
+def test_a_policy_that_folded_weights_cannot_follow_is_refused_before_any_work(
+    verb, ingested, tiny_protocol, folded, command, tmp_path
+):
+    study, mine = tmp_path / "study", tmp_path / "mine.toml"
+    shutil.copytree(ingested, study)
+    mine.write_text(tiny_protocol.read_text().replace("[transfer]\n", '[transfer]\nbatchnorm = "adapt"\n'))
+    done = command(verb, study, "--protocol", mine, "--networks", "mobilenetv2", "--weights-dir", folded)
+    assert done.returncode == (2 if verb == "train" else 1)
+    assert "BatchNorm policy adapt is refused" in done.stderr and "use the policy frozen" in done.stderr
+    assert not (study / "prepared").exists() and not (study / "cohort" / "folds.csv").exists()
 
 
 def test_a_claim_on_architectures_rests_on_every_split(finished):

@@ -42,11 +42,13 @@ def train(
     gpus_per_run: GpusPerRun = None,
     factors: FactorLevels = None,
 ) -> None:
-    """Train networks, once for each seed and variant; goes on where it stopped. The test fold stays sealed."""
+    """Train networks, once for each seed and variant; goes on where it stopped. The test fold stays sealed.
+
+    A network that fails is left out, the others are trained, and the exit code is 1.
+    """
     chosen = spread_study(study, protocol, device, engine, cpus_per_run, gpus_per_run, factors)
-    for name in _names(networks):
-        for run in chosen.train(name, weights, weights_dir, cache):
-            say(f"{run.folder}: {run.information['epochs']} epochs, best {run.information['best_epoch']}")
+    for run in chosen.train_each(_names(networks), weights, weights_dir, cache):
+        say(f"{run.folder}: {run.information['epochs']} epochs, best {run.information['best_epoch']}")
 
 
 def evaluate(

@@ -59,7 +59,8 @@ class _Course:
             self.waiting.insert(0, number)
         else:
             if isinstance(outcome.error, WorkerDied):
-                outcome = Failure(WorkerDied(f"{outcome.error}, in each of {self.tries[number]} tries"))
+                name = self.job.stages[self.stage][number].name
+                outcome = Failure(WorkerDied(f"{outcome.error}, in each of {self.tries[number]} tries of {name}"))
             self.failure = self.failure or outcome
             self.waiting.clear()
 

@@ -83,23 +83,22 @@ def compute_activations(
     trunk = model.fast_trunk(device, dtype)
     shapes = crossing_shapes(model, size, device)
     identity = {**identity, "views": len(views), "shapes": [list(shape) for shape in shapes], "dtype": dtype_name(dtype)}
-    if store.read_identity(folder / "manifest.json") != {"schema": store.SCHEMA_VERSION, **identity}:
+    sizes = [math.prod(shape) * len(views) * dtype.itemsize for shape in shapes]
+    files = [folder / f"crossing-{number}.bin" for number in range(len(shapes))]
+    if not _are_laid_out(folder, identity, dict(zip(files, sizes, strict=True))):
         if not begin:
             raise TramtrackError(
                 f"{folder}: not the activations that this run needs ({dtype_name(dtype)}); a cluster whose machines choose "
                 "different arithmetic needs training.dtype in its protocol, and one study folder takes one command at a time"
             )
         shutil.rmtree(folder, ignore_errors=True)
-    needed = sum(math.prod(shape) for shape in shapes) * len(views) * dtype.itemsize
-    files = [folder / f"crossing-{number}.bin" for number in range(len(shapes))]
-    if not files[0].exists():
         folder.mkdir(parents=True, exist_ok=True)
-        announce(f"{what} of {len(views)} views take {needed / 1e9:.2f} GB in {folder}, removed after the last seed")
-        _require_room(folder, needed)
-        store.write_manifest(folder / "manifest.json", identity, {"bytes": needed})
-        for file, shape in zip(files, shapes, strict=True):
+        announce(f"{what} of {len(views)} views take {sum(sizes) / 1e9:.2f} GB in {folder}, removed after the last seed")
+        _require_room(folder, sum(sizes))
+        for file, whole in zip(files, sizes, strict=True):
             with file.open("wb") as stream:
-                _reserve(stream.fileno(), math.prod(shape) * len(views) * dtype.itemsize, folder)
+                _reserve(stream.fileno(), whole, folder)
+        store.write_manifest(folder / "manifest.json", identity, {"bytes": sum(sizes)})  # last: a kill before it begins anew
     mapped = [_map(file) for file in files]
     tensors = [
         torch.frombuffer(pages, dtype=dtype).view(len(views), *shape) for pages, shape in zip(mapped, shapes, strict=True)
@@ -130,6 +129,13 @@ def compute_activations(
         with file.open("r+b") as written:
             os.fsync(written.fileno())
     return Activations(tensors, mapped)
+
+
+def _are_laid_out(folder: Path, identity: Mapping[str, Any], sizes: Mapping[Path, int]) -> bool:
+    """Whether ``folder`` holds files for just these activations, each of its whole size in bytes."""
+    if store.read_identity(folder / "manifest.json") != {"schema": store.SCHEMA_VERSION, **identity}:
+        return False
+    return all(file.exists() and file.stat().st_size == size for file, size in sizes.items())
 
 
 def _map(file: Path) -> mmap.mmap:

@@ -61,6 +61,33 @@ def plan_variants(networks: Sequence[str], protocol: Protocol, cache: Keep) -> t
     return wanted, refused
 
 
+def plan_weights(
+    wanted: Sequence[Wanted], weights: str, weights_dir: Path | None
+) -> tuple[list[Wanted], dict[str, WeightsUnavailable | CannotFollow]]:
+    """Of what is to be trained that which its weights can follow, and by name why the rest cannot; asked before any work.
+
+    Whether BatchNorm was folded stands in the weights themselves, so they are obtained here for networks of which a variant
+    adapts or trains BatchNorms, and let go again; for the others `train_variants` obtains them at their turn.
+    """
+    moving = [one for one in wanted if weights == "pretrained" and one.variant.protocol.transfer.batchnorm != "frozen"]
+    asked = [one for one in moving if network_facts(one.network).batchnorm_layers]
+    refused: dict[str, WeightsUnavailable | CannotFollow] = {}
+    for network in dict.fromkeys(one.network for one in asked):
+        try:
+            weight_set = obtain(network, weights_dir=weights_dir)
+        except WeightsUnavailable as error:
+            refused[network] = error
+            continue
+        for one in asked:
+            if one.network == network:
+                try:
+                    require_batchnorm_policy(weight_set, one.variant.protocol.transfer.batchnorm)
+                except CannotFollow as error:
+                    refused[one.name] = error
+    kept = [one for one in wanted if one.name not in refused and not isinstance(refused.get(one.network), WeightsUnavailable)]
+    return kept, refused
+
+
 def train_variants(
     wanted: Sequence[Wanted],
     weights: str,
@@ -70,7 +97,7 @@ def train_variants(
     views: Callable[[Variant], tuple[Fold, Mapping[str, str]]],
     folder: Path,
 ) -> Iterator[tuple[str, list[Run] | Exception]]:
-    """The runs of each wanted variant as its last seed ends, or why there are none.
+    """The runs of each wanted variant as its last seed ends, or why there are none; see `plan_weights` for what is wanted.
 
     ``views`` gives a variant's training and validation views, and the hashes of folds and prepared files; ``folder`` is the
     study's. Where runs follow one another, the activations of one variant are there for the next of the same network; what
@@ -90,15 +117,10 @@ def train_variants(
                 if weights == "pretrained" and one.network not in loaded:
                     loaded.clear()
                     loaded[one.network] = obtain(one.network, weights_dir=weights_dir)
-                weight_set = loaded.get(one.network)
-                require_batchnorm_policy(weight_set, one.variant.protocol.transfer.batchnorm)
             except WeightsUnavailable as error:
                 unavailable[one.network] = error
                 continue
-            except CannotFollow as error:
-                unavailable[one.name] = error
-                remaining[one.network] -= 1
-                continue
+            weight_set = loaded.get(one.network)
             variant = one.variant.name(PRETRAINED if weight_set else RANDOM_WEIGHTS)
             kept = (folder / "cache" / file_stem(one.network)).absolute()
             kept = kept if one_after_the_other else kept / variant
@@ -112,7 +134,7 @@ def train_variants(
     for job, outcome in engine.run(jobs()):
         network = job.shared.network
         remaining[network] -= 1
-        failed = isinstance(outcome, Failure) and not isinstance(outcome.error, (Diverged, WorkerDied))
+        failed = isinstance(outcome, Failure) and not isinstance(outcome.error, LEAVES_OUT)
         if not failed and not one_after_the_other:
             shutil.rmtree(job.shared.cache, ignore_errors=True)  # others need the room
         if not failed and not remaining[network]:

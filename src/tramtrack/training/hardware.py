@@ -44,14 +44,15 @@ def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
 
     auto is bfloat16 where the hardware multiplies it faster than float32: CUDA devices that say so, processors with AMX
     tiles, and AMD's with AVX512_BF16. Intel's AVX512_BF16 without AMX runs bfloat16 more slowly than float32
-    (``make bench NAME=dtype`` prints the ratio), so it gets float32. The answer depends on the hardware alone.
+    (``make bench NAME=dtype`` prints the ratio), so it gets float32. The answer depends on ``device``'s hardware alone.
     """
     if wanted == "float32":
         return torch.float32
     if wanted == "bfloat16":
         return torch.bfloat16
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        with torch.cuda.device(device):  # the question is put to the current device
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     flags, vendor = _processor()
     fast = "amx_bf16" in flags or ("avx512_bf16" in flags and vendor == "AuthenticAMD")
     return torch.bfloat16 if fast else torch.float32

@@ -23,19 +23,24 @@ def finished_runs(study: Path) -> list[Run]:
 
 
 def listed_runs(study: Path, protocol: Protocol) -> list[Run]:
-    """The finished runs of the variants that the protocol lists."""
-    listed = {variant.name() for variant in variants(protocol)}
-    return [run for run in finished_runs(study) if without_weights(run.key.variant) in listed]
+    """The finished runs of the variants that the protocol lists, without those of what is left out, see `left_out`."""
+    listed, out = {variant.name() for variant in variants(protocol)}, left_out(study, protocol)
+    return [
+        run
+        for run in finished_runs(study)
+        if without_weights(run.key.variant) in listed and not out.keys() & {run.key.network, _name_without_weights(run)}
+    ]
 
 
 def complete_runs(study: Path, protocol: Protocol, networks: Sequence[str] | None) -> list[Run]:
     """The finished runs of these networks (all if None), every listed variant and seed, made from the folds as they are.
 
+    What is left out has none here, whatever seeds of it are finished: to keep those that did not fail would be a selection.
     Raises TramtrackError naming what is not finished yet, or was trained on other folds.
     """
     runs = [run for run in listed_runs(study, protocol) if networks is None or run.key.network in networks]
-    missing = sorted(set(networks or ()) - {run.key.network for run in runs})
     out, factors = left_out(study, protocol), crossed(protocol)
+    missing = sorted(set(networks or ()) - out.keys() - {run.key.network for run in runs})
     own, *others = variants(protocol)
     for network, weights in dict.fromkeys((run.key.network, run.weights) for run in runs):
         mine = [run for run in runs if (run.key.network, run.weights) == (network, weights)]
@@ -57,14 +62,29 @@ def complete_runs(study: Path, protocol: Protocol, networks: Sequence[str] | Non
 
 
 def left_out(study: Path, protocol: Protocol) -> dict[str, str]:
-    """Networks and variants (network/variant) that could not take part, with the reason; not those that are done by now."""
+    """Networks and variants (network/variant) that could not take part, with the reason; not those that are done by now.
+
+    A network stands for all its variants. Done is what has every seed, with whatever weights it was begun.
+    """
     path = study / "runs" / "left_out.json"
-    own = variants(protocol)[0].name()
-    done = {f"{run.key.network}/{without_weights(run.key.variant)}" for run in finished_runs(study)}
     found = store.read_json(path) if path.exists() else {}
-    return {name: why for name, why in found.items() if (name if "/" in name else f"{name}/{own}") not in done}
+    if not found:
+        return {}
+    own, seeds = variants(protocol)[0].name(), set(protocol.training.seeds)
+    finished: dict[tuple[str, str], set[int]] = {}
+    for run in finished_runs(study):
+        finished.setdefault((_name_without_weights(run), run.weights), set()).add(run.key.seed)
+    partly = {name for (name, _), done in finished.items() if not seeds <= done}
+    whole = {name for name, _ in finished} - partly
+    return {name: why for name, why in found.items() if (name if "/" in name else f"{name}/{own}") not in whole}
 
 
 def leave_out(study: Path, reasons: Mapping[str, str]) -> None:
     """Write down what is left out, for the first time or anew."""
-    store.write_json(study / "runs" / "left_out.json", dict(reasons))
+    path = study / "runs" / "left_out.json"
+    if reasons or path.exists():
+        store.write_json(path, dict(reasons))
+
+
+def _name_without_weights(run: Run) -> str:
+    return f"{run.key.network}/{without_weights(run.key.variant)}"

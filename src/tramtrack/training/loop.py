@@ -66,7 +66,7 @@ def train(
     """Train the tail of ``model`` in place and return its history; goes on from ``checkpoint`` where there is one.
 
     Every random draw of an epoch comes from (seed, epoch) alone, so a run that was killed gives the same weights as one
-    that was not. Raises Diverged naming epoch and batch.
+    that was not. Raises Diverged naming epoch, batch and seed.
     """
     weight_of = class_weights(training.labels, settings.class_weighting)
     optimiser = make_optimiser(model, settings)
@@ -91,7 +91,8 @@ def train(
                         logits = model(state)
                     loss = weighted_loss(logits, training.labels[part].to(device), weight_of)
                     if not torch.isfinite(loss):
-                        raise Diverged(f"the loss is {loss.item()} in epoch {epoch}, batch {number}; try a lower learning rate")
+                        where = f"in epoch {epoch}, batch {number} of seed {seed}"
+                        raise Diverged(f"the loss is {loss.item()} {where}; try a lower learning rate")
                     (loss * (len(part) / views)).backward()
                     total += loss.item() * len(part)
                 optimiser.step()
@@ -99,7 +100,8 @@ def train(
         logits_now = predict(model, states, validation.positions, dtype=dtype, device=device)
         validation_loss = float(weighted_loss(torch.from_numpy(logits_now), validation.labels, weight_of))
         if not math.isfinite(validation_loss):
-            raise Diverged(f"the validation loss is {validation_loss} after epoch {epoch}; try a lower learning rate")
+            where = f"after epoch {epoch} of seed {seed}"
+            raise Diverged(f"the validation loss is {validation_loss} {where}; try a lower learning rate")
         history.append(Epoch(epoch, total / len(training), validation_loss, seconds))
         if settings.keep == "last" or best_epoch(history) == epoch:
             best = {name: tensor.clone() for name, tensor in model.changing().items()}

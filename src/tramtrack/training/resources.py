@@ -16,10 +16,11 @@ from tramtrack.network.build import skeleton
 from tramtrack.network.stride import refine
 from tramtrack.protocol import Training
 from tramtrack.training.loop import make_optimiser, weighted_loss
+from tramtrack.training.states import in_pieces
 from tramtrack.training.transfer import Classifier
 
 MEASURED_BATCH = 4
-"""Views in the batches on which a network's speed is measured."""
+"""Most views in the batches on which a network's speed is measured; a protocol's smaller batch is measured as it is."""
 
 
 def multiply_adds(network: str, size: tuple[int, int], stride: int = 32) -> int:
@@ -39,11 +40,15 @@ def seconds_a_view_uncached(
 ) -> tuple[float, float]:
     """Seconds a view of a training step without kept activations (the study's setting), and of a forward pass alone.
 
-    The best of a few batches of random grey values after one to warm up; the model's weights are left as they were.
+    The best of a few batches of random grey values after one to warm up; the model's weights are left as they were. No more
+    views are in memory together than training holds: ``settings.views_at_once``, as in `Recomputed`.
     """
     before = {name: tensor.clone() for name, tensor in model.changing().items()}
-    grey = torch.randint(0, 65536, (MEASURED_BATCH, 1, *size), generator=torch.Generator().manual_seed(0)).float().to(device)
-    labels = (torch.arange(MEASURED_BATCH) % 2).float()
+    most = min(MEASURED_BATCH, settings.batch_size)
+    at_once = min(settings.views_at_once, most)
+    views = most // at_once * at_once  # in parts of one size
+    grey = torch.randint(0, 65536, (views, 1, *size), generator=torch.Generator().manual_seed(0)).float().to(device)
+    labels = (torch.arange(views) % 2).float()
     optimiser = make_optimiser(model, settings)
     steps, forwards = [], []
     changes = bool(model.trunk_changes)
@@ -52,30 +57,34 @@ def seconds_a_view_uncached(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for _ in range(batches + 1):
             started = time.perf_counter()
-            with torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2):
-                with torch.set_grad_enabled(changes):
-                    state = trunk(grey)
-                logits = model(state)
-            _wait(device)
-            forwards.append(time.perf_counter() - started)
             optimiser.zero_grad(set_to_none=True)
-            weighted_loss(logits, labels, (1.0, 1.0)).backward()
+            for part, truth in zip(*(each.split(at_once if changes else views) for each in (grey, labels)), strict=True):
+                with torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2):
+                    with torch.set_grad_enabled(changes):
+                        state = in_pieces(trunk, part, at_once)
+                    logits = model(state)
+                if not changes:
+                    _wait(device)
+                    forwards.append(time.perf_counter() - started)
+                (weighted_loss(logits, truth, (1.0, 1.0)) * (len(part) / views)).backward()
             optimiser.step()
             _wait(device)
             steps.append(time.perf_counter() - started)
+    optimiser.zero_grad(set_to_none=True)
     with torch.no_grad():
         for name, tensor in model.changing().items():
             tensor.copy_(before[name])
     model.eval()
     if changes:  # predictions are made through the folded trunk, whatever training runs
-        trunk, forwards = model.fast_trunk(device, dtype), []
+        trunk = model.fast_trunk(device, dtype)
         with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2):
             for _ in range(batches + 1):
                 started = time.perf_counter()
-                model(trunk(grey))
+                for part in grey.split(at_once):
+                    model(trunk(part))
                 _wait(device)
                 forwards.append(time.perf_counter() - started)
-    return min(steps[1:]) / MEASURED_BATCH, min(forwards[1:]) / MEASURED_BATCH
+    return min(steps[1:]) / views, min(forwards[1:]) / views
 
 
 @dataclass

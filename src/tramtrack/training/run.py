@@ -185,9 +185,10 @@ def train_run(
             _adapt(model, fold, identity, protocol, cache, dtype, on)
         states = _states(model, fold, identity, protocol, cache, keeps=start.keeps, dtype=dtype, device=on, begin=begin)
         trunk_seconds = time.perf_counter() - started
+        # before training, so that a machine on which a step finds no room says so before hours are spent
+        step, forward = seconds_a_view_uncached(model, size, protocol.training, dtype=dtype, device=on)
         history = _train(model, states, fold, protocol, key, folder, dtype, on)
         logits = predict(model, states, torch.arange(len(fold.table)), dtype=dtype, device=on)
-        step, forward = seconds_a_view_uncached(model, size, protocol.training, dtype=dtype, device=on)
     store.write_csv(folder / "history.csv", pd.DataFrame([asdict(epoch) for epoch in history]))
     write_predictions(folder / "predictions.csv", fold.table, logits)
     whole = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}

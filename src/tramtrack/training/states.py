@@ -14,7 +14,7 @@ from tramtrack.protocol import Augmentation
 from tramtrack.training.activations import Activations
 from tramtrack.training.augment import Draw, draw, vary
 from tramtrack.training.loader import stream
-from tramtrack.training.transfer import Classifier, State
+from tramtrack.training.transfer import Classifier, State, Trunk
 
 
 class States(Protocol):
@@ -96,13 +96,19 @@ class Recomputed:
         for part, grey in zip(parts, stream(paths, self._device), strict=True):
             varied = vary(grey, [self._draw(place, epoch) for place in part.tolist()])
             with torch.set_grad_enabled(trains), torch.autocast(self._device.type, self._dtype, enabled=half):
-                pieces = [trunk(piece) for piece in varied.split(self._views)]
-            yield pieces[0] if len(pieces) == 1 else tuple(torch.cat(crossing) for crossing in zip(*pieces, strict=True))
+                state = in_pieces(trunk, varied, self._views)
+            yield state
 
     def _draw(self, place: int, epoch: int | None) -> Draw | None:
         if epoch is None or not self._augmentation.variants:
             return None
         return draw(self._augmentation, (self._seed, epoch, 3, place), self._positions[place])
+
+
+def in_pieces(trunk: Trunk, grey: Tensor, views: int) -> State:
+    """What ``trunk`` makes of grey views (N, 1, H, W), ``views`` of them in memory at a time."""
+    pieces = [trunk(piece) for piece in grey.split(views)]
+    return pieces[0] if len(pieces) == 1 else tuple(torch.cat(crossing) for crossing in zip(*pieces, strict=True))
 
 
 class Counted:

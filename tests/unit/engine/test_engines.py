@@ -78,7 +78,7 @@ def test_a_dead_worker_is_replaced_at_most_so_often(capsys):
     (_, first), (_, second) = spread(pool, jobs)
     assert first == ["A"] and pool.begun == ["a"] * TRIES + ["b"] * TRIES
     assert isinstance(second, Failure) and isinstance(second.error, WorkerDied)
-    assert str(second.error) == f"the worker was lost, in each of {TRIES} tries"
+    assert str(second.error) == f"the worker was lost, in each of {TRIES} tries of b"
     assert f"a: the worker was lost; begun again, try 2 of {TRIES}" in capsys.readouterr().err
 
 

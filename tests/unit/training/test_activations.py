@@ -32,10 +32,9 @@ def files(tmp_path_factory):
     ]
 
 
-def compute(model, files, folder, **identity):
-    return compute_activations(
-        model, files, folder, {"network": "vgg16", **identity}, size=SIZE, dtype=torch.float32, device=CPU, what="test"
-    )
+def compute(model, files, folder, begin=True, **identity):
+    known, settings = {"network": "vgg16", **identity}, {"size": SIZE, "dtype": torch.float32, "device": CPU}
+    return compute_activations(model, files, folder, known, **settings, what="test", begin=begin)
 
 
 def everything(activations):
@@ -97,6 +96,43 @@ def test_an_interrupted_pass_goes_on_at_the_next_batch(make_classifier, files, t
     assert all(torch.equal(one, other) for one, other in zip(whole, resumed, strict=True))
     compute(model, files, tmp_path / "cut")
     assert seen == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(("reserved", "cut"), [(0, 0), (0, 1000), (1, None)], ids=("empty", "partial", "missing"))
+def test_a_kill_while_files_are_laid_out_is_gone_on_from(reserved, cut, make_classifier, files, tmp_path, monkeypatch):
+    """DenseNet has two crossing tensors: the first file is empty or partial, or whole and the second not there."""
+    model = make_classifier("densenet121").eval()
+    whole = everything(compute(model, files, tmp_path / "whole"))
+    reserve, begun = room._reserve, []
+
+    def dying(descriptor, size, folder):
+        begun.append(size)
+        if len(begun) <= reserved:
+            return reserve(descriptor, size, folder)
+        if cut is None:
+            (folder / "crossing-1.bin").unlink()
+        else:
+            os.truncate(descriptor, cut)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(room, "_reserve", dying)
+        compute(model, files, tmp_path / "cut")
+    resumed = everything(compute(model, files, tmp_path / "cut"))
+    assert all(torch.equal(one, other) for one, other in zip(whole, resumed, strict=True))
+
+
+@pytest.mark.parametrize("size", (None, 0, 4096), ids=("missing", "empty", "partial"))
+def test_a_file_that_is_not_whole_is_laid_out_and_filled_anew(size, make_classifier, files, tmp_path):
+    """Whatever its manifest and its journal say."""
+    model = make_classifier("densenet121").eval()
+    whole = [tensor.clone() for tensor in everything(compute(model, files, tmp_path / "cache"))]
+    hurt = tmp_path / "cache" / "crossing-1.bin"
+    hurt.unlink() if size is None else os.truncate(hurt, size)
+    with pytest.raises(TramtrackError, match="not the activations that this run needs"):
+        compute(model, files, tmp_path / "cache", begin=False)
+    again = everything(compute(model, files, tmp_path / "cache"))
+    assert all(torch.equal(one, other) for one, other in zip(whole, again, strict=True))
 
 
 @pytest.mark.parametrize("order", ((0, 1, 2), (2, 0, 1)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,23 @@ def test_auto_is_bfloat16_only_where_it_is_faster(flags, vendor, expected, monke
     assert hardware.resolve_dtype("auto", CPU) == expected
     assert hardware.resolve_dtype("float32", CPU) == torch.float32
     assert hardware.resolve_dtype("bfloat16", CPU) == torch.bfloat16
+
+
+def test_the_arithmetic_is_that_of_the_chosen_gpu_and_not_of_the_first(monkeypatch):
+    """cuda:0 has no bfloat16, cuda:1 has."""
+    current = [0]
+
+    @contextmanager
+    def made_current(device):
+        current.append(torch.device(device).index)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", made_current)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: current[-1] == 1)
+    assert hardware.resolve_dtype("auto", torch.device("cuda:0")) == torch.float32
+    assert hardware.resolve_dtype("auto", torch.device("cuda:1")) == torch.bfloat16
+    assert current == [0]
 
 
 def with_gpus(monkeypatch, count):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tramtrack.network.build import skeleton
+from tramtrack.network.build import build, skeleton
 from tramtrack.network.registry import NETWORKS
+from tramtrack.network.stride import refine
 from tramtrack.protocol import Training, Transfer
 from tramtrack.sections import Policy
 from tramtrack.training import census
@@ -66,6 +67,20 @@ def test_tail_of_trunk_is_the_whole_network(network, policy, stride, make_classi
         cam_map = model.cam_map(model.trunk(views))
     cell = 16 if network == "vgg16" or stride == 16 else 32
     assert cam_map.shape == (2, NETWORKS[network].feature_channels, 64 // cell, 32 // cell)
+
+
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name not in FAMILIES])
+def test_a_deeper_network_of_a_family_splits_at_every_boundary_too(network, grey):
+    backbone, settings = build(network).eval(), [Transfer(widths=(8, 4), policy=policy) for policy in POLICIES]
+    boundaries = {Classifier(skeleton(network), one, torch.Generator()).boundary for one in settings}
+    assert len(boundaries) >= 4
+    for stride in (32, 16):
+        cut = refine(backbone) if stride == 16 else backbone
+        with torch.inference_mode():
+            views = cut.prepare_input(grey[:1])
+            features = cut(views)
+            for boundary in boundaries:
+                assert torch.equal(cut.tail(cut.trunk(views, boundary), boundary), features), (stride, boundary)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

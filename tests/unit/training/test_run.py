@@ -7,8 +7,10 @@ import safetensors.torch
 import torch
 
 from tramtrack.errors import UsageError
+from tramtrack.network.weights import WeightSet
 from tramtrack.protocol import Protocol
 from tramtrack.training import run as room
+from tramtrack.training.adapt import adapt_batchnorms
 from tramtrack.training.record import PRETRAINED, RunKey, variant_name
 from tramtrack.training.run import Fold, keeps_activations, make_classifier, run_identity, train_run
 
@@ -50,7 +52,7 @@ def test_what_is_frozen_is_in_the_weights_file_as_it_was(transfer, keep, dtype, 
     assert run.information["parameters"]["base_trained"] < run.information["parameters"]["base"]
 
 
-def depends_on(settings, views, monkeypatch, tmp_path, network="mobilenetv2", prepared="p", shift=0.0):
+def depends_on(settings, views, monkeypatch, tmp_path, network="mobilenetv2", prepared="p", shift=0.0, weights=None):
     """What the kept activations of a run are known by."""
     seen = {}
 
@@ -63,7 +65,7 @@ def depends_on(settings, views, monkeypatch, tmp_path, network="mobilenetv2", pr
     model = make_classifier(key, None, settings)
     for norm in model.batchnorms():
         norm.running_mean += shift
-    identity = run_identity(key, None, settings, {**HASHES, "prepared": prepared}, True, torch.float32)
+    identity = run_identity(key, weights, settings, {**HASHES, "prepared": prepared}, True, torch.float32)
     with pytest.raises(StopIteration):
         room._states(model, Fold(views), identity, settings, tmp_path, keeps=True, dtype=torch.float32, device=CPU)
     return seen
@@ -85,6 +87,7 @@ def test_kept_activations_are_known_by_all_that_they_depend_on(views, monkeypatc
         known(protocol(variants=1, rotation=4.0)),
         known(protocol(variants=1), table=fewer),
         known(table=views.iloc[::-1].reset_index(drop=True)),
+        *(known(weights=WeightSet("mobilenetv2", {}, "one source", digest, "", "")) for digest in ("1f", "2f")),
     ]
     first = known()
     assert first == known() == known(protocol(rotation=4.0))
@@ -94,6 +97,24 @@ def test_kept_activations_are_known_by_all_that_they_depend_on(views, monkeypatc
     assert (first["files"], others[6]["files"]) == (8, 12)
 
 
+def test_batchnorms_are_adapted_to_the_training_fold_alone(views, tmp_path):
+    settings = protocol('batchnorm = "adapt"')
+    key = RunKey("mobilenetv2", "v", 0)
+    identity = run_identity(key, None, settings, HASHES, True, torch.float32)
+
+    def statistics(adapt):
+        model = make_classifier(key, None, settings)
+        adapt(model)
+        return torch.cat([norm.running_mean for norm in model.batchnorms()])
+
+    def over(files):
+        return lambda model: adapt_batchnorms(model, list(files), dtype=torch.float32, device=CPU, what="test")
+
+    adapted = statistics(lambda model: room._adapt(model, Fold(views), identity, settings, tmp_path, torch.float32, CPU))
+    assert torch.equal(adapted, statistics(over(views["file"][views["fold"] == "training"])))
+    assert not torch.equal(adapted, statistics(over(views["file"])))
+
+
 def test_a_run_that_is_finished_is_not_built_again(views, tmp_path, monkeypatch):
     settings = protocol()
     key = RunKey("mobilenetv2", "last-conv", 0)
@@ -101,6 +122,18 @@ def test_a_run_that_is_finished_is_not_built_again(views, tmp_path, monkeypatch)
     monkeypatch.setattr(room, "make_classifier", None)
     again = train_run(key, None, Fold(views), settings, HASHES, tmp_path / "runs", tmp_path / "cache")
     assert again.information == first.information
+
+
+def test_what_a_run_costs_is_measured_before_it_trains(views, tmp_path, monkeypatch):
+    """A measurement that fails, for want of memory say, loses no training."""
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(room, "seconds_a_view_uncached", fail)
+    monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained before"))
+    with pytest.raises(MemoryError):
+        train_run(RunKey("mobilenetv2", "last-conv", 0), None, Fold(views), protocol(), HASHES, tmp_path / "r", tmp_path / "c")
 
 
 def test_what_cannot_be_kept_is_told_without_weights():
