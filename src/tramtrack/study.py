@@ -168,8 +168,8 @@ class Study(StudyFiles):
         """Everything from the split to the report; goes on where it stopped. The test fold is scored once, at the end.
 
         A network whose weights cannot be had or cannot follow the protocol, or of which one seed's loss diverges or worker dies
-        again and again, is left out whole, with the reason; the others go on. Where no heat map can be made, the report is written
-        all the same.
+        again and again, is left out whole, with the reason; the others go on. Where no heat map can be made, the report is
+        written all the same.
         """
         names = list(dict.fromkeys(networks))
         left_out = study_runs.train_all(self, names, weights, weights_dir, cache)
