@@ -56,27 +56,22 @@ def train_all(study: StudyFiles, names: Sequence[str], weights: str, weights_dir
 def _trained(
     study: StudyFiles, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
 ) -> Iterator[tuple[str, list[Run] | Exception]]:
-    """What `_outcomes` gives; what is left out is written down as it comes, and what is not of these networks stays so.
-
-    Raises every other error.
-    """
+    """What `_outcomes` gives; what is left out is written down as it comes. Raises every other error."""
     from tramtrack.training.campaign import LEAVES_OUT
 
-    known = ledger.left_out(study.folder, study.protocol)
-    others = {name: why for name, why in known.items() if name.partition("/")[0] not in networks}
-    ledger.leave_out(study.folder, others)  # these networks are tried anew
-    reasons: dict[str, str] = {}
     for name, outcome in _outcomes(study, networks, weights, weights_dir, cache):
         if isinstance(outcome, LEAVES_OUT):
-            reasons[name] = _reason(name, outcome)
-            ledger.leave_out(study.folder, {**others, **_in_order(reasons, networks)})
+            known = ledger.left_out(study.folder, study.protocol)
+            ledger.leave_out(study.folder, _in_order({**known, name: _reason(name, outcome)}, networks))
         elif isinstance(outcome, Exception):
             raise outcome
         yield name, outcome
 
 
 def _in_order(reasons: Mapping[str, str], networks: Sequence[str]) -> dict[str, str]:
-    return dict(sorted(reasons.items(), key=lambda item: networks.index(item[0].partition("/")[0])))
+    """``reasons`` by name in the order of ``networks``; those of other networks come first, as they were."""
+    places = {network: number for number, network in enumerate(networks)}
+    return dict(sorted(reasons.items(), key=lambda item: places.get(item[0].partition("/")[0], -1)))
 
 
 def _outcomes(
@@ -94,6 +89,8 @@ def _outcomes(
     wanted, refused = plan_variants(networks, study.protocol, cache)
     engine: Engine = study.engine or Local(devices_of(study.device))
     wanted, unfit = plan_weights(wanted, weights, weights_dir)
+    known = ledger.left_out(study.folder, study.protocol)  # these networks are tried anew, what is known of others stays
+    ledger.leave_out(study.folder, {name: why for name, why in known.items() if name.partition("/")[0] not in networks})
     yield from {**refused, **unfit}.items()
     if not wanted:
         return

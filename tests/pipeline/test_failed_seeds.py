@@ -78,5 +78,7 @@ def test_training_goes_on_with_the_other_networks_and_says_at_the_end_which_fail
     trained = sorted(path.parent.relative_to(study / "runs").parts[0] for path in study.glob("runs/*/*/*/run.json"))
     assert trained == ["mobilenet", "mobilenet", "mobilenetv2"] and done.stdout.count("best 1") == 2
     assert read(study / "runs" / "left_out.json") == {"mobilenetv2": REASON}
+    assert command(*words[:-1], "none").returncode == 2  # a command that is refused forgets nothing
+    assert read(study / "runs" / "left_out.json") == {"mobilenetv2": REASON}
     poisoned(lambda run: False)
     assert command(*words).returncode == 0 and read(study / "runs" / "left_out.json") == {}
