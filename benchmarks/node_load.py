@@ -37,7 +37,7 @@ LIMITS = Limits(images_a_minute=1_000_000, free_bytes=1)
 
 def trained(run: str, images: Path, out: Path) -> Any:
     """A trained run's answer, loaded at a process's first exam."""
-    from tramtrack.prediction.answerer import answerer
+    from tramtrack.prediction.for_node import answerer
 
     if run not in LOADED:
         LOADED[run] = answerer([Path(run)], prevalence=None, alpha=None, key="none", device="cpu", seconds=300)

@@ -1,4 +1,4 @@
-"""Predictions for tests of `tramtrack.prediction.answerer`: the process that predicts does what the exam's only file says."""
+"""Predictions for tests of `tramtrack.prediction.for_node`: the process that predicts does what the exam's only file says."""
 
 from __future__ import annotations
 

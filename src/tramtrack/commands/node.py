@@ -85,7 +85,7 @@ def listen(
             free_bytes=keep_free_mib * MIB,
         ),
     )
-    from tramtrack.prediction.answerer import answerer
+    from tramtrack.prediction.for_node import answerer
 
     log.to_standard_error()
     said: dict[str, Any] = {"prevalence": prevalence, "alpha": alpha, "key": key, "device": device}

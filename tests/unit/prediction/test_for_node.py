@@ -15,8 +15,8 @@ import answering_tasks
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.node.seam import NoAnswer
 from tramtrack.prediction import predictor
-from tramtrack.prediction.answerer import Answering, answerer, load
 from tramtrack.prediction.case import SeveralExams
+from tramtrack.prediction.for_node import AnsweringProcess, answerer, load
 
 SAID = (0.2, 0.05, "none")
 
@@ -82,7 +82,7 @@ def starts(tmp_path):
 
 
 def test_an_exam_that_hangs_or_kills_costs_an_attempt_and_the_next_is_answered(exam, tmp_path):
-    with Answering(partial(answering_tasks.load, str(tmp_path / "journal")), seconds=1) as answering:
+    with AnsweringProcess(partial(answering_tasks.load, str(tmp_path / "journal")), seconds=1) as answering:
         images, out = exam("fine")
         assert answering(images, out) == [out / "a.dcm", out / "b.dcm"]
         with pytest.raises(NoAnswer, match="images of several women"):
@@ -110,7 +110,7 @@ def test_leaving_ends_a_prediction_on_its_way(exam, tmp_path):
         except TramtrackError as error:
             ends.append(str(error))
 
-    with Answering(partial(answering_tasks.load, str(tmp_path / "journal")), seconds=600) as answering:
+    with AnsweringProcess(partial(answering_tasks.load, str(tmp_path / "journal")), seconds=600) as answering:
         thread = threading.Thread(target=ask, args=(answering,))
         thread.start()
         time.sleep(0.3)
@@ -122,7 +122,7 @@ def test_leaving_ends_a_prediction_on_its_way(exam, tmp_path):
 
 def test_runs_that_cannot_be_loaded_are_said_at_the_start(tmp_path):
     with pytest.raises(TramtrackError, match="runs/a: not the weights that this run wrote"):
-        Answering(answering_tasks.refuse_to_load, seconds=1)
+        AnsweringProcess(answering_tasks.refuse_to_load, seconds=1)
     with (
         pytest.raises(TramtrackError, match=r"none: expected the folder of a finished run"),
         answerer([tmp_path / "none"], prevalence=None, alpha=None, key="none", device="cpu", seconds=1),

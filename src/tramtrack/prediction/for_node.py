@@ -20,7 +20,7 @@ from tramtrack.node.seam import NoAnswer
 from tramtrack.prediction.worker import SCRATCH, Load, Predict, Worker
 
 
-class Answering:
+class AnsweringProcess:
     """An `Answerer`; used with ``with``, which ends its process and, within a moment, a prediction on its way."""
 
     def __init__(self, load: Load, seconds: float) -> None:
@@ -61,12 +61,12 @@ class Answering:
 
 def answerer(
     runs: Sequence[Path], *, prevalence: float | None, alpha: float | None, key: str | None, device: str, seconds: float
-) -> Answering:
+) -> AnsweringProcess:
     """The runs, loaded once in a process of their own; see `Predictor` for what these are and what is raised.
 
     Raises UsageError for a prevalence or an alpha that they cannot hold.
     """
-    return Answering(partial(load, tuple(map(str, runs)), prevalence, alpha, key, device), seconds)
+    return AnsweringProcess(partial(load, tuple(map(str, runs)), prevalence, alpha, key, device), seconds)
 
 
 def load(runs: tuple[str, ...], prevalence: float | None, alpha: float | None, key: str | None, device: str) -> Predict:
