@@ -179,6 +179,7 @@ def until(what: Callable[[], object], seconds: float = 15) -> None:
 
 
 MOMENTS = {
+    "an image expected and not there yet": (Queue, "expect", "after"),
     "an image before its row": (Queue, "add", "before"),
     "an image after its row": (Queue, "add", "after"),
     "an answer begun": (Queue, "next_to_answer", "after"),

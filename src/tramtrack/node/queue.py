@@ -88,6 +88,11 @@ class Queue:
         row = self._one("SELECT count(*) AS n FROM images JOIN exams ON exam = exams.id WHERE study = ?", study)
         return int(row["n"])
 
+    def expect(self, image: Image) -> None:
+        """An image's file is about to be put at its place, which a start after a kill looks at."""
+        with self._transaction() as rows:
+            rows.execute("INSERT OR IGNORE INTO arriving VALUES (?)", (str(self.place_of(image)),))
+
     def add(self, image: Image, name: str, quiet: float, settle: float) -> tuple[Exam, list[str]]:
         """Record an image whose file lies at its place, and when its exam is to be answered: ``settle`` seconds from now if
         it is complete, else ``quiet``. Returns the exam and the standard views that it lacks. An image that is known changes
@@ -103,6 +108,7 @@ class Queue:
                 "INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, 1)",
                 (image.sop, exam.id, str(self.place_of(image)), image.sha256, image.view, image.absent),
             ).rowcount
+            rows.execute("DELETE FROM arriving WHERE file = ?", (str(self.place_of(image)),))
             found = rows.execute("SELECT view, absent FROM images WHERE exam = ? AND here = 1", (exam.id,)).fetchall()
             present, absent = {row["view"] for row in found}, {row["absent"] for row in found}
             missing = [f"{s} {v}" for s, v in STANDARD_VIEWS if f"{s} {v}" not in present and s not in absent]
@@ -122,14 +128,23 @@ class Queue:
         return exam, missing
 
     def unrecorded(self) -> list[Path]:
-        """Image files that a kill left without their row, and no half files any more: those are removed."""
+        """Image files that a kill left without their row, and no half images and half answers any more: those are removed.
+
+        What is looked at are images that were arriving and exams without an answer, however many the queue has held.
+        """
         for part in (self.folder / "incoming").iterdir():
             part.unlink()
-        for part in self.folder.glob("exams/*/results-*.part"):
-            shutil.rmtree(part)
         with self._lock:
-            known = {row["file"] for row in self._rows.execute("SELECT file FROM images")}
-        return [path for path in self.folder.glob("exams/*/images/*.dcm") if str(path.relative_to(self.folder)) not in known]
+            unanswered = self._rows.execute("SELECT folder FROM exams WHERE state = ? AND files = 1", (RECEIVING,)).fetchall()
+        for row in unanswered:
+            for part in (self.folder / row["folder"]).glob("results-*.part"):
+                shutil.rmtree(part)
+        with self._lock:
+            arriving = [row["file"] for row in self._rows.execute("SELECT file FROM arriving").fetchall()]
+        here = [file for file in arriving if (self.folder / file).is_file()]
+        with self._transaction() as rows:
+            rows.executemany("DELETE FROM arriving WHERE file = ?", [(file,) for file in arriving if file not in here])
+        return [self.folder / file for file in here]
 
     # Answers
 

@@ -177,6 +177,7 @@ class Receiver:
         full = self.full()
         if full:
             raise Refused(OUT_OF_RESOURCES, full)
+        self.queue.expect(image)
         self._keep(content, self.queue.folder / self.queue.place_of(image))
         self._record(image, name)
 

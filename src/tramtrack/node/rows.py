@@ -2,6 +2,7 @@
 
 An exam is ``receiving`` until it is complete or quiet and was answered, ``sending`` until every result is recorded as sent,
 then ``done``. ``refused``: there is no answer to such images. ``failed``: set aside after too many attempts.
+``arriving`` names the file of an image from before it is at its place until the image has its row.
 A result is ``to send``, ``in doubt`` from just before it leaves until the receiver's word is recorded, and ``sent``.
 """
 
@@ -25,6 +26,7 @@ CREATE TABLE IF NOT EXISTS images (
   sop TEXT PRIMARY KEY, exam INTEGER NOT NULL, file TEXT NOT NULL, sha256 TEXT NOT NULL, view TEXT NOT NULL,
   absent TEXT NOT NULL, here INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS of_exam ON images (exam);
+CREATE TABLE IF NOT EXISTS arriving (file TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS results (
   sop TEXT PRIMARY KEY, exam INTEGER NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL, sop_class TEXT NOT NULL,
   syntax TEXT NOT NULL, file TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, sent_at REAL);

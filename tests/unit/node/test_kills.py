@@ -49,6 +49,23 @@ def test_an_image_without_its_row_counts_even_if_nobody_sends_it_again(tmp_path)
     assert pacs.once_each() and not list((tmp_path / "incoming").iterdir())
 
 
+def test_a_start_looks_at_what_was_arriving_and_never_through_all_that_ever_came(tmp_path):
+    with Pacs().running() as pacs:
+        chosen = settings(tmp_path, pacs)
+        with Node(chosen, answer) as node:
+            assert send(node.port, exam()) == [0] * 4
+            until(lambda: not node.queue.exams(finished=False))
+            (done,) = node.queue.exams(finished=True)
+        stray = tmp_path / done["folder"] / "images" / "stray.dcm"
+        stray.write_bytes(b"nobody sent this")
+        queue = Queue(tmp_path)
+        assert queue.unrecorded() == [], "no exam's folder was read"
+        process, port = start(chosen, "an image before its row")
+        assert send(port, exam(1, views=1)) in ([None], [])
+        process.join(20)
+        assert queue.unrecorded() == queue.unrecorded() != [], "it stays on the list until it has its row"
+
+
 def test_a_receiver_that_cannot_be_asked_gets_the_same_instance_again(tmp_path):
     with Pacs(answers_queries=False).running() as pacs:
         chosen = settings(tmp_path, pacs)
