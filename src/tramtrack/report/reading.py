@@ -38,8 +38,8 @@ class Material:
 
     ``analysed`` holds the views of each woman's analysed exam with the column ``fold``; ``folds`` is folds.csv; ``fold`` is
     the fold that the evaluation speaks of, test once it is unsealed and validation before. ``heatmaps`` is
-    heatmaps/views.csv, empty where none were made; ``files_seen`` is what the intake counted; ``tables`` are
-    the tables of results/ by their names;
+    heatmaps/views.csv without the maps of runs that are not in this evaluation, empty where none were made; ``files_seen``
+    is what the intake counted; ``tables`` are the tables of results/ by their names;
     ``variant_scores`` are the scores of every variant; all else speaks of the protocol's own variant of each network.
     ``drawings`` fills with the figures as they are drawn.
     """
@@ -97,7 +97,6 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
     every, results = results.scores, replace(results, scores=_own(results.scores, beside))
     keys = results.scores[["network", "variant", "seed"]].drop_duplicates().itertuples(index=False)
     runs = [load_run(RunKey(str(n), str(v), int(s)).folder(folder / "runs")) for n, v, s in keys]
-    heatmaps = folder / "heatmaps" / "views.csv"
     manifest = store.read_json(folder / "cohort" / "manifest.json")
     return Material(
         folder=folder,
@@ -111,9 +110,7 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
         resources=_own(_table(folder, "resources"), beside),
         roc=_own(_table(folder, "roc"), beside),
         operating_points=_own(_table(folder, "operating_points"), beside),
-        heatmaps=pd.read_csv(heatmaps, dtype={"view_id": str})
-        if heatmaps.exists()
-        else pd.DataFrame(columns=["view_id", "network"]),
+        heatmaps=_shown_maps(folder / "heatmaps", set(summary["runs"].values())),
         looks=tuple(sealing.looks(folder / "results" / "unsealed.jsonl")),
         files_seen=int(manifest["information"]["files"]),
         tables={
@@ -122,6 +119,16 @@ def read_material(folder: Path, protocol: Protocol, cohort: Cohort, analysed: pd
         },
         variant_scores=every,
     )
+
+
+def _shown_maps(folder: Path, evaluated: set[str]) -> pd.DataFrame:
+    """views.csv of the heat maps in ``folder``: the rows of maps that are of ``evaluated`` weights (SHA-256)."""
+    if not (folder / "views.csv").exists():
+        return pd.DataFrame(columns=["view_id", "network"])
+    table = pd.read_csv(folder / "views.csv", dtype={"view_id": str})
+    keys = [RunKey(str(n), str(v), int(s)) for n, v, s in zip(table["network"], table["variant"], table["seed"], strict=True)]
+    made = {key: (store.read_identity(key.folder(folder) / "manifest.json") or {}).get("weights") for key in set(keys)}
+    return table[[made[key] in evaluated for key in keys]].reset_index(drop=True)
 
 
 def title(network: str) -> str:

@@ -165,7 +165,7 @@ def test_second_look_is_said(tmp_path: Path, html: str, study_folder: ModuleType
 def test_sealed_study_reports_validation_and_says_so(tmp_path: Path, study_folder: ModuleType) -> None:
     html = write_report(*study_folder.fabricate(tmp_path, unseal=False).arguments()).read_text("utf-8")
     assert "The test fold is sealed. All figures below are of the validation fold" in html
-    assert "No heat maps were made." in html
+    assert "No heat maps of these runs were made." in html
 
 
 def test_setting_that_departs_from_the_preset_is_ours(html: str) -> None:

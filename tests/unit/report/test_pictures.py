@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,3 +77,17 @@ def test_method_layer_and_stride_are_those_of_the_maps_that_were_made(
     page = " ".join(write_report(*made.arguments()).read_text().split())
     assert "Occlusion on test views" in page and "Occlusion of" in page and "Grad-CAM++ on" not in page
     assert "Target layer" not in page and "One cell of the map spans" not in page
+
+
+def titles_of(made: Any) -> set[str]:
+    groups = heatmap_groups(read_material(*made.arguments()))
+    return {shown.title for group in groups for view in group.views for shown in view.maps}
+
+
+def test_maps_of_runs_that_are_not_evaluated_here_are_not_shown(study_folder: ModuleType, tmp_path: Path) -> None:
+    made = study_folder.fabricate(tmp_path / "study")
+    before = titles_of(made)
+    (manifest,) = made.folder.glob("heatmaps/vgg16/last-conv/seed-0/manifest.json")
+    of_old = {**store.read_json(manifest)["identity"], "weights": "ee" * 32}
+    store.write_manifest(manifest, of_old, store.read_json(manifest)["information"])
+    assert "VGG16" in before and titles_of(made) == before - {"VGG16"}
