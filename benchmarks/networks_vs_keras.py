@@ -49,6 +49,7 @@ from tramtrack.training.transfer import Classifier
 from views import SIZE, grey, prepared_views
 
 HEAD = Transfer(dropout=0.0)
+WHOLE = Transfer(dropout=0.0, policy="full")
 STEP = Training(learning_rate=1e-5, convolution_learning_rate=1e-5, weight_decay=0.0)
 TRAINED = Training(epochs=12, patience=0, keep="last")
 BATCH = 8
@@ -92,11 +93,11 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def classifier(name: str, weights: WeightSet) -> Classifier:
-    """The network with the study's head, channels_last, as `tramtrack.training` places it."""
+def classifier(name: str, weights: WeightSet, transfer: Transfer) -> Classifier:
+    """The network under ``transfer`` with the study's head, channels_last, as `tramtrack.training` places it."""
     generator = torch.Generator().manual_seed(0)
     backbone = load(build(name, generator), weights)
-    model = Classifier(backbone, HEAD, generator)
+    model = Classifier(backbone, transfer, generator)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -140,7 +141,7 @@ def time_step(side: Keras, model: Classifier, pictures: torch.Tensor, dtypes: li
 
     def step(dtype: torch.dtype) -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            logits = model(model.backbone.trunk(x))
+            logits = model(model.backbone.trunk(x, model.boundary))
         loss = weighted_loss(logits, labels, (1.0, 1.0))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -194,12 +195,12 @@ def compare(side: Keras, name: str, weights: WeightSet, views: pd.DataFrame, fol
     auto = f"ours {dtype_name(resolve_dtype('auto', CPU))}"
     pictures = grey(list(views["file"][:BATCH]))
     np.save(folder / "grey.npy", pictures)
-    model = classifier(name, weights)
+    model = classifier(name, weights, HEAD)
     write_weights(model.backbone, folder / "weights.npz")
     side.ask("load", network=name, weights=folder / "weights.npz", grey=folder / "grey.npy")
     batch = torch.from_numpy(pictures)[:, None]
     forward = time_forward(side, model, batch, dtypes, rounds)
-    step = time_step(side, model, batch, dtypes, rounds)
+    step = time_step(side, classifier(name, weights, WHOLE), batch, dtypes, rounds)
     row = Row(
         name,
         forward.least("keras") / forward.seconds[auto],
@@ -257,7 +258,7 @@ def main() -> None:
             rows.append(compare(side, name, weights[name], views, folder, chosen.rounds))
         if chosen.scores == "yes":
             for name in names:
-                scores[name] = scores_in_both(classifier(name, weights[name]), views)
+                scores[name] = scores_in_both(classifier(name, weights[name], HEAD), views)
     finish_with(rows, scores, {dtype: 1 / seconds for dtype, seconds in rates.seconds.items()})
 
 

@@ -12,6 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tramtrack.network.batchnorm import BatchNormalised
+from tramtrack.network.gradients import convolve
+
 Padding = Literal["valid", "same", "end"]
 
 AnyBatchNorm = nn.modules.batchnorm._BatchNorm
@@ -49,14 +52,15 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H', W')."""
-        if self.extra == "valid":
-            return super().forward(x)
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        (top, bottom), (left, right) = (
-            (0, 1) if self.extra == "end" else same_padding(size, kernel, stride) for size in x.shape[2:]
-        )
-        weight = F.pad(self.weight, (right - left, 0, bottom - top, 0))
-        return F.conv2d(x, weight, self.bias, self.stride, (bottom, right), groups=self.groups)
+        weight, padding = self.weight, self.padding
+        assert not isinstance(padding, str)
+        if self.extra != "valid":
+            kernel, stride = self.kernel_size[0], self.stride[0]
+            (top, bottom), (left, right) = (
+                (0, 1) if self.extra == "end" else same_padding(size, kernel, stride) for size in x.shape[2:]
+            )
+            weight, padding = F.pad(weight, (right - left, 0, bottom - top, 0)), (bottom, right)
+        return convolve(x, weight, self.bias, self.stride, padding, self.groups)
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -88,14 +92,16 @@ class BatchNorm(nn.BatchNorm2d):
         assert mean is not None and variance is not None and self.momentum is not None
         if not self.training:
             return F.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
-        if x.device.type == "cpu":  # torch's channels_last kernel is three times less exact over 152 layers
-            x = x.contiguous()
-        moved_mean, moved_variance = mean.clone(), variance.clone()  # the backward pass keeps these: they must not change
-        y = F.batch_norm(x, moved_mean, moved_variance, self.weight, self.bias, True, self.momentum, self.eps)
-        count = x.numel() / x.shape[1]
+        if x.device.type == "cpu":
+            y, batch_mean, batch_variance = BatchNormalised.apply(x, self.weight, self.bias, self.eps)
+        else:
+            unmoved = torch.zeros_like(mean), torch.zeros_like(variance)
+            y = F.batch_norm(x, *unmoved, self.weight, self.bias, True, 1.0, self.eps)
+            count = x.numel() / x.shape[1]
+            batch_mean, batch_variance = unmoved[0], unmoved[1] * (count - 1) / count
         with torch.no_grad():
-            mean.copy_(moved_mean)
-            variance.copy_(moved_variance - (moved_variance - variance * (1 - self.momentum)) / count)
+            mean.lerp_(batch_mean, self.momentum)
+            variance.lerp_(batch_variance, self.momentum)
         return y
 
 

@@ -9,7 +9,6 @@ docs/explanation/speed.md has the gain and the command that prints it.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 from tramtrack.network.backbone import Backbone
+from tramtrack.network.gradients import weight_gradient
 from tramtrack.network.layers import Conv
 
 TILE, KERNEL = 4, 3
@@ -28,6 +28,8 @@ POINTS = (Fraction(0), Fraction(1), Fraction(-1), Fraction(1, 2), Fraction(-2))
 """Where the polynomials are evaluated, beside infinity; one half in place of 2 loses fewer digits than the paper's points."""
 FEWEST_OUTPUTS = 256
 """With fewer output channels, moving the tiles costs as much as the multiplications that are saved."""
+FEWEST_TRAINED = 128
+"""The same for a layer that is trained: there the gradient of its input is Winograd's too."""
 BYTES_AT_ONCE = 32 << 20
 """Transformed tiles held at a time: enough for large matrix products, and no more memory on larger images."""
 
@@ -37,7 +39,7 @@ def use_winograd(backbone: Backbone, boundary: str | None = None) -> Backbone:
 
     For float32 on a CPU, without gradients. Only steps before ``boundary`` (the network's own if None) change.
     """
-    for parent, name, layer in _wide(backbone, 0, backbone.index(boundary or backbone.boundary)):
+    for parent, name, layer in _wide(backbone, 0, backbone.index(boundary or backbone.boundary), FEWEST_OUTPUTS):
         parent.add_module(name, WinogradConv(layer))
     return backbone
 
@@ -47,18 +49,18 @@ def train_by_winograd(backbone: Backbone, boundary: str) -> Backbone:
 
     They keep their parameters and names; see `TrainedConv`.
     """
-    for parent, name, layer in _wide(backbone, backbone.index(boundary), len(backbone.step_names)):
+    for parent, name, layer in _wide(backbone, backbone.index(boundary), len(backbone.step_names), FEWEST_TRAINED):
         parent.add_module(name, TrainedConv(layer))
     return backbone
 
 
-def _wide(backbone: Backbone, first: int, stop: int) -> list[tuple[nn.Module, str, Conv]]:
+def _wide(backbone: Backbone, first: int, stop: int, outputs: int) -> list[tuple[nn.Module, str, Conv]]:
     return [
         (parent, child, layer)
         for name in backbone.step_names[first:stop]
         for parent in backbone.steps[name].modules()
         for child, layer in parent.named_children()
-        if isinstance(layer, Conv) and layer.out_channels >= FEWEST_OUTPUTS and _is_plain(layer)
+        if isinstance(layer, Conv) and layer.out_channels >= outputs and _is_plain(layer)
     ]
 
 
@@ -112,10 +114,10 @@ class TrainedConv(Conv):
 
 
 class Winograd(torch.autograd.Function):
-    """The convolution of x (N, inputs, H, W) with weight (outputs, inputs, 3, 3); its gradients are the direct ones.
+    """The convolution of x (N, inputs, H, W) with weight (outputs, inputs, 3, 3); the gradient of weight is the direct one.
 
-    Winograd's gradients would be as close, but a gradient that is zero would come out as rounding noise, and Adam gives noise
-    a whole step.
+    Winograd's would be as close, but a gradient that is zero would come out as rounding noise, and Adam gives noise a whole
+    step.
     """
 
     @staticmethod
@@ -128,19 +130,16 @@ class Winograd(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """From dL/dy (N, outputs, H, W) to dL/dx and dL/dweight."""
         x, weight = ctx.saved_tensors
-        dx = conv2d_input(x.shape, weight, dy, padding=1) if ctx.needs_input_grad[0] else None
-        return dx, weight_gradient(x, dy) if ctx.needs_input_grad[1] else None
+        wants_dx, wants_dweight = ctx.needs_input_grad
+        dx = _image_gradient(x, weight, dy) if wants_dx else None
+        return dx, weight_gradient(x, dy, (KERNEL, KERNEL), (1, 1), (1, 1)) if wants_dweight else None
 
 
-def weight_gradient(x: Tensor, dy: Tensor) -> Tensor:
-    """dL/dweight (outputs, inputs, 3, 3) from x (N, inputs, H, W) and dL/dy (N, outputs, H, W): a matrix product a place."""
-    height, width = x.shape[2:]
-    padded, flat = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)), dy.permute(0, 2, 3, 1).flatten(0, 2)
-    gradient = x.new_empty((KERNEL, KERNEL, dy.shape[1], x.shape[1]))
-    for row, column in itertools.product(range(KERNEL), repeat=2):
-        under = padded[:, row : row + height, column : column + width].flatten(0, 2)  # (N * H * W, inputs)
-        torch.mm(flat.T, under, out=gradient[row, column])
-    return gradient.permute(2, 3, 0, 1)
+def _image_gradient(x: Tensor, weight: Tensor, dy: Tensor) -> Tensor:
+    """dL/dx: the convolution of dL/dy with the kernel turned round, by Winograd where that is faster."""
+    if weight.shape[1] < FEWEST_TRAINED:
+        return conv2d_input(x.shape, weight, dy, padding=1)
+    return convolve(dy, transform_kernel(weight.flip(2, 3).transpose(0, 1)))
 
 
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
