@@ -21,7 +21,7 @@ from tramtrack.commands.segment import segment
 from tramtrack.commands.serve import serve
 from tramtrack.commands.validate import pool, validate
 from tramtrack.commands.weights import weights_app
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, out_of_memory
 
 app = typer.Typer(
     name="tramtrack",
@@ -53,6 +53,11 @@ def main() -> None:
         _fail("interrupted; what is finished is kept, and the same command goes on from there", 1)
     except BrokenPipeError:
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        said = out_of_memory(error)
+        if said is None:
+            raise
+        _fail(f"out of memory ({said}); what was finished before is kept; free some, or name another device (--device)", 1)
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; what was finished before is kept", 1)
 

@@ -109,6 +109,20 @@ def test_bad_questions_get_a_clear_line_and_an_exit_code(question, code, says, c
     assert "Traceback" not in done.stderr
 
 
+def test_memory_that_is_not_there_is_one_line_for_every_verb(command, monkeypatch, tmp_path):
+    import torch
+
+    from tramtrack.commands import runs
+
+    monkeypatch.setattr(runs, "open_study", lambda *_, **__: torch.empty(1 << 50))
+    done = command("evaluate", tmp_path)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("tramtrack: out of memory (4503599627370496 bytes more were asked for); what was finished")
+    monkeypatch.setattr(runs, "open_study", lambda *_, **__: torch.ones(2, 3) @ torch.ones(2, 3))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        command("evaluate", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tramtrack.engine import Engine, Failure, Job, WorkerDied
-from tramtrack.errors import UsageError
+from tramtrack.errors import OutOfMemory, UsageError
 from tramtrack.network.build import network_facts
 from tramtrack.network.registry import file_stem, title
 from tramtrack.network.weights import CannotFollow, WeightSet, WeightsUnavailable, obtain, require_batchnorm_policy
@@ -19,7 +19,7 @@ from tramtrack.training.run import Fold, keeps_activations
 from tramtrack.training.units import Plan, network_job
 from tramtrack.training.variants import Variant, crossed, followed, in_words, variants
 
-LEAVES_OUT = (WeightsUnavailable, CannotFollow, Diverged, WorkerDied)
+LEAVES_OUT = (WeightsUnavailable, CannotFollow, Diverged, OutOfMemory, WorkerDied)
 """Errors that leave a network or one of its variants out, while the others go on."""
 
 

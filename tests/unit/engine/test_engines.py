@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 
 import psutil
 import pytest
@@ -87,6 +89,25 @@ def test_one_device_is_this_process_and_errors_are_its_own():
     place = Task("where", worker_tasks.place_of, ("name",))
     jobs = [Job("one", "shared", [[place]]), Job("two", None, [[Task("boom", worker_tasks.fail_at, (error,))], [place]])]
     assert [outcome for _, outcome in Local(["cpu"]).run(jobs)] == [[("cpu", None, "shared", "name")], Failure(error)]
+
+
+def test_an_error_that_is_kept_keeps_no_network_in_memory():
+    kept = []
+
+    class Network:
+        pass
+
+    def diverge(place, shared):
+        network = Network()
+        kept.append(weakref.ref(network))
+        try:
+            raise OSError
+        except OSError as cause:
+            raise Diverged("the loss is nan in epoch 1, batch 1") from cause
+
+    ((_, outcome),) = Local(["cpu"]).run([Job("one", None, [[Task("boom", diverge)]])])
+    gc.collect()
+    assert isinstance(outcome.error, Diverged) and kept[0]() is None
 
 
 def test_several_devices_run_a_task_each_in_processes_and_outlive_a_killed_one(tmp_path, capsys):
