@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.judgement import results
 from tramtrack.judgement.architectures import SplitResult, read_split, women_of
 from tramtrack.judgement.results import Results
-from tramtrack.network.registry import title
+from tramtrack.network.registry import file_stem, title
 from tramtrack.study_files import StudyFiles
 from tramtrack.training import ledger
 from tramtrack.training.record import Keep, Run, load_run
@@ -91,6 +92,8 @@ def _outcomes(
     wanted, unfit = plan_weights(wanted, weights, weights_dir)
     known = ledger.left_out(study.folder, study.protocol)  # these networks are tried anew, what is known of others stays
     ledger.leave_out(study.folder, {name: why for name, why in known.items() if name.partition("/")[0] not in networks})
+    for network in unfit.keys() - {one.network for one in wanted}:  # what an earlier command kept is of no use without weights
+        shutil.rmtree(study.folder / "cache" / file_stem(network), ignore_errors=True)
     yield from {**refused, **unfit}.items()
     if not wanted:
         return

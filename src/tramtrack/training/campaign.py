@@ -10,8 +10,10 @@ from pathlib import Path
 from tramtrack.engine import Engine, Failure, Job, WorkerDied
 from tramtrack.errors import OutOfMemory, UsageError
 from tramtrack.network.build import network_facts
+from tramtrack.network.places import places
 from tramtrack.network.registry import file_stem, title
 from tramtrack.network.weights import CannotFollow, WeightSet, WeightsUnavailable, obtain, require_batchnorm_policy
+from tramtrack.progress import track
 from tramtrack.protocol import Protocol
 from tramtrack.training.loop import Diverged
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Keep, Run
@@ -66,19 +68,21 @@ def plan_weights(
 ) -> tuple[list[Wanted], dict[str, WeightsUnavailable | CannotFollow]]:
     """Of what is to be trained that which its weights can follow, and by name why the rest cannot; asked before any work.
 
-    Whether BatchNorm was folded stands in the weights themselves, so they are obtained here for networks of which a variant
-    adapts or trains BatchNorms, and let go again; for the others `train_variants` obtains them at their turn.
+    Weights that are at hand are read, so that a broken file or another network's stops here and not after hours of training.
+    Whether BatchNorm was folded stands in the weights themselves, so those of networks of which a variant adapts or trains
+    BatchNorms are obtained here too. All are let go again: `train_variants` obtains them at their turn. Raises TramtrackError
+    naming the file and the layer.
     """
-    moving = [one for one in wanted if weights == "pretrained" and one.variant.protocol.transfer.batchnorm != "frozen"]
-    asked = [one for one in moving if network_facts(one.network).batchnorm_layers]
+    networks = dict.fromkeys(one.network for one in wanted) if weights == "pretrained" else {}
+    asked = [name for name in networks if places(network_facts(name), weights_dir) or _moves_batchnorm(name, wanted)]
     refused: dict[str, WeightsUnavailable | CannotFollow] = {}
-    for network in dict.fromkeys(one.network for one in asked):
+    for network in track(asked, "checking weights"):
         try:
             weight_set = obtain(network, weights_dir=weights_dir)
         except WeightsUnavailable as error:
             refused[network] = error
             continue
-        for one in asked:
+        for one in wanted:
             if one.network == network:
                 try:
                     require_batchnorm_policy(weight_set, one.variant.protocol.transfer.batchnorm)
@@ -86,6 +90,12 @@ def plan_weights(
                     refused[one.name] = error
     kept = [one for one in wanted if one.name not in refused and not isinstance(refused.get(one.network), WeightsUnavailable)]
     return kept, refused
+
+
+def _moves_batchnorm(network: str, wanted: Sequence[Wanted]) -> bool:
+    """Whether a wanted variant adapts or trains BatchNorms that ``network`` has."""
+    policies = {one.variant.protocol.transfer.batchnorm for one in wanted if one.network == network}
+    return bool(policies - {"frozen"}) and network_facts(network).batchnorm_layers > 0
 
 
 def train_variants(
@@ -140,4 +150,6 @@ def train_variants(
         if not failed and not remaining[network]:
             shutil.rmtree(folder / "cache" / file_stem(network), ignore_errors=True)
         yield names.pop(job), outcome.error if isinstance(outcome, Failure) else outcome
+    for network in unavailable:  # whatever an earlier command or another variant kept is of no use without weights
+        shutil.rmtree(folder / "cache" / file_stem(network), ignore_errors=True)
     yield from unavailable.items()
