@@ -79,8 +79,8 @@ def _outcomes(
     study: StudyFiles, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
 ) -> Iterator[tuple[str, list[Run] | Exception]]:
     """The runs of each variant as its last one ends, or why there are none, by the name that `campaign.Wanted` has."""
-    from tramtrack.training.campaign import plan_variants, plan_weights, train_variants
-    from tramtrack.training.hardware import devices_of
+    from tramtrack.training.campaign import plan_variants, plan_weights, require_room_for_each, train_variants
+    from tramtrack.training.hardware import choose_device, devices_of
     from tramtrack.training.run import Fold
 
     if weights not in ("pretrained", "random"):
@@ -106,6 +106,8 @@ def _outcomes(
         hashes = {"folds": folds, "prepared": store.text_sha256("\n".join(geometry["sha256"]))}
         return Fold(chosen.assign(file=[Path(file).absolute() for file in chosen["file"]])), hashes
 
+    device = None if engine.is_cluster else choose_device(study.device)
+    require_room_for_each(wanted, weights, cache, views, study.folder, device)
     for name, outcome in train_variants(wanted, weights, weights_dir, cache, engine, views, study.folder):
         yield name, outcome if isinstance(outcome, Exception) else [_arrived(study.folder, run) for run in outcome]
 

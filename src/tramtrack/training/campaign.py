@@ -7,17 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from tramtrack.engine import Engine, Failure, Job, WorkerDied
 from tramtrack.errors import OutOfMemory, UsageError
-from tramtrack.network.build import network_facts
+from tramtrack.network.build import network_facts, skeleton
 from tramtrack.network.places import places
 from tramtrack.network.registry import file_stem, title
 from tramtrack.network.weights import CannotFollow, WeightSet, WeightsUnavailable, obtain, require_batchnorm_policy
 from tramtrack.progress import track
 from tramtrack.protocol import Protocol
+from tramtrack.training.activations import bytes_a_view, require_room
+from tramtrack.training.hardware import resolve_dtype
 from tramtrack.training.loop import Diverged
-from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Keep, Run
+from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Keep, Run, RunKey
 from tramtrack.training.run import Fold, keeps_activations
+from tramtrack.training.transfer import Classifier
 from tramtrack.training.units import Plan, network_job
 from tramtrack.training.variants import Variant, crossed, followed, in_words, variants
 
@@ -90,6 +95,36 @@ def plan_weights(
                     refused[one.name] = error
     kept = [one for one in wanted if one.name not in refused and not isinstance(refused.get(one.network), WeightsUnavailable)]
     return kept, refused
+
+
+def require_room_for_each(
+    wanted: Sequence[Wanted],
+    weights: str,
+    cache: Keep,
+    views: Callable[[Variant], tuple[Fold, Mapping[str, str]]],
+    folder: Path,
+    device: torch.device | None,
+) -> None:
+    """Raise TramtrackError where the disk would not hold the activations of some wanted variant; asked before any training.
+
+    ``device`` is where they will be computed, which decides their dtype; None is a cluster, whose machines may choose the
+    shorter one. What is finished needs none; what an interrupted command left of the network's is counted as free.
+    """
+    kind = PRETRAINED if weights == "pretrained" else RANDOM_WEIGHTS
+    for one in wanted:
+        protocol, runs = one.variant.protocol, folder / "runs"
+        keys = [RunKey(one.network, one.variant.name(kind), seed) for seed in protocol.training.seeds]
+        done = all((key.folder(runs) / "run.json").exists() for key in keys)
+        if done or not keeps_activations(one.network, protocol.transfer, "off" if cache == "off" else "auto"):
+            continue
+        fold, _ = views(one.variant)
+        count = len(fold.table) + protocol.augmentation.variants * len(fold.examples("training"))
+        model = Classifier(skeleton(one.network), protocol.transfer, torch.Generator()).eval()
+        auto = resolve_dtype("auto", device) if device else torch.bfloat16
+        dtype = auto if protocol.training.dtype == "auto" else getattr(torch, protocol.training.dtype)
+        left = sum(path.stat().st_size for path in (folder / "cache" / file_stem(one.network)).rglob("*.bin"))
+        size = (protocol.prepare.height, protocol.prepare.width)
+        require_room(folder, count * bytes_a_view(model, size, dtype), title(one.network), left)
 
 
 def _moves_batchnorm(network: str, wanted: Sequence[Wanted]) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pandas as pd
 import pytest
 import safetensors.numpy
 
@@ -13,8 +16,10 @@ from tramtrack.network.downloads import SourceFailed
 from tramtrack.network.weights import WeightsUnavailable
 from tramtrack.protocol import Protocol
 from tramtrack.study import Study
-from tramtrack.training import campaign
-from tramtrack.training.campaign import plan_variants, plan_weights, train_variants
+from tramtrack.training import activations, campaign
+from tramtrack.training.campaign import plan_variants, plan_weights, require_room_for_each, train_variants
+from tramtrack.training.record import RunKey
+from tramtrack.training.run import Fold
 
 OWN = Protocol()
 
@@ -49,6 +54,50 @@ def test_a_broken_weights_file_is_refused_before_any_work_and_what_is_not_here_i
     assert plan_weights(wanted, "random", folder) == (wanted, {})
     put(folder, "mobilenetv2")
     assert plan_weights(wanted, "pretrained", folder) == (wanted, {})
+
+
+def of_views(count):
+    """So many prepared views, a third of them to train on."""
+    fold = ["training", "validation", "validation"] * (count // 3 + 1)
+    return lambda variant: (Fold(pd.DataFrame({"fold": fold[:count], "label": 1.0})), {})
+
+
+@pytest.mark.parametrize(
+    ("changed", "gigabytes"),
+    [
+        ({"dtype": "bfloat16"}, "28.2"),
+        ({"dtype": "float32"}, "56.4"),
+        ({"variants": 2}, "47.0"),  # twice 1,991 views more; auto on a cluster: the shorter dtype
+    ],
+)
+def test_a_disk_that_would_not_hold_the_largest_networks_activations_is_told_before_any_training(
+    changed, gigabytes, monkeypatch, tmp_path
+):
+    """VGG16 at 1536x768 on the 5,972 views of the study; a network that needs less stands before it."""
+    monkeypatch.setattr(activations.shutil, "disk_usage", lambda folder: SimpleNamespace(free=20e9))
+    text = "".join(
+        f"[{section}]\n{key} = {changed[key]!r}\n"
+        for section, key in (("training", "dtype"), ("augmentation", "variants"))
+        if key in changed
+    )
+    protocol = Protocol.from_toml(text, "mine")
+    wanted, _ = plan_variants(["mobilenetv2", "vgg16"], protocol, "auto")
+    asked = (of_views(5972), tmp_path, None)
+    with pytest.raises(TramtrackError, match=rf"activations of VGG16 need {gigabytes} GB, the disk has 20\.0 GB .*--cache off"):
+        require_room_for_each(wanted, "pretrained", "auto", *asked)
+    require_room_for_each(wanted, "pretrained", "off", *asked)
+    require_room_for_each(wanted[:1], "pretrained", "auto", *asked)
+    run = RunKey("vgg16", "last-conv", 0).folder(tmp_path / "runs") / "run.json"
+    run.parent.mkdir(parents=True)
+    run.touch()
+    require_room_for_each(wanted, "pretrained", "auto", *asked)
+    with pytest.raises(TramtrackError, match="VGG16"):
+        require_room_for_each(wanted, "random", "auto", *asked)
+    left = tmp_path / "cache" / "vgg16" / "activations" / "crossing-0.bin"
+    left.parent.mkdir(parents=True)
+    with left.open("wb") as stream:
+        stream.truncate(60 * 10**9)  # nothing of it is on the disk
+    require_room_for_each(wanted, "random", "auto", *asked)
 
 
 def test_a_network_without_weights_leaves_no_activations_behind(tmp_path):
