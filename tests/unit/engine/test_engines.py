@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -144,6 +145,22 @@ def test_without_ray_its_engine_is_refused_with_the_command_that_installs_it(mon
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"--engine ray needs Ray.*pip install 'tramtrack\[cluster\]'"):
         Ray()
+
+
+def test_a_cluster_of_another_version_is_told_in_one_line(monkeypatch):
+    from tramtrack.engine.ray import Ray
+
+    def refuse(**_options):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.9.1\n")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=refuse))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(TramtrackError) as caught:
+        Ray()
+    assert str(caught.value) == (
+        "no Ray cluster could be reached (RAY_ADDRESS is 10.0.0.1:6379): "
+        "Version mismatch: The cluster was started with: Ray: 2.9.0 Python: 3.9.1"
+    )
 
 
 @pytest.mark.parametrize("slots", (1, 3))

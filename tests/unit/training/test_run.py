@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 
 from tramtrack.errors import UsageError
+from tramtrack.network.backbone import Backbone
 from tramtrack.network.weights import WeightSet
 from tramtrack.protocol import Protocol
 from tramtrack.training import run as room
@@ -95,6 +96,8 @@ def test_kept_activations_are_known_by_all_that_they_depend_on(views, monkeypatc
     everything = [first, *others]
     assert all(one != other for place, one in enumerate(everything) for other in everything[:place])
     assert (first["files"], others[6]["files"]) == (8, 12)
+    monkeypatch.setattr(Backbone, "_coloured", lambda self, scaled: (scaled / 255).expand(-1, 3, -1, -1))
+    assert known() != first, "another input convention"
 
 
 def test_batchnorms_are_adapted_to_the_training_fold_alone(views, tmp_path):
