@@ -81,6 +81,14 @@ def unknown_device(folder):
     return ["evaluate", folder / "study", "--unseal", "--device", "gpu"]
 
 
+def a_share_of_no_cluster(folder):
+    return ["run", folder / "study", "--networks", "vgg16", "--gpus-per-run", "0.5"]
+
+
+def threads_of_no_cluster(folder):
+    return ["train", folder / "study", "--networks", "vgg16", "--cpus-per-run", "2"]
+
+
 def bad_prevalence(folder):
     return ["phantom", "cohort", folder / "phantoms", "--prevalence", "1.5"]
 
@@ -98,6 +106,8 @@ def bad_prevalence(folder):
         (unknown_option, 2, "netwroks"),
         (absent_device, 2, "--device cuda:99: "),
         (unknown_device, 2, "--device gpu: expected auto, cpu, cuda or cuda:N"),
+        (a_share_of_no_cluster, 2, "--gpus-per-run 0.5: what a run asks of a cluster; it goes with --engine ray"),
+        (threads_of_no_cluster, 2, "--cpus-per-run 2: what a run asks of a cluster"),
         (bad_prevalence, 2, "prevalence"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
