@@ -173,7 +173,7 @@ class Study(StudyFiles):
         """
         names = list(dict.fromkeys(networks))
         left_out = study_runs.train_all(self, names, weights, weights_dir, cache)
-        if all(name in left_out for name in names):
+        if all(ledger.is_left_out(name, left_out, self.protocol) for name in names):
             raise TramtrackError("no network could be trained. " + " ".join(left_out.values()))
         for repeat in self.repeats():
             study_runs.train_all(repeat, names, weights, weights_dir, cache)

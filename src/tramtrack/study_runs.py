@@ -34,11 +34,12 @@ def train(study: StudyFiles, networks: Sequence[str], weights: str, weights_dir:
     """See `Study.train_each`."""
     from tramtrack.network.weights import CannotFollow
 
+    own = variants(study.protocol)[0].name()
     failures: dict[str, Exception] = {}
     for name, outcome in _trained(study, networks, weights, weights_dir, cache):
         if not isinstance(outcome, Exception):
             yield from outcome
-        elif "/" not in name or not isinstance(outcome, CannotFollow):
+        elif name.partition("/")[2] in ("", own) or not isinstance(outcome, CannotFollow):
             failures[name] = outcome
     if len(networks) == 1 and [*failures] == [*networks]:
         raise failures[networks[0]]
@@ -215,4 +216,4 @@ def _is_left_out(study: StudyFiles, networks: Sequence[str] | None) -> bool:
     out = ledger.left_out(study.folder, study.protocol)
     if networks is None:
         return bool(out) and not ledger.listed_runs(study.folder, study.protocol)
-    return all(name in out for name in networks)
+    return all(ledger.is_left_out(name, out, study.protocol) for name in networks)

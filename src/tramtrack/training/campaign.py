@@ -38,6 +38,11 @@ class Wanted:
     variant: Variant
     name: str
 
+    def left_out_as(self, wanted: Sequence[Wanted]) -> str:
+        """By which name it is left out: as the network, which stands for all its variants, where it is the only one wanted."""
+        alone = all(other.network != self.network or other == self for other in wanted)
+        return self.name if alone else f"{self.network}/{self.variant.name()}"
+
 
 def plan_variants(networks: Sequence[str], protocol: Protocol, cache: Keep) -> tuple[list[Wanted], dict[str, CannotFollow]]:
     """What is to be trained, and by name what is not and why; asked before any work.
@@ -92,8 +97,8 @@ def plan_weights(
                 try:
                     require_batchnorm_policy(weight_set, one.variant.protocol.transfer.batchnorm)
                 except CannotFollow as error:
-                    refused[one.name] = error
-    kept = [one for one in wanted if one.name not in refused and not isinstance(refused.get(one.network), WeightsUnavailable)]
+                    refused[one.left_out_as(wanted)] = error
+    kept = [one for one in wanted if not refused.keys() & {one.network, one.left_out_as(wanted)}]
     return kept, refused
 
 
@@ -149,7 +154,7 @@ def train_variants(
     fits no more is replaced.
     """
     unavailable: dict[str, Exception] = {}
-    names: dict[Job, str] = {}
+    begun: dict[Job, Wanted] = {}
     loaded: dict[str, WeightSet] = {}  # of the network that is at its turn
     one_after_the_other = not engine.is_cluster and engine.slots == 1
     remaining = {one.network: sum(other.network == one.network for other in wanted) for one in wanted}
@@ -173,7 +178,7 @@ def train_variants(
             runs = (folder / "runs").absolute()
             plan = Plan(one.network, variant, weight_set, fold, one.variant.protocol, hashes, runs, kept, cache)
             job = network_job(plan, 0 if one_after_the_other else engine.slots)
-            names[job] = one.name
+            begun[job] = one
             yield job
 
     for job, outcome in engine.run(jobs()):
@@ -184,7 +189,11 @@ def train_variants(
             shutil.rmtree(job.shared.cache, ignore_errors=True)  # others need the room
         if not failed and not remaining[network]:
             shutil.rmtree(folder / "cache" / file_stem(network), ignore_errors=True)
-        yield names.pop(job), outcome.error if isinstance(outcome, Failure) else outcome
+        one = begun.pop(job)
+        if isinstance(outcome, Failure):
+            yield one.left_out_as(wanted), outcome.error
+        else:
+            yield one.name, outcome
     for network in unavailable:  # whatever an earlier command or another variant kept is of no use without weights
         shutil.rmtree(folder / "cache" / file_stem(network), ignore_errors=True)
     yield from unavailable.items()
