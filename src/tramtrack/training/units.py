@@ -91,5 +91,3 @@ def keep_one(place: Place, plan: Plan, seed: int, share: tuple[int, int]) -> Non
 def _use(place: Place) -> None:
     if place.threads:
         torch.set_num_threads(place.threads)
-    if place.device.startswith("cuda:"):
-        torch.cuda.set_device(place.device)  # pinned memory belongs to the current device, and would open the first one

@@ -79,12 +79,3 @@ def test_tasks_of_a_run_say_for_what_there_was_no_memory(task, of, monkeypatch, 
     plan = units.Plan("vgg16", "last-conv", None, None, None, {}, tmp_path, tmp_path, "auto")
     with pytest.raises(OutOfMemory, match=f"no memory for {of} on the device cpu"):
         getattr(units, task)(units.Place("cpu"), plan, 0, None)
-
-
-def test_a_task_makes_its_gpu_the_current_one(monkeypatch):
-    """Pinned memory is opened on the current device: every worker would otherwise take room on the first."""
-    chosen = []
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    for device in ("cuda:1", "cuda", "cpu"):
-        units._use(units.Place(device))
-    assert chosen == ["cuda:1"]
