@@ -172,9 +172,10 @@ class Study(StudyFiles):
         be made, the report is written all the same.
         """
         names = list(dict.fromkeys(networks))
-        left_out = study_runs.train_all(self, names, weights, weights_dir, cache)
+        reasons = study_runs.train_all(self, names, weights, weights_dir, cache)
+        left_out = ledger.left_out(self.folder, self.protocol)  # a network that was finished before needs no weights any more
         if all(ledger.is_left_out(name, left_out, self.protocol) for name in names):
-            raise TramtrackError("no network could be trained. " + " ".join(left_out.values()))
+            raise TramtrackError("no network could be trained. " + " ".join(reasons.values()))
         for repeat in self.repeats():
             study_runs.train_all(repeat, names, weights, weights_dir, cache)
         if self.protocol.split.calibration:

@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from keras_layouts import random_tensors
+from tramtrack import store, study_runs
 from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError
 from tramtrack.network import downloads, places
@@ -18,6 +19,7 @@ from tramtrack.protocol import Protocol
 from tramtrack.study import Study
 from tramtrack.training import activations, campaign
 from tramtrack.training.campaign import plan_variants, plan_weights, require_room_for_each, train_variants
+from tramtrack.training.ledger import leave_out
 from tramtrack.training.record import RunKey
 from tramtrack.training.run import Fold
 
@@ -121,3 +123,21 @@ def test_nor_does_one_that_is_left_out_before_any_work(tmp_path):
     with pytest.raises(WeightsUnavailable):
         Study(tmp_path / "study", tmp_path / "adapt.toml").train("mobilenetv2", weights_dir=tmp_path / "weights")
     assert not kept.exists()
+
+
+def test_a_study_that_is_finished_needs_no_weights_to_be_run_again(tmp_path, monkeypatch):
+    study, why = Study(tmp_path / "study"), {"vgg16": "no pretrained weights could be had"}
+
+    def left_out(*_arguments):
+        leave_out(study.folder, why)
+        return why
+
+    monkeypatch.setattr(study_runs, "train_all", left_out)
+    for verb in ("evaluate", "explain", "report"):
+        monkeypatch.setattr(Study, verb, lambda *_, **__: "done")
+    with pytest.raises(TramtrackError, match=r"no network could be trained\. no pretrained weights could be had"):
+        study.run(["vgg16"])
+    identity = {"network": "vgg16", "variant": "last-conv", "seed": 0, "weights": "pretrained"}
+    run = RunKey("vgg16", "last-conv", 0).folder(study.folder / "runs") / "run.json"
+    store.write_json(run, {"identity": identity, "information": {}})
+    assert study.run(["vgg16"]) == "done"
