@@ -177,7 +177,7 @@ def train_variants(
             fold, hashes = views(one.variant)
             runs = (folder / "runs").absolute()
             plan = Plan(one.network, variant, weight_set, fold, one.variant.protocol, hashes, runs, kept, cache)
-            job = network_job(plan, 0 if one_after_the_other else engine.slots)
+            job = network_job(plan, 0 if one_after_the_other else max(1, engine.slots))  # a cluster may be without machines now
             begun[job] = one
             yield job
 

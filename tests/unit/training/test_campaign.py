@@ -141,3 +141,25 @@ def test_a_study_that_is_finished_needs_no_weights_to_be_run_again(tmp_path, mon
     run = RunKey("vgg16", "last-conv", 0).folder(study.folder / "runs") / "run.json"
     store.write_json(run, {"identity": identity, "information": {}})
     assert study.run(["vgg16"]) == "done"
+
+
+def test_a_cluster_that_is_without_machines_for_a_while_lays_activations_out_before_seeds_train(tmp_path):
+    put(tmp_path / "weights", "mobilenetv2")
+    begun = []
+
+    class Waiting:
+        is_cluster, slots = True, 0
+
+        def run(self, jobs):
+            begun.extend(jobs)
+            return iter([])
+
+    wanted, _ = plan_variants(["mobilenetv2"], OWN, "auto")
+    views = of_views(3)
+    list(train_variants(wanted, "pretrained", tmp_path / "weights", "auto", Waiting(), views, tmp_path / "study"))
+    (job,) = begun
+    assert [task.name for stage in job.stages for task in stage] == [
+        "mobilenetv2: room for activations",
+        "mobilenetv2: activations, share 1",
+        "mobilenetv2: seed 0",
+    ]
