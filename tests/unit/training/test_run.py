@@ -51,6 +51,7 @@ def test_what_is_frozen_is_in_the_weights_file_as_it_was(transfer, keep, dtype, 
     for name, tensor in begun.state_dict().items():
         assert torch.equal(kept[name], tensor) == (name not in trained), name
     assert run.information["parameters"]["base_trained"] < run.information["parameters"]["base"]
+    assert (tmp_path / "cache").exists() == (keep == "auto")
 
 
 def depends_on(settings, views, monkeypatch, tmp_path, network="mobilenetv2", prepared="p", shift=0.0, weights=None):
