@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from tramtrack.network.places import places
 from tramtrack.network.registry import file_stem, title
 from tramtrack.network.weights import CannotFollow, WeightSet, WeightsUnavailable, obtain, require_batchnorm_policy
 from tramtrack.progress import track
-from tramtrack.protocol import Protocol
+from tramtrack.protocol import Protocol, Transfer
 from tramtrack.training.activations import bytes_a_view, require_room
 from tramtrack.training.hardware import resolve_dtype
 from tramtrack.training.loop import Diverged
@@ -116,7 +117,7 @@ def require_room_for_each(
     shorter one. What is finished needs none; what an interrupted command left of the network's is counted as free.
     """
     kind = PRETRAINED if weights == "pretrained" else RANDOM_WEIGHTS
-    for one in wanted:
+    for one in track(wanted, "checking room for activations"):
         protocol, runs = one.variant.protocol, folder / "runs"
         keys = [RunKey(one.network, one.variant.name(kind), seed) for seed in protocol.training.seeds]
         done = all((key.folder(runs) / "run.json").exists() for key in keys)
@@ -124,12 +125,17 @@ def require_room_for_each(
             continue
         fold, _ = views(one.variant)
         count = len(fold.table) + protocol.augmentation.variants * len(fold.examples("training"))
-        model = Classifier(skeleton(one.network), protocol.transfer, torch.Generator()).eval()
         auto = resolve_dtype("auto", device) if device else torch.bfloat16
         dtype = auto if protocol.training.dtype == "auto" else getattr(torch, protocol.training.dtype)
         left = sum(path.stat().st_size for path in (folder / "cache" / file_stem(one.network)).rglob("*.bin"))
-        size = (protocol.prepare.height, protocol.prepare.width)
-        require_room(folder, count * bytes_a_view(model, size, dtype), title(one.network), left)
+        each = _bytes_a_view(one.network, protocol.transfer, (protocol.prepare.height, protocol.prepare.width), dtype)
+        require_room(folder, count * each, title(one.network), left)
+
+
+@functools.cache
+def _bytes_a_view(network: str, transfer: Transfer, size: tuple[int, int], dtype: torch.dtype) -> int:
+    model = Classifier(skeleton(network), transfer, torch.Generator()).eval()
+    return bytes_a_view(model, size, dtype)
 
 
 def _moves_batchnorm(network: str, wanted: Sequence[Wanted]) -> bool:
