@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|ALLOC_FAILED", re.IGNORECASE)
@@ -26,10 +27,13 @@ class OutOfMemory(TramtrackError):
 def out_of_memory(error: BaseException) -> str | None:
     """What an error says of memory that could not be had, in a few words; None for an error of another kind.
 
-    Python raises MemoryError, torch OutOfMemoryError on a GPU and on a CPU a plain RuntimeError, which its words alone tell.
+    Python raises MemoryError, torch OutOfMemoryError on a GPU and on a CPU a plain RuntimeError, which its words alone tell;
+    for the map of a file the system says ENOMEM.
     """
     text = str(error)
-    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and _NO_MEMORY.search(text)):
+    by_words = isinstance(error, RuntimeError) and _NO_MEMORY.search(text)
+    by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if not (isinstance(error, MemoryError) or by_words or by_number):
         return None
     asked = re.search(r"allocate ([\d.]+ \w+)", text)
     return f"{asked[1]} more were asked for" if asked else text.strip().partition("\n")[0] or "no more was to be had"

@@ -19,7 +19,7 @@ def within_memory(call: Callable[[], Result], what: str, device: str) -> Result:
     """
     try:
         return call()
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError) as error:
         said = out_of_memory(error)
         if said is None:
             raise

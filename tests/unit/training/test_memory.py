@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import pickle
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -34,6 +36,10 @@ def in_python():
     raise MemoryError
 
 
+def for_the_map_of_a_file():
+    mmap.mmap(-1, 1 << 60)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -42,6 +48,7 @@ def in_python():
         (in_cudas_runtime, "CUDA error: out of memory"),
         (in_cublas, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         (in_python, "no more was to be had"),
+        (for_the_map_of_a_file, "[Errno 12] Cannot allocate memory"),
     ],
 )
 def test_memory_that_is_not_there_is_told_in_one_line(call, said):
@@ -55,6 +62,8 @@ def test_memory_that_is_not_there_is_told_in_one_line(call, said):
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         within_memory(lambda: torch.ones(2, 3) @ torch.ones(2, 3), "seed 3", "cpu")
+    with pytest.raises(FileNotFoundError):
+        within_memory(Path("absent").read_bytes, "seed 3", "cpu")
     assert within_memory(lambda: 5, "seed 3", "cpu") == 5
 
 
