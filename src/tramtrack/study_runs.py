@@ -90,7 +90,7 @@ def _outcomes(
         raise UsageError(f"cache {cache}: expected auto, on or off")
     wanted, refused = plan_variants(networks, study.protocol, cache)
     engine: Engine = study.engine or Local(devices_of(study.device))
-    wanted, unfit = plan_weights(wanted, weights, weights_dir)
+    wanted, unfit = plan_weights(wanted, weights, weights_dir, study.folder)
     known = ledger.left_out(study.folder, study.protocol)  # these networks are tried anew, what is known of others stays
     ledger.leave_out(study.folder, {name: why for name, why in known.items() if name.partition("/")[0] not in networks})
     for network in unfit.keys() - {one.network for one in wanted}:  # what an earlier command kept is of no use without weights

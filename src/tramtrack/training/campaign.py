@@ -21,7 +21,7 @@ from tramtrack.protocol import Protocol, Transfer
 from tramtrack.training.activations import bytes_a_view, require_room
 from tramtrack.training.hardware import resolve_dtype
 from tramtrack.training.loop import Diverged
-from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Keep, Run, RunKey
+from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Keep, Run, RunKey, finished_run
 from tramtrack.training.run import Fold, keeps_activations
 from tramtrack.training.transfer import Classifier
 from tramtrack.training.units import Plan, network_job
@@ -42,7 +42,21 @@ class Wanted:
     def left_out_as(self, wanted: Sequence[Wanted]) -> str:
         """By which name it is left out: as the network, which stands for all its variants, where it is the only one wanted."""
         alone = all(other.network != self.network or other == self for other in wanted)
-        return self.name if alone else f"{self.network}/{self.variant.name()}"
+        return self.name if alone else self.full_name
+
+    @property
+    def full_name(self) -> str:
+        """network/variant, also of the protocol's own variant."""
+        return f"{self.network}/{self.variant.name()}"
+
+    def runs(self, folder: Path, weights: str) -> list[Path]:
+        """Where the run of each seed lies in a study's ``folder``; ``weights`` is PRETRAINED or RANDOM_WEIGHTS."""
+        seeds = self.variant.protocol.training.seeds
+        return [RunKey(self.network, self.variant.name(weights), seed).folder(folder.absolute() / "runs") for seed in seeds]
+
+    def is_finished(self, folder: Path, weights: str) -> bool:
+        """Whether every seed has its run there."""
+        return all((run / "run.json").exists() for run in self.runs(folder, weights))
 
 
 def plan_variants(networks: Sequence[str], protocol: Protocol, cache: Keep) -> tuple[list[Wanted], dict[str, CannotFollow]]:
@@ -75,14 +89,14 @@ def plan_variants(networks: Sequence[str], protocol: Protocol, cache: Keep) -> t
 
 
 def plan_weights(
-    wanted: Sequence[Wanted], weights: str, weights_dir: Path | None
+    wanted: Sequence[Wanted], weights: str, weights_dir: Path | None, folder: Path
 ) -> tuple[list[Wanted], dict[str, WeightsUnavailable | CannotFollow]]:
     """Of what is to be trained that which its weights can follow, and by name why the rest cannot; asked before any work.
 
     Weights that are at hand are read, so that a broken file or another network's stops here and not after hours of training.
     Whether BatchNorm was folded stands in the weights themselves, so those of networks of which a variant adapts or trains
-    BatchNorms are obtained here too. All are let go again: `train_variants` obtains them at their turn. Raises TramtrackError
-    naming the file and the layer.
+    BatchNorms are obtained here too. All are let go again: `train_variants` obtains them at their turn. What is finished in
+    the study's ``folder`` needs none. Raises TramtrackError naming the file and the layer.
     """
     networks = dict.fromkeys(one.network for one in wanted) if weights == "pretrained" else {}
     asked = [name for name in networks if places(network_facts(name), weights_dir) or _moves_batchnorm(name, wanted)]
@@ -91,7 +105,7 @@ def plan_weights(
         try:
             weight_set = obtain(network, weights_dir=weights_dir)
         except WeightsUnavailable as error:
-            refused[network] = error
+            refused |= dict.fromkeys(_need_weights(network, wanted, folder), error)
             continue
         for one in wanted:
             if one.network == network:
@@ -99,8 +113,14 @@ def plan_weights(
                     require_batchnorm_policy(weight_set, one.variant.protocol.transfer.batchnorm)
                 except CannotFollow as error:
                     refused[one.left_out_as(wanted)] = error
-    kept = [one for one in wanted if not refused.keys() & {one.network, one.left_out_as(wanted)}]
-    return kept, refused
+    return [one for one in wanted if not refused.keys() & {one.network, one.full_name}], refused
+
+
+def _need_weights(network: str, wanted: Sequence[Wanted], folder: Path) -> list[str]:
+    """What is left out where ``network`` has no weights: it, or where some of its variants are finished each that is not."""
+    mine = [one for one in wanted if one.network == network]
+    unfinished = [one.full_name for one in mine if not one.is_finished(folder, PRETRAINED)]
+    return [network] if len(unfinished) == len(mine) else unfinished
 
 
 def require_room_for_each(
@@ -118,10 +138,10 @@ def require_room_for_each(
     """
     kind = PRETRAINED if weights == "pretrained" else RANDOM_WEIGHTS
     for one in track(wanted, "checking room for activations"):
-        protocol, runs = one.variant.protocol, folder / "runs"
-        keys = [RunKey(one.network, one.variant.name(kind), seed) for seed in protocol.training.seeds]
-        done = all((key.folder(runs) / "run.json").exists() for key in keys)
-        if done or not keeps_activations(one.network, protocol.transfer, "off" if cache == "off" else "auto"):
+        protocol = one.variant.protocol
+        if one.is_finished(folder, kind) or not keeps_activations(
+            one.network, protocol.transfer, "off" if cache == "off" else "auto"
+        ):
             continue
         fold, _ = views(one.variant)
         count = len(fold.table) + protocol.augmentation.variants * len(fold.examples("training"))
@@ -156,8 +176,8 @@ def train_variants(
     """The runs of each wanted variant as its last seed ends, or why there are none; see `plan_weights` for what is wanted.
 
     ``views`` gives a variant's training and validation views, and the hashes of folds and prepared files; ``folder`` is the
-    study's. Where runs follow one another, the activations of one variant are there for the next of the same network; what
-    fits no more is replaced.
+    study's. A network without weights gives what is finished of it. Where runs follow one another, the activations of one
+    variant are there for the next of the same network; what fits no more is replaced.
     """
     unavailable: dict[str, Exception] = {}
     begun: dict[Job, Wanted] = {}
@@ -200,6 +220,17 @@ def train_variants(
             yield one.left_out_as(wanted), outcome.error
         else:
             yield one.name, outcome
-    for network in unavailable:  # whatever an earlier command or another variant kept is of no use without weights
-        shutil.rmtree(folder / "cache" / file_stem(network), ignore_errors=True)
-    yield from unavailable.items()
+    for network, error in unavailable.items():
+        yield from _without_weights(network, error, wanted, folder)
+
+
+def _without_weights(
+    network: str, error: Exception, wanted: Sequence[Wanted], folder: Path
+) -> Iterator[tuple[str, list[Run] | Exception]]:
+    """What `train_variants` gives of a network without weights: of no use is then whatever was kept for it."""
+    shutil.rmtree(folder / "cache" / file_stem(network), ignore_errors=True)
+    for one in wanted:
+        if one.network == network and one.is_finished(folder, PRETRAINED):
+            yield one.name, [finished_run(run) for run in one.runs(folder, PRETRAINED)]
+    for name in _need_weights(network, wanted, folder):
+        yield name, error

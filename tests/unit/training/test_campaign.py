@@ -52,10 +52,10 @@ def test_a_broken_weights_file_is_refused_before_any_work_and_what_is_not_here_i
     wanted, _ = plan_variants(["mobilenet", "mobilenetv2"], OWN, "auto")
     monkeypatch.setattr(downloads, "download", lambda *_: pytest.fail("fetched before its turn"))
     with pytest.raises(TramtrackError, match=r"mobilenetv2\.safetensors: layer Conv_1: kernel missing"):
-        plan_weights(wanted, "pretrained", folder)
-    assert plan_weights(wanted, "random", folder) == (wanted, {})
+        plan_weights(wanted, "pretrained", folder, tmp_path)
+    assert plan_weights(wanted, "random", folder, tmp_path) == (wanted, {})
     put(folder, "mobilenetv2")
-    assert plan_weights(wanted, "pretrained", folder) == (wanted, {})
+    assert plan_weights(wanted, "pretrained", folder, tmp_path) == (wanted, {})
 
 
 def of_views(count):
@@ -113,6 +113,27 @@ def test_a_network_without_weights_leaves_no_activations_behind(tmp_path):
     assert [*outcomes] == ["mobilenet", "mobilenetv2"]
     assert all(isinstance(outcome, WeightsUnavailable) for outcome in outcomes.values())
     assert [folder.exists() for folder in kept] == [False, False, True]
+
+
+@pytest.mark.parametrize("batchnorm", ("frozen", "adapt"))
+def test_where_weights_are_gone_what_is_finished_stays_and_only_the_rest_is_left_out(batchnorm, tmp_path):
+    text = f'[transfer]\nbatchnorm = "{batchnorm}"\n[factors]\npolicy = ["head"]\n'
+    protocol, study, weights = Protocol.from_toml(text, "two"), tmp_path / "study", tmp_path / "weights"
+    wanted, _ = plan_variants(["mobilenetv2"], protocol, "auto")
+    own, other = wanted
+
+    def outcomes():
+        kept, out = plan_weights(wanted, "pretrained", weights, study)
+        given = (kept, "pretrained", weights, "auto", Local(["cpu"]), campaign.variants, study)
+        return {**out, **dict(train_variants(*given))}
+
+    assert [*outcomes()] == ["mobilenetv2"]
+    key = RunKey("mobilenetv2", own.variant.name(), 0)
+    identity = {"network": key.network, "variant": key.variant, "seed": key.seed, "weights": "pretrained"}
+    store.write_json(key.folder(study / "runs") / "run.json", {"identity": identity, "information": {}})
+    found = outcomes()
+    assert found.keys() == {"mobilenetv2", other.name} and isinstance(found[other.name], WeightsUnavailable)
+    assert [run.key for run in found["mobilenetv2"]] == [key]
 
 
 def test_nor_does_one_that_is_left_out_before_any_work(tmp_path):
