@@ -88,3 +88,20 @@ def test_tasks_of_a_run_say_for_what_there_was_no_memory(task, of, monkeypatch, 
     plan = units.Plan("vgg16", "last-conv", None, None, None, {}, tmp_path, tmp_path, "auto")
     with pytest.raises(OutOfMemory, match=f"no memory for {of} on the device cpu"):
         getattr(units, task)(units.Place("cpu"), plan, 0, None)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_that_is_full_is_told_and_has_its_room_back():
+    held = torch.cuda.memory_reserved()
+    kept = []
+
+    def fill():
+        while True:
+            kept.append(torch.empty(1 << 30, dtype=torch.uint8, device="cuda"))
+
+    with pytest.raises(OutOfMemory, match=r"1\.00 GiB more were asked for"):
+        within_memory(fill, "seed 3", "cuda:0")
+    kept.clear()
+    with pytest.raises(OutOfMemory):
+        within_memory(lambda: torch.empty(1 << 50, device="cuda"), "seed 3", "cuda:0")
+    assert torch.cuda.memory_reserved() <= held
