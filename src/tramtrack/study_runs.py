@@ -86,6 +86,8 @@ def _outcomes(
 
     if weights not in ("pretrained", "random"):
         raise UsageError(f"weights {weights}: expected pretrained or random")
+    if weights == "random" and weights_dir is not None:
+        raise UsageError(f"--weights-dir {weights_dir}: not with --weights random, which takes none; leave one of the two out")
     if cache not in ("auto", "on", "off"):
         raise UsageError(f"cache {cache}: expected auto, on or off")
     wanted, refused = plan_variants(networks, study.protocol, cache)

@@ -81,6 +81,10 @@ def unknown_device(folder):
     return ["evaluate", folder / "study", "--unseal", "--device", "gpu"]
 
 
+def weights_for_none(folder):
+    return ["train", folder / "study", "--networks", "vgg16", "--weights", "random", "--weights-dir", folder]
+
+
 def a_share_of_no_cluster(folder):
     return ["run", folder / "study", "--networks", "vgg16", "--gpus-per-run", "0.5"]
 
@@ -106,6 +110,7 @@ def bad_prevalence(folder):
         (unknown_option, 2, "netwroks"),
         (absent_device, 2, "--device cuda:99: "),
         (unknown_device, 2, "--device gpu: expected auto, cpu, cuda or cuda:N"),
+        (weights_for_none, 2, "not with --weights random"),
         (a_share_of_no_cluster, 2, "--gpus-per-run 0.5: what a run asks of a cluster; it goes with --engine ray"),
         (threads_of_no_cluster, 2, "--cpus-per-run 2: what a run asks of a cluster"),
         (bad_prevalence, 2, "prevalence"),
