@@ -37,3 +37,9 @@ def out_of_memory(error: BaseException) -> str | None:
         return None
     asked = re.search(r"allocate ([\d.]+ \w+)", text)
     return f"{asked[1]} more were asked for" if asked else text.strip().partition("\n")[0] or "no more was to be had"
+
+
+def gpu_failure(error: BaseException) -> str | None:
+    """What CUDA says where a GPU or its driver failed under torch, as when this build has no code for it; None for others."""
+    first = str(error).partition("\n")[0]
+    return first if isinstance(error, RuntimeError) and first.startswith(("CUDA error", "cuDNN error")) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -124,7 +125,7 @@ def test_bad_questions_get_a_clear_line_and_an_exit_code(question, code, says, c
     assert "Traceback" not in done.stderr
 
 
-def test_memory_that_is_not_there_is_one_line_for_every_verb(command, monkeypatch, tmp_path):
+def test_memory_that_is_not_there_and_a_gpu_that_fails_are_one_line_for_every_verb(command, monkeypatch, tmp_path):
     import torch
 
     from tramtrack.commands import runs
@@ -133,6 +134,11 @@ def test_memory_that_is_not_there_is_one_line_for_every_verb(command, monkeypatc
     done = command("evaluate", tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("tramtrack: out of memory (4503599627370496 bytes more were asked for); what was finished")
+    no_code = RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be")
+    monkeypatch.setattr(runs, "open_study", Mock(side_effect=no_code))
+    done = command("evaluate", tmp_path)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "the GPU failed (CUDA error: no kernel image is available for execution on the device); what was" in done.stderr
     monkeypatch.setattr(runs, "open_study", lambda *_, **__: torch.ones(2, 3) @ torch.ones(2, 3))
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         command("evaluate", tmp_path)
