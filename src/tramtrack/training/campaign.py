@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,9 +100,10 @@ def plan_weights(
     the study's ``folder`` needs none. Raises TramtrackError naming the file and the layer.
     """
     networks = dict.fromkeys(one.network for one in wanted) if weights == "pretrained" else {}
-    asked = [name for name in networks if places(network_facts(name), weights_dir) or _moves_batchnorm(name, wanted)]
+    here = [name for name in networks if places(network_facts(name), weights_dir)]
+    to_fetch = [name for name in networks if name not in here and _moves_batchnorm(name, wanted)]
     refused: dict[str, WeightsUnavailable | CannotFollow] = {}
-    for network in track(asked, "checking weights"):
+    for network in itertools.chain(track(here, "checking weights"), to_fetch):  # a download has a bar of its own
         try:
             weight_set = obtain(network, weights_dir=weights_dir)
         except WeightsUnavailable as error:
