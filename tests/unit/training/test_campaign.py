@@ -10,6 +10,7 @@ import safetensors.numpy
 
 from keras_layouts import random_tensors
 from tramtrack import store, study_runs
+from tramtrack.engine import Failure
 from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError
 from tramtrack.network import downloads, places
@@ -20,6 +21,7 @@ from tramtrack.study import Study
 from tramtrack.training import activations, campaign
 from tramtrack.training.campaign import plan_variants, plan_weights, require_room_for_each, train_variants
 from tramtrack.training.ledger import leave_out
+from tramtrack.training.loop import Diverged
 from tramtrack.training.record import RunKey
 from tramtrack.training.run import Fold
 
@@ -184,3 +186,26 @@ def test_a_cluster_that_is_without_machines_for_a_while_lays_activations_out_bef
         "mobilenetv2: activations, share 1",
         "mobilenetv2: seed 0",
     ]
+
+
+def test_where_several_tasks_run_at_once_each_variant_has_activations_of_its_own_and_they_go_with_it(tmp_path):
+    put(tmp_path / "weights", "mobilenetv2")
+    study, error = tmp_path / "study", Diverged("the loss is nan in epoch 1, batch 1 of seed 0")
+    there = {}
+
+    class Two:
+        is_cluster, slots = False, 2
+
+        def run(self, jobs):
+            begun = list(jobs)
+            for job in begun:
+                job.shared.cache.mkdir(parents=True)
+            for job, outcome in zip(begun, (Failure(error), ["a run"]), strict=True):
+                there[job.shared.variant] = [other.shared.cache.exists() for other in begun]
+                yield job, outcome
+
+    wanted, _ = plan_variants(["mobilenetv2"], Protocol.from_toml('[factors]\npolicy = ["head"]\n', "two"), "auto")
+    given = (wanted, "pretrained", tmp_path / "weights", "auto", Two(), of_views(3), study)
+    assert dict(train_variants(*given)) == {"mobilenetv2/last-conv": error, "mobilenetv2/head": ["a run"]}
+    assert there == {"last-conv": [True, True], "head": [False, True]}
+    assert not (study / "cache" / "mobilenetv2").exists()
