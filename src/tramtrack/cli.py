@@ -21,7 +21,7 @@ from tramtrack.commands.segment import segment
 from tramtrack.commands.serve import serve
 from tramtrack.commands.validate import pool, validate
 from tramtrack.commands.weights import weights_app
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, gpu_failure, out_of_memory
 
 app = typer.Typer(
     name="tramtrack",
@@ -53,6 +53,14 @@ def main() -> None:
         _fail("interrupted; what is finished is kept, and the same command goes on from there", 1)
     except BrokenPipeError:
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        said, kept = out_of_memory(error), "what was finished before is kept"
+        if said is not None:
+            _fail(f"out of memory ({said}); {kept}; free some, or name another device (--device)", 1)
+        said = gpu_failure(error)
+        if said is None:
+            raise
+        _fail(f"the GPU failed ({said}); {kept}; name another device (--device cpu), or install a PyTorch made for it", 1)
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; what was finished before is kept", 1)
 

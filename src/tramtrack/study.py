@@ -51,8 +51,8 @@ class Study(StudyFiles):
     ) -> Iterator[Run]:
         """Train several networks as `train` does one; gives each Run as the last seed of its variant ends.
 
-        What cannot be trained (no weights, a policy that they cannot follow, a loss that diverges, workers that die) is left
-        out with the reason, and raised once the others are done: the error itself where nothing else was asked for.
+        What cannot be trained (no weights, a policy that they cannot follow, a loss that diverges, no memory, workers that die)
+        is left out with the reason, and raised once the others are done: the error itself where nothing else was asked for.
         """
         return study_runs.train(self, list(dict.fromkeys(networks)), weights, weights_dir, cache)
 
@@ -167,14 +167,15 @@ class Study(StudyFiles):
     ) -> Results:
         """Everything from the split to the report; goes on where it stopped. The test fold is scored once, at the end.
 
-        A network whose weights cannot be had or cannot follow the protocol, or of which one seed's loss diverges or worker dies
-        again and again, is left out whole, with the reason; the others go on. Where no heat map can be made, the report is
-        written all the same.
+        A network whose weights cannot be had or cannot follow the protocol, or of which one seed's loss diverges, finds no
+        memory or loses its worker again and again, is left out whole, with the reason; the others go on. Where no heat map can
+        be made, the report is written all the same.
         """
         names = list(dict.fromkeys(networks))
-        left_out = study_runs.train_all(self, names, weights, weights_dir, cache)
-        if all(name in left_out for name in names):
-            raise TramtrackError("no network could be trained. " + " ".join(left_out.values()))
+        reasons = study_runs.train_all(self, names, weights, weights_dir, cache)
+        left_out = ledger.left_out(self.folder, self.protocol)  # a network that was finished before needs no weights any more
+        if all(ledger.is_left_out(name, left_out, self.protocol) for name in names):
+            raise TramtrackError("no network could be trained. " + " ".join(reasons.values()))
         for repeat in self.repeats():
             study_runs.train_all(repeat, names, weights, weights_dir, cache)
         if self.protocol.split.calibration:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.judgement import results
 from tramtrack.judgement.architectures import SplitResult, read_split, women_of
 from tramtrack.judgement.results import Results
-from tramtrack.network.registry import title
+from tramtrack.network.registry import file_stem, title
 from tramtrack.study_files import StudyFiles
 from tramtrack.training import ledger
 from tramtrack.training.record import Keep, Run, load_run
@@ -33,11 +34,12 @@ def train(study: StudyFiles, networks: Sequence[str], weights: str, weights_dir:
     """See `Study.train_each`."""
     from tramtrack.network.weights import CannotFollow
 
+    own = variants(study.protocol)[0].name()
     failures: dict[str, Exception] = {}
     for name, outcome in _trained(study, networks, weights, weights_dir, cache):
         if not isinstance(outcome, Exception):
             yield from outcome
-        elif "/" not in name or not isinstance(outcome, CannotFollow):
+        elif name.partition("/")[2] in ("", own) or not isinstance(outcome, CannotFollow):
             failures[name] = outcome
     if len(networks) == 1 and [*failures] == [*networks]:
         raise failures[networks[0]]
@@ -78,19 +80,23 @@ def _outcomes(
     study: StudyFiles, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
 ) -> Iterator[tuple[str, list[Run] | Exception]]:
     """The runs of each variant as its last one ends, or why there are none, by the name that `campaign.Wanted` has."""
-    from tramtrack.training.campaign import plan_variants, plan_weights, train_variants
-    from tramtrack.training.hardware import devices_of
+    from tramtrack.training.campaign import plan_variants, plan_weights, require_room_for_each, train_variants
+    from tramtrack.training.hardware import choose_device, devices_of
     from tramtrack.training.run import Fold
 
     if weights not in ("pretrained", "random"):
         raise UsageError(f"weights {weights}: expected pretrained or random")
+    if weights == "random" and weights_dir is not None:
+        raise UsageError(f"--weights-dir {weights_dir}: not with --weights random, which takes none; leave one of the two out")
     if cache not in ("auto", "on", "off"):
         raise UsageError(f"cache {cache}: expected auto, on or off")
     wanted, refused = plan_variants(networks, study.protocol, cache)
     engine: Engine = study.engine or Local(devices_of(study.device))
-    wanted, unfit = plan_weights(wanted, weights, weights_dir)
+    wanted, unfit = plan_weights(wanted, weights, weights_dir, study.folder)
     known = ledger.left_out(study.folder, study.protocol)  # these networks are tried anew, what is known of others stays
     ledger.leave_out(study.folder, {name: why for name, why in known.items() if name.partition("/")[0] not in networks})
+    for network in unfit.keys() - {one.network for one in wanted}:  # what an earlier command kept is of no use without weights
+        shutil.rmtree(study.folder / "cache" / file_stem(network), ignore_errors=True)
     yield from {**refused, **unfit}.items()
     if not wanted:
         return
@@ -103,6 +109,8 @@ def _outcomes(
         hashes = {"folds": folds, "prepared": store.text_sha256("\n".join(geometry["sha256"]))}
         return Fold(chosen.assign(file=[Path(file).absolute() for file in chosen["file"]])), hashes
 
+    device = None if engine.is_cluster else choose_device(study.device)
+    require_room_for_each(wanted, weights, cache, views, study.folder, device)
     for name, outcome in train_variants(wanted, weights, weights_dir, cache, engine, views, study.folder):
         yield name, outcome if isinstance(outcome, Exception) else [_arrived(study.folder, run) for run in outcome]
 
@@ -210,4 +218,4 @@ def _is_left_out(study: StudyFiles, networks: Sequence[str] | None) -> bool:
     out = ledger.left_out(study.folder, study.protocol)
     if networks is None:
         return bool(out) and not ledger.listed_runs(study.folder, study.protocol)
-    return all(name in out for name in networks)
+    return all(ledger.is_left_out(name, out, study.protocol) for name in networks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -81,6 +82,18 @@ def unknown_device(folder):
     return ["evaluate", folder / "study", "--unseal", "--device", "gpu"]
 
 
+def weights_for_none(folder):
+    return ["train", folder / "study", "--networks", "vgg16", "--weights", "random", "--weights-dir", folder]
+
+
+def a_share_of_no_cluster(folder):
+    return ["run", folder / "study", "--networks", "vgg16", "--gpus-per-run", "0.5"]
+
+
+def threads_of_no_cluster(folder):
+    return ["train", folder / "study", "--networks", "vgg16", "--cpus-per-run", "2"]
+
+
 def bad_prevalence(folder):
     return ["phantom", "cohort", folder / "phantoms", "--prevalence", "1.5"]
 
@@ -98,6 +111,9 @@ def bad_prevalence(folder):
         (unknown_option, 2, "netwroks"),
         (absent_device, 2, "--device cuda:99: "),
         (unknown_device, 2, "--device gpu: expected auto, cpu, cuda or cuda:N"),
+        (weights_for_none, 2, "not with --weights random"),
+        (a_share_of_no_cluster, 2, "--gpus-per-run 0.5: what a run asks of a cluster; it goes with --engine ray"),
+        (threads_of_no_cluster, 2, "--cpus-per-run 2: what a run asks of a cluster"),
         (bad_prevalence, 2, "prevalence"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -107,6 +123,25 @@ def test_bad_questions_get_a_clear_line_and_an_exit_code(question, code, says, c
     assert done.returncode == code
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_memory_that_is_not_there_and_a_gpu_that_fails_are_one_line_for_every_verb(command, monkeypatch, tmp_path):
+    import torch
+
+    from tramtrack.commands import runs
+
+    monkeypatch.setattr(runs, "open_study", lambda *_, **__: torch.empty(1 << 50))
+    done = command("evaluate", tmp_path)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("tramtrack: out of memory (4503599627370496 bytes more were asked for); what was finished")
+    no_code = RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be")
+    monkeypatch.setattr(runs, "open_study", Mock(side_effect=no_code))
+    done = command("evaluate", tmp_path)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "the GPU failed (CUDA error: no kernel image is available for execution on the device); what was" in done.stderr
+    monkeypatch.setattr(runs, "open_study", lambda *_, **__: torch.ones(2, 3) @ torch.ones(2, 3))
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        command("evaluate", tmp_path)
 
 
 @pytest.mark.parametrize(

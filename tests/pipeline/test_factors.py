@@ -14,22 +14,23 @@ from tramtrack import sealing
 from tramtrack.errors import TramtrackError
 from tramtrack.network.build import build
 from tramtrack.study import Study
+from tramtrack.training import run as room
 
 BESIDE = ("--factors", "size=48x32", "--repeats", "2")
 
 
-def drawn_weights(folder, gamma=0.9, beta=0.1, mean=0.05):
-    """A folder with a weights file for MobileNetV2, drawn at random: it counts as pretrained, and no download is needed."""
+def drawn_weights(folder, gamma=0.9, beta=0.1, mean=0.05, network="mobilenetv2"):
+    """A folder with a network's weights file, drawn at random: it counts as pretrained, and no download is needed."""
     generator = np.random.default_rng(9140)
     fixed = {"gamma": gamma, "beta": beta, "moving_mean": mean, "moving_variance": 1.0}
     tensors = {
         f"{layer.name}/{variable}": np.full(shape, fixed[variable], np.float32)
         if variable in fixed
         else (generator.normal(size=shape) * np.sqrt(2 / np.prod(shape[:-1]))).astype(np.float32)
-        for layer in build("mobilenetv2").keras_layers()
+        for layer in build(network).keras_layers()
         for variable, shape in layer.variables
     }
-    safetensors.numpy.save_file(tensors, folder / "mobilenetv2.safetensors")
+    safetensors.numpy.save_file(tensors, folder / f"{network}.safetensors")
     return folder
 
 
@@ -139,6 +140,36 @@ def test_a_policy_that_folded_weights_cannot_follow_is_refused_before_any_work(
     assert done.returncode == (2 if verb == "train" else 1)
     assert "BatchNorm policy adapt is refused" in done.stderr and "use the policy frozen" in done.stderr
     assert not (study / "prepared").exists() and not (study / "cohort" / "folds.csv").exists()
+
+
+def test_a_variant_that_fails_leaves_the_networks_other_variants_in(ingested, tiny_protocol, command, tmp_path, monkeypatch):
+    """MobileNetV2 diverges under the protocol's own policy; its head alone is trained, and so is all of MobileNet."""
+    study, quick, real = tmp_path / "study", tmp_path / "quick.toml", room.train
+    shutil.copytree(ingested, study)
+    quick.write_text(tiny_protocol.read_text().replace("epochs = 3", "epochs = 1"))
+    for network in ("mobilenetv2", "mobilenet"):
+        drawn_weights(tmp_path, network=network)
+
+    def train(model, *arguments, checkpoint, **more):
+        if "mobilenetv2/last-conv" in checkpoint.as_posix():
+            model.head.dense1.bias.data.fill_(float("nan"))
+        return real(model, *arguments, checkpoint=checkpoint, **more)
+
+    monkeypatch.setattr(room, "train", train)
+    words = ("--networks", "mobilenetv2,mobilenet", "--weights-dir", tmp_path, "--factors", "policy=head")
+    done = command("run", study, "--protocol", quick, *words)
+    assert done.returncode == 0, done.stderr
+    why = "the loss is nan in epoch 1, batch 1 of seed 0; try a lower learning rate"
+    summary = json.loads((study / "results" / "summary.json").read_text())
+    assert summary["left_out"] == {"mobilenetv2/last-conv": why}
+    done_with = {name.rpartition("/")[0] for name in summary["runs"]}
+    assert done_with == {"mobilenet/last-conv", "mobilenet/head", "mobilenetv2/head"}
+    assert list(pd.read_csv(study / "results" / "standings.csv")["contestant"]) == ["mobilenet"]
+    factors = pd.read_csv(study / "results" / "factors.csv").set_index(["kind", "network_a"])
+    assert factors.loc[("within", "mobilenetv2"), "verdict"] == "cannot be tested"
+    assert why in factors.loc[("within", "mobilenetv2"), "reason"]
+    assert factors.loc[("within", "mobilenet"), "verdict"] != "cannot be tested"
+    assert why in (study / "report" / "index.html").read_text()
 
 
 def test_a_claim_on_architectures_rests_on_every_split(finished):

@@ -7,6 +7,7 @@ import shutil
 
 import pandas as pd
 import pytest
+import torch
 
 from tramtrack.training import run as room
 
@@ -82,3 +83,22 @@ def test_training_goes_on_with_the_other_networks_and_says_at_the_end_which_fail
     assert read(study / "runs" / "left_out.json") == {"mobilenetv2": REASON}
     poisoned(lambda run: False)
     assert command(*words).returncode == 0 and read(study / "runs" / "left_out.json") == {}
+
+
+def test_a_network_for_which_there_is_no_memory_is_left_out_and_the_others_are_trained(study, command, monkeypatch):
+    real = room.train
+
+    def train(*arguments, checkpoint, **more):
+        if "mobilenetv2" in checkpoint.as_posix():
+            torch.empty(1 << 50)
+        return real(*arguments, checkpoint=checkpoint, **more)
+
+    monkeypatch.setattr(room, "train", train)
+    done = command("train", study, "--protocol", study.parent / "two.toml", *BOTH)
+    assert done.returncode == 1
+    why = "there is no memory for seed 0 on the device cpu (4503599627370496 bytes more were asked for); free some, "
+    (line,) = [line for line in done.stderr.splitlines() if "tramtrack:" in line]
+    assert line.startswith(f"tramtrack: not trained: MobileNetV2: {why}") and "Traceback" not in done.stderr
+    assert read(study / "runs" / "left_out.json")["mobilenetv2"].startswith(why)
+    assert {path.parents[2].name for path in study.glob("runs/*/*/*/run.json")} == {"mobilenet"}
+    assert not (study / "cache" / "mobilenetv2").exists()

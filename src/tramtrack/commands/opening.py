@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tramtrack.errors import UsageError
+
 if TYPE_CHECKING:
     from tramtrack.study import Study
 
@@ -30,15 +32,21 @@ def spread_study(
     protocol: str | None,
     device: str,
     engine: str,
-    cpus_per_run: int,
+    cpus_per_run: int | None,
     gpus_per_run: float | None,
     factors: list[str] | None,
     repeats: int | None = None,
 ) -> Study:
-    """A study on an engine. With Ray the device is the cluster's; this machine, which only evaluates, may have another."""
-    if engine == "local":
-        return open_study(folder, protocol, device, None, factors, repeats)
-    from tramtrack.engine.ray import Ray
+    """A study on an engine. With Ray the device is the cluster's; this machine, which only evaluates, may have another.
 
-    cluster = Ray(device, cpus_per_run, gpus_per_run)
+    Raises UsageError as `open_study` and `Ray` do, and where a run's share of a cluster is asked for without one.
+    """
+    if engine == "local":
+        for option, value in (("--cpus-per-run", cpus_per_run), ("--gpus-per-run", gpus_per_run)):
+            if value is not None:
+                raise UsageError(f"{option} {value:g}: what a run asks of a cluster; it goes with --engine ray")
+        return open_study(folder, protocol, device, None, factors, repeats)
+    from tramtrack.engine.ray import CPUS_PER_RUN, Ray
+
+    cluster = Ray(device, cpus_per_run or CPUS_PER_RUN, gpus_per_run)
     return open_study(folder, protocol, "cpu" if device == "cpu" else "auto", cluster, factors, repeats)

@@ -38,7 +38,9 @@ EngineName = Annotated[
     Literal["local", "ray"],
     typer.Option("--engine", help="local: this machine; ray: a Ray cluster (extra cluster), the study on shared storage."),
 ]
-CpusPerRun = Annotated[int, typer.Option("--cpus-per-run", min=1, help="With --engine ray: CPUs, and threads, of each run.")]
+CpusPerRun = Annotated[
+    int | None, typer.Option("--cpus-per-run", min=1, help="With --engine ray: CPUs, and threads, of each run; default: 2.")
+]
 GpusPerRun = Annotated[
     float | None,
     typer.Option("--gpus-per-run", min=0, help="With --engine ray: GPUs of each run; default: one where there are any."),

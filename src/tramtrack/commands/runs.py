@@ -38,7 +38,7 @@ def train(
     cache: Cache = "auto",
     device: StudyDevice = "auto",
     engine: EngineName = "local",
-    cpus_per_run: CpusPerRun = 2,
+    cpus_per_run: CpusPerRun = None,
     gpus_per_run: GpusPerRun = None,
     factors: FactorLevels = None,
 ) -> None:
@@ -102,7 +102,7 @@ def run(
     cache: Cache = "auto",
     device: StudyDevice = "auto",
     engine: EngineName = "local",
-    cpus_per_run: CpusPerRun = 2,
+    cpus_per_run: CpusPerRun = None,
     gpus_per_run: GpusPerRun = None,
     factors: FactorLevels = None,
     repeats: Repeats = None,

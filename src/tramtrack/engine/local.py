@@ -48,6 +48,9 @@ def _in_this_process(place: Place, jobs: Iterable[Job]) -> Iterator[tuple[Job, l
         try:
             for stage in job.stages:
                 outcome = [task.function(place, job.shared, *task.arguments) for task in stage]
+        except TramtrackError as error:  # its words are all: frames would hold a network in memory as long as it is kept
+            error.__cause__ = error.__context__ = None
+            outcome = Failure(error.with_traceback(None))
         except Exception as error:
             outcome = Failure(error)
         yield job, outcome

@@ -124,9 +124,10 @@ def connect() -> Any:
     if not ray.is_initialized():
         try:
             ray.init(include_dashboard=False, logging_level="ERROR")
-        except (ConnectionError, ValueError) as error:
+        except (ConnectionError, ValueError, RuntimeError) as error:  # the last for another version of Ray or Python there
             address = os.environ.get("RAY_ADDRESS", "not set")
-            raise TramtrackError(f"no Ray cluster could be reached (RAY_ADDRESS is {address}): {error}") from error
+            words = " ".join(str(error).split())
+            raise TramtrackError(f"no Ray cluster could be reached (RAY_ADDRESS is {address}): {words}") from error
     return ray
 
 

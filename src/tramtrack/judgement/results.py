@@ -132,7 +132,9 @@ def evaluate(
     store.write_csv(folder / "subgroups.csv", parts)
     store.write_csv(folder / "false_alarms.csv", alarms)
     costs = resources(runs)
-    out = {name: why for name, why in (left_out or {}).items() if "/" not in name}
+    own_variant = variants(protocol)[0].name()
+    absent = [(*name.partition("/"), why) for name, why in (left_out or {}).items()]
+    out = {network: why for network, _, variant, why in absent if variant in ("", own_variant)}
     contenders, unranked = contend(own, predictions, chosen, settings, out)
     own_costs = resources(own).assign(contestant=list(names_of(own))) if own else costs.assign(contestant="")
     contest = hold_contest(contenders, aggregation, settings, fold, unranked, own_costs)

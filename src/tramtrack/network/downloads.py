@@ -57,8 +57,8 @@ def download(url: str, target: Path, expected_hash: str = "") -> Path:
     ``expected_hash`` is ``md5:<hex>`` or ``sha256:<hex>``, or empty where none is published. A download that broke off goes
     on where it stopped if the server sends the rest of the same file: with a hash, the hash proves that; without one, only
     a server that gives a strong ETag and repeats it with the rest is believed (RFC 9110, 8.8.1 and 13.1.5), and from any
-    other the file is fetched from its start. Raises BrokeOff, WrongHash, or SourceFailed with the reason. One process at a
-    time may fetch into ``target``.
+    other the file is fetched from its start. Raises BrokeOff, WrongHash, or SourceFailed with the reason, and OSError naming
+    the file where the disk takes no more of it. One process at a time may fetch into ``target``.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial, tag = target.with_name(f".{target.name}.part"), target.with_name(f".{target.name}.etag")
@@ -80,6 +80,8 @@ def download(url: str, target: Path, expected_hash: str = "") -> Path:
                 _stream_to(answer, partial, have, resumable=bool(expected_hash) or tag.exists())
     except requests.RequestException as error:
         raise SourceFailed(f"{url}: {_plain(error)}") from error
+    except OSError as error:  # a full disk, say; the system does not name the file
+        raise OSError(error.errno, error.strerror, str(partial)) from error
     if not fits:
         _forget(partial, tag)
         return download(url, target, expected_hash)

@@ -100,5 +100,7 @@ def _require_same(network: NetworkFacts, there: Path, weights: WeightSet, path: 
 
 
 def _made(folder: Path) -> Path:
+    if folder.exists() and not folder.is_dir():
+        raise TramtrackError(f"{folder}: expected a folder to keep weights in, found a file; name another by --weights-dir")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -168,7 +168,7 @@ def subgroup_rows(material: Material) -> tuple[list[dict[str, Any]], list[dict[s
     table = material.tables["subgroups"]
     columns, rows = [], []
     cells: dict[tuple[str, str], dict[str, Any]] = {}
-    for keys, group in table.fillna({"variant": ""}).groupby(RUN_COLUMNS, sort=False):
+    for keys, group in table.astype({"variant": object}).fillna({"variant": ""}).groupby(RUN_COLUMNS, sort=False):
         run = dict(zip(RUN_COLUMNS, keys, strict=True))
         name = "/".join(map(str, keys))
         control = RANDOM_WEIGHTS if run["weights"] == RANDOM_WEIGHTS else ""

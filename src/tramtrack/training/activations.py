@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tramtrack import store
 from tramtrack.errors import TramtrackError
+from tramtrack.network.registry import title
 from tramtrack.progress import announce, track
 from tramtrack.training.augment import Draw, vary
 from tramtrack.training.hardware import dtype_name
@@ -50,6 +51,12 @@ class Activations:
         if device.type == "cuda":
             return tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in gathered)
         return tuple(gathered)
+
+
+def bytes_a_view(model: Classifier, size: tuple[int, int], dtype: torch.dtype) -> int:
+    """What the activations of one view take on the disk; ``model`` may be without weights, on torch's meta device."""
+    shapes = crossing_shapes(model, size, next(model.parameters()).device)
+    return sum(math.prod(shape) for shape in shapes) * dtype.itemsize
 
 
 def crossing_shapes(model: Classifier, size: tuple[int, int], device: torch.device) -> list[tuple[int, int, int]]:
@@ -94,7 +101,7 @@ def compute_activations(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         announce(f"{what} of {len(views)} views take {sum(sizes) / 1e9:.2f} GB in {folder}, removed after the last seed")
-        _require_room(folder, sum(sizes))
+        require_room(folder, sum(sizes), title(model.backbone.name))
         for file, whole in zip(files, sizes, strict=True):
             with file.open("wb") as stream:
                 _reserve(stream.fileno(), whole, folder)
@@ -181,10 +188,14 @@ def _reserve(descriptor: int, size: int, folder: Path) -> None:
         ) from error
 
 
-def _require_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
+def require_room(folder: Path, needed: int, whose: str, held: int = 0) -> None:
+    """Raise TramtrackError unless the disk of ``folder`` has room for ``needed`` bytes of activations of the network ``whose``.
+
+    ``held`` are bytes that will be given back or used again.
+    """
+    free = shutil.disk_usage(folder).free + held
     if needed > 0.95 * free:
         raise TramtrackError(
-            f"{folder}: the activations of this network need {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free; "
+            f"{folder}: the activations of {whose} need {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free; "
             "make room, use a smaller input size, or do without them (--cache off)"
         )

@@ -40,13 +40,14 @@ def complete_runs(study: Path, protocol: Protocol, networks: Sequence[str] | Non
     """
     runs = [run for run in listed_runs(study, protocol) if networks is None or run.key.network in networks]
     out, factors = left_out(study, protocol), crossed(protocol)
-    missing = sorted(set(networks or ()) - out.keys() - {run.key.network for run in runs})
+    without = set(networks or ()) - {run.key.network for run in runs}
+    missing = sorted(network for network in without if not is_left_out(network, out, protocol))
     own, *others = variants(protocol)
     for network, weights in dict.fromkeys((run.key.network, run.weights) for run in runs):
         mine = [run for run in runs if (run.key.network, run.weights) == (network, weights)]
         for variant in (own, *others):
             name = network if variant is own else f"{network}/{variant.name()}"
-            if name in out or followed(mine[0].facts, variant.levels, factors)[1]:
+            if out.keys() & {network, f"{network}/{variant.name()}"} or followed(mine[0].facts, variant.levels, factors)[1]:
                 continue
             done = {run.key.seed for run in mine if run.key.variant == variant.name(weights)}
             missing += [f"{name} seed {seed}" for seed in protocol.training.seeds if seed not in done]
@@ -77,6 +78,11 @@ def left_out(study: Path, protocol: Protocol) -> dict[str, str]:
     partly = {name for (name, _), done in finished.items() if not seeds <= done}
     whole = {name for name, _ in finished} - partly
     return {name: why for name, why in found.items() if (name if "/" in name else f"{name}/{own}") not in whole}
+
+
+def is_left_out(network: str, out: Mapping[str, str], protocol: Protocol) -> bool:
+    """Whether nothing of ``network`` takes part, ``out`` being what is left out: itself, or each of its variants."""
+    return network in out or {f"{network}/{variant.name()}" for variant in variants(protocol)} <= out.keys()
 
 
 def leave_out(study: Path, reasons: Mapping[str, str]) -> None:

@@ -187,11 +187,16 @@ def save_checkpoint(
 
 
 def read_history(path: Path) -> list[Epoch]:
-    """The epochs that a checkpoint has behind it; none where there is no checkpoint."""
+    """The epochs that a checkpoint has behind it; none where there is none. Raises TramtrackError where it is damaged."""
     if not path.exists():
         return []
-    with safetensors.safe_open(path, "pt") as opened:
-        return [Epoch(**row) for row in json.loads(opened.metadata()["history"])]
+    try:
+        with safetensors.safe_open(path, "pt") as opened:
+            return [Epoch(**row) for row in json.loads(opened.metadata()["history"])]
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise TramtrackError(
+            f"{path}: expected a checkpoint of this run, found something else ({error}); remove it to train from the start"
+        ) from error
 
 
 def load_checkpoint(path: Path, model: Trained, optimiser: torch.optim.Optimizer) -> tuple[list[Epoch], dict[str, Tensor]]:

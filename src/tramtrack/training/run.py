@@ -319,8 +319,10 @@ def _states(
         rows[variant, training] = len(draws) + torch.arange(len(training))
         draws += [draw(varied, (varied.seed, variant, place), sides[place]) for place in training.tolist()]
     statistics = [tensor.cpu().numpy().tobytes() for name, tensor in model.named_buffers() if "running_" in name]
+    ends = model.backbone.prepare_input(torch.tensor([0.0, 65535.0]).view(1, 1, 1, 2))  # what black and white come to
     depends_on = {
         **_depends_on(model, identity, protocol),
+        "convention": [f"{value:.5g}" for value in ends.flatten().tolist()],
         "statistics": hashlib.sha256(b"".join(statistics)).hexdigest(),
         "varied_views": store.text_sha256(json.dumps(training.tolist())) if varied.variants else "none",
         "view_ids": store.text_sha256("\n".join(fold.table["view_id"])),

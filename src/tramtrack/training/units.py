@@ -12,6 +12,7 @@ import torch
 from tramtrack.engine import Job, Place, Task
 from tramtrack.network.weights import WeightSet
 from tramtrack.protocol import Protocol
+from tramtrack.training.memory import within_memory
 from tramtrack.training.record import Keep, Run, RunKey
 from tramtrack.training.run import Fold, keep_share, train_run
 
@@ -58,24 +59,33 @@ def network_job(plan: Plan, shares: int) -> Job:
 
 
 def train_seed(place: Place, plan: Plan, seed: int, begin: bool) -> Run:
-    """Train one seed; ``begin`` false where its activations are laid out already."""
+    """Train one seed; ``begin`` false where its activations are laid out already. Raises as `train_run`, and OutOfMemory."""
     _use(place)
     key, cache = plan.key(seed), plan.cache_of(seed)
-    run = train_run(
-        key, plan.weights, plan.fold, plan.protocol, plan.hashes, plan.runs, cache, plan.keep, device=place.device, begin=begin
-    )
+
+    def train() -> Run:
+        return train_run(
+            key, plan.weights, plan.fold, plan.protocol, plan.hashes, plan.runs, cache, plan.keep,
+            device=place.device, begin=begin,
+        )  # fmt: skip
+
+    run = within_memory(train, f"seed {seed}", place.device)
     if plan.weights is None:
         shutil.rmtree(cache, ignore_errors=True)
     return run
 
 
 def keep_one(place: Place, plan: Plan, seed: int, share: tuple[int, int]) -> None:
-    """Compute one share of the activations that all seeds of a plan train on."""
+    """Compute one share of the activations that all seeds of a plan train on. Raises as `keep_share`, and OutOfMemory."""
     _use(place)
-    keep_share(
-        plan.key(seed), plan.weights, plan.fold, plan.protocol, plan.hashes, plan.runs, plan.cache_of(seed), plan.keep,
-        share=share, device=place.device,
-    )  # fmt: skip
+
+    def keep() -> None:
+        keep_share(
+            plan.key(seed), plan.weights, plan.fold, plan.protocol, plan.hashes, plan.runs, plan.cache_of(seed), plan.keep,
+            share=share, device=place.device,
+        )  # fmt: skip
+
+    within_memory(keep, "its activations", place.device)
 
 
 def _use(place: Place) -> None:

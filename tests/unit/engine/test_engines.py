@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -89,6 +92,25 @@ def test_one_device_is_this_process_and_errors_are_its_own():
     assert [outcome for _, outcome in Local(["cpu"]).run(jobs)] == [[("cpu", None, "shared", "name")], Failure(error)]
 
 
+def test_an_error_that_is_kept_keeps_no_network_in_memory():
+    kept = []
+
+    class Network:
+        pass
+
+    def diverge(place, shared):
+        network = Network()
+        kept.append(weakref.ref(network))
+        try:
+            raise OSError
+        except OSError as cause:
+            raise Diverged("the loss is nan in epoch 1, batch 1") from cause
+
+    ((_, outcome),) = Local(["cpu"]).run([Job("one", None, [[Task("boom", diverge)]])])
+    gc.collect()
+    assert isinstance(outcome.error, Diverged) and kept[0]() is None
+
+
 def test_several_devices_run_a_task_each_in_processes_and_outlive_a_killed_one(tmp_path, capsys):
     before = set(psutil.Process().children(recursive=True))
     counter, error = tmp_path / "count", Diverged("the loss is nan in epoch 1, batch 1")
@@ -123,6 +145,22 @@ def test_without_ray_its_engine_is_refused_with_the_command_that_installs_it(mon
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"--engine ray needs Ray.*pip install 'tramtrack\[cluster\]'"):
         Ray()
+
+
+def test_a_cluster_of_another_version_is_told_in_one_line(monkeypatch):
+    from tramtrack.engine.ray import Ray
+
+    def refuse(**_options):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.9.1\n")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=refuse))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(TramtrackError) as caught:
+        Ray()
+    assert str(caught.value) == (
+        "no Ray cluster could be reached (RAY_ADDRESS is 10.0.0.1:6379): "
+        "Version mismatch: The cluster was started with: Ray: 2.9.0 Python: 3.9.1"
+    )
 
 
 @pytest.mark.parametrize("slots", (1, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import signal
 import socket
 import subprocess
@@ -79,6 +80,20 @@ def test_a_broken_download_is_taken_up_where_it_stopped(server, tmp_path):
     start = int(server.ranges[-1].removeprefix("bytes=").rstrip("-"))
     assert 0 < start <= 300_000
     assert leftovers(tmp_path) == ["weights.h5"]
+
+
+def test_a_disk_that_takes_no_more_is_told_with_the_file_and_what_came_is_gone_on_from(server, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (FOUR_CHUNKS + 100, hard)
+    )  # a file that would grow larger is refused by the system
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*\.weights\.h5\.part'"):
+            download(f"{server.url}/file", tmp_path / "weights.h5", MD5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert download(f"{server.url}/file", tmp_path / "weights.h5", MD5).read_bytes() == CONTENT
+    assert int(server.ranges[-1].removeprefix("bytes=").rstrip("-")) >= FOUR_CHUNKS
 
 
 def test_a_broken_download_without_hash_starts_anew(server, tmp_path):

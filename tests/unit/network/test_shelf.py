@@ -135,6 +135,12 @@ def test_what_is_no_file_is_refused(tmp_path, path, found):
         import_file(NAME, tmp_path / path)
 
 
+def test_a_file_is_no_folder_to_keep_weights_in(file):
+    for keep in (import_file, lambda name, _, weights_dir: fetch_into(name, weights_dir)):
+        with pytest.raises(TramtrackError, match="expected a folder to keep weights in, found a file"):
+            keep(NAME, file, weights_dir=file)
+
+
 def test_other_weights_give_way_only_when_told_to(file, tensors, tmp_path):
     import_file(NAME, file)
     other = tmp_path / "other.safetensors"

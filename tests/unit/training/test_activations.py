@@ -174,6 +174,20 @@ def test_activations_of_other_weights_are_not_used(make_classifier, files, tmp_p
     assert not torch.equal(one[0], other[0])
 
 
+def test_the_size_is_said_before_the_disk_is_taken(make_classifier, files, tmp_path, monkeypatch):
+    """DenseNet121 hands 2x1 cells of 992 and of 128 features a view to its last convolution."""
+    happened, reserve = [], room._reserve
+    monkeypatch.setattr(room, "announce", happened.append)
+    monkeypatch.setattr(room, "_reserve", lambda *arguments: (happened.append(arguments[1]), reserve(*arguments)))
+    folder, size = tmp_path / "cache", 20 * 2 * (992 + 128) * 4
+    compute(make_classifier("densenet121").eval(), files, folder)
+    said, *taken = happened
+    assert said == f"test of 20 views take {size / 1e9:.2f} GB in {folder}, removed after the last seed"
+    assert sum(taken) == sum(file.stat().st_size for file in folder.glob("*.bin")) == size
+    compute(make_classifier("densenet121").eval(), files, folder)
+    assert len(happened) == 3, "what is there already takes nothing"
+
+
 def test_a_disk_without_room_is_refused_with_the_size(make_classifier, files, tmp_path, monkeypatch):
     monkeypatch.setattr(room.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
     with pytest.raises(TramtrackError, match=r"need 0\.0 GB, the disk has 0\.0 GB free"):

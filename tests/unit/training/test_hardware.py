@@ -13,6 +13,8 @@ import torch
 
 from tramtrack.errors import UsageError
 from tramtrack.training import hardware
+from tramtrack.training.activations import compute_activations
+from tramtrack.training.loader import batches
 
 CPU = torch.device("cpu")
 
@@ -104,6 +106,19 @@ def test_cuda_is_chosen_and_trains(make_classifier, states_of, examples, tmp_pat
         seed=0, dtype=hardware.resolve_dtype("auto", device), device=device, checkpoint=tmp_path / "c",
     )  # fmt: skip
     assert len(history) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_views_and_activations_arrive_on_cuda_as_they_are(make_classifier, views, tmp_path):
+    """From pinned memory, copied without waiting; channels_last stays."""
+    device, model, files = hardware.choose_device("cuda"), make_classifier().eval(), list(views["file"])
+    for one, other in zip(batches(files, 3, CPU), batches(files, 3, device), strict=True):
+        assert other.device.type == device.type and torch.equal(one, other.cpu())
+    settings = {"size": (64, 32), "dtype": torch.float32, "device": CPU, "what": "test"}
+    kept, positions = compute_activations(model, files, tmp_path / "cache", {}, **settings), torch.tensor([5, 0, 3])
+    for one, other in zip(kept.batch(positions, CPU), kept.batch(positions, device), strict=True):
+        assert other.device.type == device.type and torch.equal(one, other.cpu())
+        assert other.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_processor_is_read_where_linux_tells():

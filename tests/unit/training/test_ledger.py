@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tramtrack import store
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Factors, Protocol
-from tramtrack.training.ledger import complete_runs, leave_out, left_out, listed_runs
+from tramtrack.training.ledger import complete_runs, is_left_out, leave_out, left_out, listed_runs
 
 TWO = Protocol.from_toml('[training]\nseeds = [0, 1]\n[factors]\npolicy = ["full"]\n', "two")
 WHY = "the loss is nan in epoch 2, batch 1 of seed 1"
@@ -43,6 +45,23 @@ def test_a_variant_with_a_failed_seed_is_left_out_with_its_finished_ones(study):
     assert names(complete_runs(study, TWO, ["vgg16"])) == names(complete_runs(study, TWO, None)) == own
     finish(study, "vgg16", "full", 1)
     assert left_out(study, TWO) == {} and len(complete_runs(study, TWO, None)) == 4
+
+
+def test_where_the_protocols_own_variant_failed_the_others_take_part(study):
+    finish(study, "vgg16", "last-conv", 0)
+    finish(study, "vgg16", "full", 0, 1)
+    finish(study, "mobilenetv2", "last-conv", 0, 1)
+    finish(study, "mobilenetv2", "full", 0, 1)
+    leave_out(study, {"vgg16/last-conv": WHY})
+    expected = {("vgg16", "full"), ("mobilenetv2", "last-conv"), ("mobilenetv2", "full")}
+    assert {(run.key.network, run.key.variant) for run in complete_runs(study, TWO, ["vgg16", "mobilenetv2"])} == expected
+    assert not is_left_out("vgg16", left_out(study, TWO), TWO)
+    shutil.rmtree(study / "runs" / "vgg16" / "full" / "seed-1")
+    with pytest.raises(TramtrackError, match="not finished yet: vgg16/full seed 1"):
+        complete_runs(study, TWO, ["vgg16", "mobilenetv2"])
+    leave_out(study, {"vgg16/last-conv": WHY, "vgg16/full": WHY})
+    assert is_left_out("vgg16", left_out(study, TWO), TWO)
+    assert {run.key.network for run in complete_runs(study, TWO, ["vgg16", "mobilenetv2"])} == {"mobilenetv2"}
 
 
 def test_a_network_with_a_failed_seed_is_left_out_with_all_its_variants(study):

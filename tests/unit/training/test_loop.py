@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 
 from tramtrack.errors import TramtrackError
@@ -65,6 +66,14 @@ def test_same_seed_same_weights_other_seed_others(make_classifier, states_of, ex
         trained.append(weights(model))
     assert same(trained[0], trained[1])
     assert not same(trained[0], trained[2])
+
+
+@pytest.mark.parametrize("content", (b"", b"x" * 200, safetensors.torch.save({"now.a": torch.zeros(1)})))
+def test_a_damaged_checkpoint_is_named(content, make_classifier, states_of, examples, tmp_path):
+    (tmp_path / "c").write_bytes(content)
+    model = make_classifier()
+    with pytest.raises(TramtrackError, match=r"c: expected a checkpoint of this run, found something else .*; remove it to"):
+        run(model, states_of(model), examples, tmp_path / "c")
 
 
 def test_global_seeds_are_left_alone(make_classifier, states_of, examples, tmp_path):

@@ -12,7 +12,7 @@ from tramtrack.protocol import Training, Transfer
 from tramtrack.sections import Policy
 from tramtrack.training import census
 from tramtrack.training.loop import make_optimiser, train
-from tramtrack.training.policies import EQUAL_WEIGHTS, Adapter
+from tramtrack.training.policies import EQUAL_WEIGHTS, Adapter, SlicedConv
 from tramtrack.training.transfer import Classifier
 
 CPU = torch.device("cpu")
@@ -30,6 +30,19 @@ def test_the_equal_policies_train_the_same_number_everywhere(network):
     for policy in ("equal-slice", "equal-adapter"):
         trained = counted(network, policy=policy)["base_trained"]
         assert abs(trained - EQUAL_WEIGHTS) <= 0.01 * EQUAL_WEIGHTS, policy
+
+
+@pytest.mark.parametrize(
+    ("family", "channels"),
+    [("VGG", 8), ("Xception", 24), ("ResNetV2", 72), ("mobilenet", 36), ("mobilenetv2", 115), ("DenseNet", 32)],
+)
+def test_a_slice_has_the_channels_that_make_that_number(family, channels):
+    networks = [name for name, facts in NETWORKS.items() if family in (name, facts.family)]
+    assert networks
+    for network in networks:
+        model = Classifier(skeleton(network), Transfer(widths=(8, 4), policy="equal-slice"), torch.Generator())
+        (sliced,) = (module for module in model.backbone.modules() if isinstance(module, SlicedConv))
+        assert len(sliced.channels) == len(sliced.trained_weight) == channels, network
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 
 from tramtrack.errors import UsageError
+from tramtrack.network.backbone import Backbone
 from tramtrack.network.weights import WeightSet
 from tramtrack.protocol import Protocol
 from tramtrack.training import run as room
@@ -50,6 +51,7 @@ def test_what_is_frozen_is_in_the_weights_file_as_it_was(transfer, keep, dtype, 
     for name, tensor in begun.state_dict().items():
         assert torch.equal(kept[name], tensor) == (name not in trained), name
     assert run.information["parameters"]["base_trained"] < run.information["parameters"]["base"]
+    assert (tmp_path / "cache").exists() == (keep == "auto")
 
 
 def depends_on(settings, views, monkeypatch, tmp_path, network="mobilenetv2", prepared="p", shift=0.0, weights=None):
@@ -95,6 +97,8 @@ def test_kept_activations_are_known_by_all_that_they_depend_on(views, monkeypatc
     everything = [first, *others]
     assert all(one != other for place, one in enumerate(everything) for other in everything[:place])
     assert (first["files"], others[6]["files"]) == (8, 12)
+    monkeypatch.setattr(Backbone, "_coloured", lambda self, scaled: (scaled / 255).expand(-1, 3, -1, -1))
+    assert known() != first, "another input convention"
 
 
 def test_batchnorms_are_adapted_to_the_training_fold_alone(views, tmp_path):
