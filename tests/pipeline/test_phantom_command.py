@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,12 @@ from PIL import Image
 
 from tramtrack.cli import app
 from tramtrack.errors import UsageError
-from tramtrack.phantom.presets import PRESETS
+from tramtrack.phantom.one_view import write_view
+from tramtrack.phantom.presets import PRESETS, preset
+from tramtrack.phantom.settings import PhantomSettings
+from tramtrack.phantom.stations import require_room_at_stations
 
+ROOT = Path(__file__).parents[2]
 SMALL = ("--matrix", "240x120", "--pitch", "1")
 
 
@@ -48,6 +53,7 @@ def test_one_view_with_its_mask_and_truth(tmp_path: Path) -> None:
         (("cohort", "out", "--matrix", "240", "--pitch", 0.5), "--matrix"),
         (("cohort", "out", "--detector", "Z"), "detector"),
         (("view", "out", "--film-share", -1), "film_share"),
+        (("cohort", "out", "--detector", "own", "--magnification", 1.5), "rows of station A"),
         (("view", "out", "--age", 7), "age"),
     ],
 )
@@ -57,10 +63,52 @@ def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, words: tuple, n
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"side": "X"}, "side: expected L or R, received 'X'"),
+        ({"view": "ML"}, "view: expected CC or MLO, received 'ML'"),
+        ({"age": 60.5}, "age: expected a whole number from 18 to 120, received 60.5"),
+        ({"age": "60"}, "age: expected a whole number from 18 to 120, received '60'"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, received -1"),
+    ],
+)
+def test_python_refuses_one_view_by_name(tmp_path: Path, values: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        write_view(tmp_path / "out", **{"seed": 1, **values})
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_refusal_is_one_line_and_exit_code_two(tmp_path: Path) -> None:
     done = tramtrack("cohort", tmp_path / "out", "--matrix", "240x120", "--pitch", 0)
     assert done.returncode == 2
     assert done.stderr == "tramtrack: phantom setting pitch_mm: expected above 0, received 0.0\n"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """What the command line asks of ``write_cohort``, which makes nothing."""
+    calls: list[dict] = []
+    monkeypatch.setattr("tramtrack.phantom.cohort.write_cohort", lambda out, **asked: calls.append(asked))
+    return calls
+
+
+def test_the_pages_table_of_options_is_accepted(asked: list[dict]) -> None:
+    table = (ROOT / "docs/explanation/phantom.md").read_text().split("| wanted | how |")[1].split("\n\n")[0]
+    shown = [option.split() for option in re.findall(r"`(--[^`]+)`", table)]
+    assert len(shown) > 6
+    for words in shown:
+        app(["phantom", "cohort", "out", *words], standalone_mode=False)
+        require_room_at_stations(asked[-1]["settings"])
+    assert {call["format"] for call in asked} == {"dicom", "png"}
+
+
+def test_the_pages_python_is_the_command_line(asked: list[dict]) -> None:
+    app(["phantom", "cohort", "out", "--women", "144", "--seed", "1"], standalone_mode=False)
+    by_hand = {"women": 144, "prevalence": 1 / 3, "seed": 1, "workers": 2, "settings": preset("demo").settings}
+    assert asked[0] == {**by_hand, "positive_views": None, "format": "dicom"}
+    app(["phantom", "cohort", "out", "--detector", "0.15"], standalone_mode=False)
+    assert asked[1]["settings"] == PhantomSettings()
 
 
 def test_the_published_counts() -> None:

@@ -24,7 +24,8 @@ from PIL import Image
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.phantom.dicom import ViewHeader, encode
 from tramtrack.phantom.planning import Drawn, draw_women, intercept, plan_draws, require_possible, seed_of, shown_views
-from tramtrack.phantom.settings import PhantomSettings
+from tramtrack.phantom.settings import PhantomSettings, require_whole
+from tramtrack.phantom.stations import require_room_at_stations
 from tramtrack.phantom.woman import SyntheticView, SyntheticWoman, ViewTruth
 from tramtrack.progress import track
 from tramtrack.store import read_json, require_same_identity, text_sha256, write_bytes, write_json, write_manifest
@@ -77,7 +78,7 @@ class _Task:
 
 
 def write_cohort(
-    out: Path,
+    out: Path | str,
     *,
     women: int = 144,
     prevalence: float = 1 / 3,
@@ -99,6 +100,7 @@ def write_cohort(
     settings = settings or PhantomSettings()
     out = Path(out)
     _check(women, prevalence, seed, workers, positive_views, format)
+    require_room_at_stations(settings)
     if positive_views is not None:
         require_possible(round(women * prevalence), positive_views)
     drawn = draw_women(_cohort_stream(seed), women, round(women * prevalence), settings)
@@ -123,13 +125,11 @@ def write_cohort(
 
 
 def _check(women: int, prevalence: float, seed: int, workers: int, positive_views: int | None, format: str) -> None:
-    whole = [("women", women, 1), ("workers", workers, 1), ("seed", seed, 0)]
+    for name, value, least in (("women", women, 1), ("workers", workers, 1), ("seed", seed, 0)):
+        require_whole(f"phantom cohort: {name}", value, least)
     if positive_views is not None:
-        whole.append(("positive_views", positive_views, 0))
-    for name, value, least in whole:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UsageError(f"phantom cohort: {name}: expected a whole number of at least {least}, received {value!r}")
-    if not 0 <= prevalence <= 1:
+        require_whole("phantom cohort: positive_views", positive_views, 0)
+    if isinstance(prevalence, bool) or not isinstance(prevalence, int | float) or not 0 <= prevalence <= 1:
         raise UsageError(f"phantom cohort: prevalence: expected a share in 0..1, received {prevalence!r}")
     if format not in FORMATS:
         raise UsageError(f"phantom cohort: format: expected {' or '.join(FORMATS)}, received {format!r}")

@@ -160,6 +160,7 @@ def test_another_cohort_in_the_folder_is_refused_by_field(made: CohortSummary, c
         ("women", 2.5),
         ("prevalence", -0.1),
         ("prevalence", 1.5),
+        ("prevalence", "0.5"),
         ("seed", -1),
         ("workers", 0),
         ("positive_views", 1000),

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from tramtrack.cohort.exam import Position
 from tramtrack.errors import UsageError
+from tramtrack.phantom.anatomy import draw_look, draw_outline
+from tramtrack.phantom.cohort import write_cohort
+from tramtrack.phantom.one_view import write_view
 from tramtrack.phantom.settings import Grid, PhantomSettings
+from tramtrack.phantom.stations import DETECTORS, require_room_at_stations
 
 
 @pytest.mark.parametrize(
@@ -36,11 +43,53 @@ from tramtrack.phantom.settings import Grid, PhantomSettings
         ("own_matrix", 1),
         ("magnification", 0.5),
         ("ducts", (3, 2)),
+        ("segments", 3.0),
+        ("hydroxyapatite", 0.3),
+        ("burden_shape", (1.0, 2.0, 3.0)),
+        ("round", (1, 2)),
+        ("rows", 1536.0),
+        ("rods", True),
+        ("age_range", (40, 130)),
+        ("age_range", [40, 84]),
+        ("depth_mm", (2.0, 90.0)),
+        ("half_height_mm", (2.0, 90.0)),
     ],
 )
 def test_bad_setting_is_refused_by_name(name: str, value: object) -> None:
-    with pytest.raises(UsageError, match="columns" if name == "depth_mm" else "rows|columns" if value == 0.05 else name):
+    with pytest.raises(UsageError, match="columns" if value == (60.0, 130.0) else "rows|columns" if value == 0.05 else name):
         replace(PhantomSettings(), **{name: value})
+
+
+@pytest.mark.parametrize("name", [name for name, grid in DETECTORS.items() if grid is not None])
+def test_every_matrix_that_has_a_name_holds_the_largest_breast(name: str) -> None:
+    grid = DETECTORS[name]
+    assert grid is not None
+    assert replace(PhantomSettings(), rows=grid.rows, columns=grid.columns, pitch_mm=grid.pitch_mm).grid == grid
+
+
+def test_stations_own_matrices_are_refused_before_any_woman_is_made(tmp_path: Path) -> None:
+    require_room_at_stations(PhantomSettings(own_matrix=True))
+    require_room_at_stations(PhantomSettings(magnification=1.0, own_matrix=True, film_share=1.0))
+    larger = PhantomSettings(own_matrix=True, magnification=1.04)
+    for make in (lambda: write_cohort(tmp_path / "a", women=1, seed=1, settings=larger),
+                 lambda: write_view(tmp_path / "a", seed=1, settings=larger)):  # fmt: skip
+        with pytest.raises(UsageError, match=r"rows of station A: expected rows x pitch_mm of at least 236.*232.96 mm"):
+            make()
+    require_room_at_stations(replace(larger, film_share=1.0))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("seed", range(9110, 9130))
+def test_the_least_matrix_holds_the_largest_breast_drawn(seed: int) -> None:
+    """The rule of room is that of the drawing: in a CC view's smallest matrix the skin meets the wall within it."""
+    settings = PhantomSettings(rows=2277, columns=1140, pitch_mm=0.1)
+    with pytest.raises(UsageError, match="rows"):
+        replace(settings, rows=2276)
+    look = replace(draw_look(np.random.default_rng(seed), 60, settings), depth_mm=100.0, half_height_mm=98.0)
+    outline = draw_outline(np.random.default_rng(seed), look, Position.CC, settings.grid)
+    height, width = settings.grid.field_mm
+    assert outline.skin_at(np.array([0.0, height])).tolist() == [0.0, 0.0]
+    assert outline.skin_mm.max() < width
 
 
 def test_settings_are_frozen_and_hashed() -> None:
