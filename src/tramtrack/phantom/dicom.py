@@ -55,7 +55,7 @@ OBLIQUE_DEGREES = {
     (Side.L, Position.MLO): -45.0,
     (Side.R, Position.MLO): 45.0,
 }
-"""Positioner Primary Angle (0018,1510), degrees: negative where the source is on her right (PS3.3 C.8.11.7), medially in MLO."""
+"""Positioner Primary Angle (0018,1510): negative with the source on her right (PS3.3 C.8.11.7), medially in MLO; degrees."""
 
 HEADER_VERSION = 2
 """Raised whenever the same view would be written with another header; it enters no identifier."""
