@@ -118,6 +118,7 @@ def write_cohort(
         write_manifest(manifest, identity, about)
     draws = _plan(out, drawn, seed, positive_views, settings, workers)
     tasks = _tasks(out, drawn, prevalence, seed, settings, draws, format)
+    _remove_cut_off(out)
     missing = [task for task in tasks if not _complete(task)]
     for _ in track(_make_all(missing, workers), "synthetic women", total=women, done=women - len(missing)):
         pass
@@ -182,6 +183,13 @@ def _complete(task: _Task) -> bool:
         return False
     files = read_json(record)["files"]
     return all((task.out / name).is_file() and (task.out / name).stat().st_size == size for name, size in files.items())
+
+
+def _remove_cut_off(out: Path) -> None:
+    """Remove the temporary files that a killed run left: they are no part of the cohort, and ``ingest`` would count them."""
+    for folder in (*FORMATS, "masks", "women"):
+        for left in (out / folder).rglob(".*.part"):
+            left.unlink(missing_ok=True)
 
 
 def _make_all(tasks: list[_Task], workers: int) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,7 +134,12 @@ def test_resume_makes_only_what_is_missing(tmp_path: Path) -> None:
     stamp = untouched.stat().st_mtime_ns
     victim.unlink()
     cut.write_bytes(cut.read_bytes()[:1000])
+    for folder in (victim.parent, out / "masks", out / "women"):
+        (folder / ".LCC.dcm.77-00ff00ff.part").write_bytes(b"what a kill left")
     assert write_cohort(out, **keywords).made == 2
+    assert fingerprint(out) == before
+    (out / "women" / f"{victim.parent.name}.json").unlink()  # her files were written, her record was not: a kill between
+    assert write_cohort(out, **keywords).made == 1
     assert fingerprint(out) == before
     assert untouched.stat().st_mtime_ns == stamp
 
@@ -200,6 +206,26 @@ def test_conditional_flips_match_enumeration() -> None:
     assert share == pytest.approx(np.exp(log_odds) / np.exp(log_odds).sum(), abs=0.025)
     assert conditional_bernoulli(rng, log_odds, 3).all()
     assert not conditional_bernoulli(rng, log_odds, 0).any()
+
+
+def test_flips_of_many_women_take_little_memory_and_are_those_of_the_whole_table() -> None:
+    log_odds = np.random.default_rng(9120).normal(size=1000)
+    tracemalloc.start()
+    chosen = conditional_bernoulli(np.random.default_rng(9121), log_odds, 400)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert chosen.sum() == 400
+    assert peak < 1001 * 401 * 8 / 6  # of the whole table of ways
+    ways = np.full((1001, 401), -np.inf)
+    ways[1000, 0] = 0.0
+    for i in range(999, -1, -1):
+        ways[i] = ways[i + 1]
+        ways[i, 1:] = np.logaddexp(ways[i, 1:], log_odds[i] + ways[i + 1, :-1])
+    rng, left = np.random.default_rng(9121), 400
+    for i in range(1000):
+        comes_up = bool(left) and np.log(rng.random()) < log_odds[i] + ways[i + 1, left - 1] - ways[i, left]
+        assert chosen[i] == comes_up
+        left -= comes_up
 
 
 def test_intercept_gives_the_prevalence() -> None:
