@@ -48,7 +48,8 @@ class Segment:
 
     ``vessel``: the artery's number in its breast. ``points`` (n, 3) in the breast's frame and ``radius_mm`` (n,): the stretch
     of it. ``wall``: wall over outer radius. ``mineral``: volume fraction of hydroxyapatite. ``patches`` (along, around), 0 or
-    more: how much of the wall is calcified there, in ``PATCHES_AROUND`` steps around and equal steps along.
+    more: how much of the wall is calcified there, in ``PATCHES_AROUND`` steps around and equal steps along. ``reach``: where on
+    the artery it begins and ends, 0 to 1; stretches of one artery may overlap.
     """
 
     vessel: int
@@ -58,6 +59,7 @@ class Segment:
     wall: float
     mineral: float
     patches: NDArray[np.float32]
+    reach: tuple[float, float] = (0.0, 1.0)
 
     def length_mm(self, size_mm: NDArray[np.float64]) -> float:
         """Length in a breast whose frame's units are ``size_mm`` (3,), mm."""
@@ -108,7 +110,8 @@ def _draw_segment(rng: np.random.Generator, number: int, vessel: Vessel, burden:
         form = Form.RING
     patches = draw_patches(rng, max(4, int(length / PATCH_MM)), coverage)
     radius = np.interp(at, index, vessel.radius_mm)
-    return Segment(number, form, points, radius, min(wall, 1.0), min(mineral, 0.8), patches)
+    reach = (float(start), float(start + share))
+    return Segment(number, form, points, radius, min(wall, 1.0), min(mineral, 0.8), patches, reach)
 
 
 def _draw_form(rng: np.random.Generator, burden: float) -> Form:

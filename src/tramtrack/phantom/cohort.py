@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tramtrack.errors import TramtrackError, UsageError
-from tramtrack.phantom.dicom import HEADER_VERSION, ViewHeader, encode
+from tramtrack.phantom.dicom import ViewHeader, encode
 from tramtrack.phantom.planning import Drawn, draw_women, intercept, plan_draws, require_possible, seed_of, shown_views
 from tramtrack.phantom.settings import PhantomSettings, require_whole
 from tramtrack.phantom.stations import require_room_at_stations
@@ -32,7 +32,10 @@ from tramtrack.store import read_json, require_same_identity, text_sha256, write
 from tramtrack.workers import Failure, run_each
 
 GENERATOR_VERSION = 2
-"""Raised whenever the same seed and settings would give other pixels, masks or truth."""
+"""Raised whenever the same seed and settings would give other pixels or masks."""
+
+FILES_VERSION = 2
+"""Raised whenever the same woman would be written with other headers, columns or truth; it enters no identifier."""
 
 SECONDS_A_WOMAN = 600.0
 """A woman who takes longer than this is given up; she takes one to three seconds at the default matrix."""
@@ -105,7 +108,7 @@ def write_cohort(
         require_possible(round(women * prevalence), positive_views)
     drawn = draw_women(_cohort_stream(seed), women, round(women * prevalence), settings)
     identity = {
-        "stage": "phantom", "generator": GENERATOR_VERSION, "header": HEADER_VERSION, "women": women, "prevalence": prevalence,
+        "stage": "phantom", "generator": GENERATOR_VERSION, "files": FILES_VERSION, "women": women, "prevalence": prevalence,
         "seed": seed, "positive_views": positive_views, "format": format,
         **{f"settings.{name}": list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()},
     }  # fmt: skip
@@ -262,7 +265,8 @@ def view_row(truth: ViewTruth) -> dict[str, Any]:
     distractors = row.pop("distractors")
     row["side"], row["view"] = str(row["side"]), str(row.pop("position"))
     rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
-    return {**rounded, "bac": int(truth.bac), **distractors}
+    faint = int(truth.calcium == "below-visibility")
+    return {**rounded, "bac": int(truth.bac), "faint_calcium": faint, **distractors}
 
 
 def _objects(truth: ViewTruth, woman: SyntheticWoman) -> list[dict[str, Any]]:

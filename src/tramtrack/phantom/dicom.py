@@ -57,9 +57,6 @@ OBLIQUE_DEGREES = {
 }
 """Positioner Primary Angle (0018,1510): negative with the source on her right (PS3.3 C.8.11.7), medially in MLO; degrees."""
 
-HEADER_VERSION = 2
-"""Raised whenever the same view would be written with another header; it enters no identifier."""
-
 
 @dataclass(frozen=True)
 class ViewHeader:

@@ -38,8 +38,8 @@ ATTEMPTS = 60
 
 @dataclass(frozen=True)
 class ViewTruth:
-    """What is true of one view. Lengths along the artery and areas at the breast's plane, mm and mm2; masses of hydroxyapatite
-    in mg; contrasts: means over the mask. ``calibre_mm``: mean outer diameter of the segments seen.
+    """What is true of one view. Lengths along arteries, each stretch once, and areas at the breast's plane, mm and mm2; masses
+    of hydroxyapatite in mg; contrasts: means over the mask. ``calibre_mm``: mean outer diameter of the segments seen.
 
     ``calcium`` is ``none``, ``below-visibility`` or ``visible``; only ``visible`` is labelled as BAC. ``distractors`` counts
     what else the view holds, by type; ``seen`` says where, ``segments`` what calcium.
@@ -265,7 +265,7 @@ class SyntheticWoman:
             position=position,
             calcium=calcium.kind(self.settings),
             length_mm=calcium.length_mm,
-            visible_length_mm=sum(calcium.seen_mm),
+            visible_length_mm=calcium.visible_mm,
             area_mm2=calcium.area_mm2,
             mass_mg=calcium.mass_mg,
             mean_contrast=calcium.contrast,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pydicom
 import pytest
 from PIL import Image
 
+from tramtrack.cohort.findings import OF_A_PHANTOM, read_findings
 from tramtrack.errors import UsageError
 from tramtrack.phantom.cohort import CohortSummary, write_cohort
 from tramtrack.phantom.planning import conditional_bernoulli, draw_women, intercept, log_odds, plan_draws
@@ -54,6 +56,32 @@ def test_summary_and_tables(made: CohortSummary) -> None:
     assert women.loc[women["bac_woman"] == 1, "csbi"].between(1, 3).all()
     assert women.loc[women["bac_woman"] == 0, ["csbi", "calcified_vessels"]].eq(0).all(axis=None)
     assert "4 synthetic women, 2 with BAC" in str(made)
+
+
+def test_findings_take_the_truth_and_tell_calcium_below_visibility_apart(made: CohortSummary) -> None:
+    truth = pd.read_csv(made.folder / "truth.csv")
+    assert set(OF_A_PHANTOM) <= set(truth.columns)
+    faint = truth["calcium"] == "below-visibility"
+    assert (truth["faint_calcium"] == faint.astype(int)).all() and faint.sum() == made.below_visibility_views
+    views = truth[["woman", "exam", "side", "view"]].assign(view_id=[f"v{n:02d}" for n in range(len(truth))])
+    found = read_findings(made.folder / "truth.csv", views)
+    assert found["burden_mm2"].tolist() == truth["area_mm2"].tolist()
+    assert found["length_mm"].tolist() == truth["visible_length_mm"].tolist()
+    for kind in OF_A_PHANTOM:
+        assert found[f"distractor_{kind}"].tolist() == truth[kind].tolist(), kind
+
+
+def test_every_column_of_the_truth_is_explained(made: CohortSummary) -> None:
+    page = (Path(__file__).parents[3] / "docs/explanation/phantom.md").read_text()
+    section = page.split("## What lies on disk")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([a-z0-9_]+)`", section.split("| column of `truth.csv`")[1].split("`women.csv` has")[0]))
+    columns = set(pd.read_csv(made.folder / "truth.csv").columns)
+    assert named - {"visible", "none"} == columns
+    assert set(pd.read_csv(made.folder / "women.csv").columns) <= columns
+    records = [json.loads(path.read_text()) for path in (made.folder / "women").iterdir()]
+    items = [item for record in records for view in record["views"] for item in (*view["segments"], *view["objects"])]
+    keys = {key for item in items for key in item}
+    assert {"segment", "object"} < keys and all(f"`{key}`" in section for key in keys), keys
 
 
 def test_masks_agree_with_labels(made: CohortSummary) -> None:
