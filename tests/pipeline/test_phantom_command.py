@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 from PIL import Image
 
 from tramtrack.cli import app
+from tramtrack.cohort.cohort import load_cohort
 from tramtrack.errors import UsageError
 from tramtrack.phantom.one_view import write_view
 from tramtrack.phantom.presets import PRESETS, preset
@@ -77,6 +79,28 @@ def test_python_refuses_one_view_by_name(tmp_path: Path, values: dict, said: str
     with pytest.raises(UsageError, match=said):
         write_view(tmp_path / "out", **{"seed": 1, **values})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cohort_of_pictures_is_ingested_as_synthetic_with_labels_masks_and_spacing(tmp_path: Path) -> None:
+    made, study = tmp_path / "cohort", tmp_path / "study"
+    words = ["--women", "1", "--prevalence", "1", "--seed", "9101", "--format", "png", "--processes", "1"]
+    app(["phantom", "cohort", str(made), *words, *SMALL], standalone_mode=False)
+    tables = ["--labels", str(made / "labels.csv"), "--findings", str(made / "truth.csv")]
+    app(["ingest", str(made / "views.csv"), *tables, "--study", str(study), "--processes", "1"], standalone_mode=False)
+    cohort, truth = load_cohort(study / "cohort"), pd.read_csv(made / "truth.csv")
+    assert cohort.synthetic and len(cohort.views) == 4
+    views = cohort.views.merge(truth, on=["woman", "side", "view"], suffixes=("", "_true"))
+    assert (views["bac_view"] == views["bac"]).all() and views["bac"].sum() >= 1
+    assert (views["spacing_mm"] == 1.0).all() and (views["age_years"] == views["age"]).all()
+    assert ((views["mask"] != "") == (views["bac"] == 1)).all()
+
+
+@pytest.mark.parametrize("verb", ["cohort", "view"])
+def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "out").write_text("kept")
+    with pytest.raises(UsageError, match=f"phantom {verb}: expected a folder to write into, received the file"):
+        app(["phantom", verb, str(tmp_path / "out"), *SMALL], standalone_mode=False)
+    assert (tmp_path / "out").read_text() == "kept"
 
 
 def test_a_refusal_is_one_line_and_exit_code_two(tmp_path: Path) -> None:

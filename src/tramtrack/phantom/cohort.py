@@ -24,7 +24,7 @@ from PIL import Image
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.phantom.dicom import ViewHeader, encode
 from tramtrack.phantom.planning import Drawn, draw_women, intercept, plan_draws, require_possible, seed_of, shown_views
-from tramtrack.phantom.settings import PhantomSettings, require_whole
+from tramtrack.phantom.settings import PhantomSettings, require_folder, require_whole
 from tramtrack.phantom.stations import require_room_at_stations
 from tramtrack.phantom.woman import SyntheticView, SyntheticWoman, ViewTruth
 from tramtrack.progress import track
@@ -102,6 +102,7 @@ def write_cohort(
     """
     settings = settings or PhantomSettings()
     out = Path(out)
+    require_folder("phantom cohort", out)
     _check(women, prevalence, seed, workers, positive_views, format)
     require_room_at_stations(settings)
     if positive_views is not None:
@@ -333,7 +334,7 @@ def _file_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> Iterato
     for woman, record in rows:
         for view in record["views"]:
             named = {name: view[name] for name in ("woman", "exam", "side", "view", "file", "spacing_mm")}
-            yield {**named, "age_years": woman["age"]}
+            yield {**named, "age_years": woman["age"], "synthetic": "yes"}
 
 
 def _stream_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:

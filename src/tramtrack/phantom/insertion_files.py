@@ -29,6 +29,7 @@ from tramtrack.imaging.prepare import png_bytes
 from tramtrack.imaging.presentation import present
 from tramtrack.phantom.grey_domain import GreyDomain, dicom_domain, picture_domain, stored_limits
 from tramtrack.phantom.insertion import Inserted, Insertion, insert
+from tramtrack.phantom.settings import require_folder
 from tramtrack.phantom.vessel_paths import NoVessel, Survey, VesselPath, find_path, read_path, survey
 from tramtrack.store import file_sha256, write_bytes, write_json
 
@@ -102,8 +103,7 @@ def insert_file(
     artery and control of one seed lie in the same place. ``source`` is never modified. Raises TramtrackError naming the file.
     """
     source, out = Path(source), Path(out)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out: expected a folder, received the file {out}")
+    require_folder("phantom insert", out)
     if not source.is_file():
         raise UsageError(f"{source}: expected an image file, found no such file")
     opened = open_image(source)

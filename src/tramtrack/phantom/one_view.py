@@ -12,7 +12,7 @@ from tramtrack.errors import UsageError
 from tramtrack.phantom.cohort import GENERATOR_VERSION, header_of, png, view_row
 from tramtrack.phantom.dicom import encode
 from tramtrack.phantom.planning import seed_of
-from tramtrack.phantom.settings import PhantomSettings, require_whole
+from tramtrack.phantom.settings import PhantomSettings, require_folder, require_whole
 from tramtrack.phantom.stations import require_room_at_stations
 from tramtrack.phantom.woman import SyntheticWoman
 from tramtrack.store import write_bytes, write_json
@@ -28,6 +28,7 @@ def write_view(
     """
     settings = settings or PhantomSettings()
     out = Path(out)
+    require_folder("phantom view", out)
     require_whole("phantom view: seed", seed, 0)
     require_whole("phantom view: age", age, 18, 120)
     for name, word, known in (("side", side, list(Side)), ("view", view, list(Position))):

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 from tramtrack.errors import UsageError
 from tramtrack.store import text_sha256
@@ -192,3 +193,9 @@ def require_whole(what: str, value: object, least: int, most: int | None = None)
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         expected = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise UsageError(f"{what}: expected a whole number {expected}, received {value!r}")
+
+
+def require_folder(what: str, out: Path) -> None:
+    """Raise UsageError, saying for ``what``, where a file stands in the place of the folder ``out``."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{what}: expected a folder to write into, received the file {out}")

@@ -279,7 +279,7 @@ def test_png_with_a_table_holds_the_same_pixels(tmp_path: Path) -> None:
     for form in ("png", "dicom"):
         write_cohort(tmp_path / form, women=1, prevalence=0.0, seed=9001, workers=1, settings=SMALL, format=form)
     table = pd.read_csv(tmp_path / "png" / "views.csv")
-    assert {"woman", "exam", "side", "view", "file", "spacing_mm", "age_years"} == set(table.columns)
+    assert {"woman", "exam", "side", "view", "file", "spacing_mm", "age_years", "synthetic"} == set(table.columns)
     for row in table.itertuples():
         image = np.asarray(Image.open(tmp_path / "png" / row.file)).astype(np.uint16)
         dicom = pydicom.dcmread(tmp_path / "dicom" / "dicom" / row.woman / f"{row.side}{row.view}.dcm").pixel_array
