@@ -84,6 +84,14 @@ def test_every_column_of_the_truth_is_explained(made: CohortSummary) -> None:
     assert {"segment", "object"} < keys and all(f"`{key}`" in section for key in keys), keys
 
 
+def test_what_counts_as_visible_is_stated(made: CohortSummary) -> None:
+    page = (Path(__file__).parents[3] / "docs/explanation/phantom.md").read_text()
+    stated = json.loads((made.folder / "manifest.json").read_text())["identity"]
+    usual = PhantomSettings()
+    assert (stated["settings.visible_cnr"], stated["settings.visible_area_mm2"]) == (usual.visible_cnr, usual.visible_area_mm2)
+    assert f"`visible_cnr` ({usual.visible_cnr:g})" in page and f"`visible_area_mm2` ({usual.visible_area_mm2:g} mm2)" in page
+
+
 def test_masks_agree_with_labels(made: CohortSummary) -> None:
     labels = pd.read_csv(made.folder / "labels.csv", keep_default_na=False)
     truth = pd.read_csv(made.folder / "truth.csv")
