@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,23 @@ def test_a_cohort_of_pictures_is_ingested_as_synthetic_with_labels_masks_and_spa
     assert (views["bac_view"] == views["bac"]).all() and views["bac"].sum() >= 1
     assert (views["spacing_mm"] == 1.0).all() and (views["age_years"] == views["age"]).all()
     assert ((views["mask"] != "") == (views["bac"] == 1)).all()
+
+
+def test_a_killed_cohort_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    words = ["--women", "4", "--seed", "9102", "--processes", "1", *SMALL]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-m", "tramtrack.cli", "phantom", "cohort", str(killed), *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(killed.glob("women/*.json")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert len(list(killed.glob("women/*.json"))) < 4 and not (killed / "truth.csv").exists()
+    for folder in (killed, whole):
+        app(["phantom", "cohort", str(folder), *words], standalone_mode=False)
+    files = [{path.relative_to(top): path.read_bytes() for path in top.rglob("*") if path.is_file()} for top in (killed, whole)]
+    assert len(files[0]) > 4 * 5 and files[0] == files[1]
 
 
 @pytest.mark.parametrize("verb", ["cohort", "view"])
