@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from tramtrack.errors import UsageError
@@ -123,6 +124,12 @@ class PhantomSettings:
         for name in _RANGES:
             value = getattr(self, name)
             _require(name, value, value[0] <= value[1], "a range (low, high)")
+        for field in fields(self):  # 12 and 12.0 are the same cohort, with the same hash
+            value = getattr(self, field.name)
+            if isinstance(field.default, float):
+                object.__setattr__(self, field.name, float(value))
+            elif isinstance(field.default, tuple) and isinstance(field.default[0], float):
+                object.__setattr__(self, field.name, tuple(map(float, value)))
         if not self.own_matrix:
             self.require_room(self.grid)
 
@@ -136,6 +143,26 @@ class PhantomSettings:
                 f"{name}{whose and f' of station {whose}'}", getattr(grid, name), extent >= least,
                 f"{name} x pitch_mm of at least {least:g} mm, or the breast is larger than the matrix ({extent:g} mm)",
             )  # fmt: skip
+
+    def with_text(self, assignments: Iterable[str]) -> PhantomSettings:
+        """These settings with each ``name=value`` taken over; a pair is ``name=first,second``, a whole number stays one.
+
+        Raises UsageError naming an assignment that is none, a name that is no setting, or a value out of its range.
+        """
+        known = {field.name: field.default for field in fields(self)}
+        changed: dict[str, object] = {}
+        for text in assignments:
+            name, equals, value = (part.strip() for part in text.partition("="))
+            if not equals:
+                raise UsageError(f"phantom setting: expected name=value, received {text!r}")
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 3, 0.3)
+                raise UsageError(
+                    f"phantom setting {name}: no such setting; the nearest are {', '.join(near) or ', '.join(known)}"
+                )
+            values = tuple(_value_of(part.strip(), text) for part in value.split(","))
+            changed[name] = values if isinstance(known[name], tuple) else values[0] if len(values) == 1 else values
+        return replace(self, **changed)  # type: ignore[arg-type]
 
     @property
     def grid(self) -> Grid:
@@ -175,6 +202,16 @@ _RULES = tuple((name, expected, holds) for names, expected, holds in _GROUPS for
 _RANGES = (
     "age_range", "depth_mm", "half_height_mm", "artery_trunks", "vein_trunks", "ducts", "ligaments", "wall",
 )  # fmt: skip
+
+
+def _value_of(word: str, text: str) -> float | int | bool:
+    """What a word of an assignment ``text`` stands for. Raises UsageError where it is neither a number nor true or false."""
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    try:
+        return float(word) if set(word.lower()) & set(".en") else int(word)
+    except ValueError:
+        raise UsageError(f"phantom setting {text}: expected a number, true or false, received {word!r}") from None
 
 
 def _every(value: object, holds: Callable[[float], bool]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
+import re
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,47 @@ def test_the_least_matrix_holds_the_largest_breast_drawn(seed: int) -> None:
     height, width = settings.grid.field_mm
     assert outline.skin_at(np.array([0.0, height])).tolist() == [0.0, 0.0]
     assert outline.skin_mm.max() < width
+
+
+def test_any_setting_can_be_given_as_text() -> None:
+    usual = PhantomSettings()
+    changed = usual.with_text(["visible_cnr=12", "segments = 1, 3.5", "ducts=4,6", "rows=1600", "own_matrix=true", "rods=1e-1"])
+    assert changed == replace(usual, visible_cnr=12, segments=(1, 3.5), ducts=(4, 6), rows=1600, own_matrix=True, rods=0.1)
+    for name, value in asdict(usual).items():
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        assert usual.with_text([f"{name}={text}"]) == usual, name
+    assert usual.with_text([]) == usual
+    assert usual.with_text(["quanta=20000", "segments=1.3,4"]).sha256 == usual.sha256 == replace(usual, quanta=20000).sha256
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("visible_cnr", "expected name=value, received 'visible_cnr'"),
+        ("visble_cnr=3", "visble_cnr: no such setting; the nearest are visible_cnr"),
+        ("visible_cnr=many", "visible_cnr=many: expected a number, true or false, received 'many'"),
+        ("visible_cnr=", "expected a number, true or false, received ''"),
+        ("visible_cnr=-1", "visible_cnr: expected above 0, received -1"),
+        ("visible_cnr=1,2", "visible_cnr: expected one value"),
+        ("segments=3", r"segments: expected two numbers \(first, second\), received \(3,\)"),
+        ("rows=1600.5", "rows: expected whole, >= 1, received 1600.5"),
+        ("rods=nan", "rods: expected 0 or more, received nan"),
+    ],
+)
+def test_text_that_is_no_setting_is_refused_by_name(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        PhantomSettings().with_text([text])
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    page = (Path(__file__).parents[3] / "docs/explanation/phantom.md").read_text()
+    table = page.split("| setting | default |")[1].split("\n\n")[0]
+    rows = dict(re.findall(r"^\| `([a-z0-9_]+)` \| ([^|]+) \|", table, flags=re.MULTILINE))
+    defaults = {field.name: field.default for field in fields(PhantomSettings)}
+    pairs = {name: value if isinstance(value, tuple) else (value,) for name, value in defaults.items() if name != "own_matrix"}
+    assert rows == {name: ", ".join(f"{x:g}" for x in pair) for name, pair in pairs.items()} | {"own_matrix": "False"}
+    described = PhantomSettings.__doc__ or ""
+    assert [name for name in defaults if not re.search(rf"\b{name}\b", described)] == []
 
 
 def test_settings_are_frozen_and_hashed() -> None:
