@@ -21,7 +21,7 @@ from tramtrack.phantom.settings import Grid, PhantomSettings
 from tramtrack.phantom.stations import Station
 
 AREA_BANDS_MM2 = (0.0, 10.0, 25.0)
-"""Bands of the projected area of a woman's views together: 0, up to 10, up to 25, more (Eur Heart J 2026; our summing)."""
+"""Bands of the projected area of a woman's positive views: 0, up to 10, up to 25, more, mm2 (Eur Heart J 2026; our summing)."""
 
 SEEN_LENGTH_MM = 1.0
 """A segment of which less than this is visible in a view is not seen there."""
@@ -134,7 +134,7 @@ def csbi_grade(segments: Iterable[tuple[str, Segment]]) -> int:
 
 
 def area_band(areas_mm2: Mapping[str, float] | Iterable[float]) -> str:
-    """The band of a woman's visible area summed over her views, mm2."""
+    """The band of a woman's visible area summed over her positive views, mm2."""
     total = sum(areas_mm2.values() if isinstance(areas_mm2, Mapping) else areas_mm2)
     low, middle, high = AREA_BANDS_MM2
     return (

@@ -206,7 +206,7 @@ class SyntheticWoman:
             "calcium_woman": next((kind for kind in ("visible", "below-visibility") if kind in kinds), "none"),
             "calcified_vessels": len({(side, segment.vessel) for side, segment in shown}),
             "csbi": csbi_grade(shown),
-            "area_band": area_band(view.area_mm2 for view in calcium.views),
+            "area_band": area_band(view.area_mm2 for view, kind in zip(calcium.views, kinds, strict=True) if kind == "visible"),
             "calcium_mg": round(
                 sum(segment.mass_mg(self.look.size_mm) for of in calcium.segments.values() for segment in of), 4
             ),

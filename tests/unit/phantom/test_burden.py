@@ -15,6 +15,7 @@ from tramtrack.phantom.calcification import PATCHES_AROUND, Form, Segment
 from tramtrack.phantom.materials import HYDROXYAPATITE_MG_PER_MM3
 from tramtrack.phantom.settings import PhantomSettings
 from tramtrack.phantom.stations import STATIONS
+from tramtrack.phantom.woman import SyntheticWoman
 
 SETTINGS = PhantomSettings(rows=480, columns=360, pitch_mm=0.5)
 LOOK = draw_look(np.random.default_rng(9130), 60, SETTINGS)
@@ -95,3 +96,23 @@ BANDS = [([0], "0"), ([0.1], "up to 10"), ([6, 4], "up to 10"), ([6, 5], "up to 
 @pytest.mark.parametrize(("areas", "band"), BANDS)
 def test_bands_of_area_add_a_womans_views(areas: list[float], band: str) -> None:
     assert area_band(areas) == band
+
+
+def test_a_woman_whose_calcium_no_view_shows_enough_of_has_none_of_the_marks() -> None:
+    settings = replace(SETTINGS, faint_share=1.0, visible_area_mm2=1000.0, hydroxyapatite=(0.8, 0.8))
+    woman = SyntheticWoman(np.random.SeedSequence(9131), 60, False, settings)
+    truth = woman.truth()
+    assert sum(view.area_mm2 for view in woman.calcium.views) > 1 and truth["calcium_mg"] > 0
+    assert (truth["bac_woman"], truth["calcium_woman"]) == (0, "below-visibility")
+    assert (truth["csbi"], truth["calcified_vessels"], truth["area_band"]) == (0, 0, "0")
+    shown = SyntheticWoman(np.random.SeedSequence(9131), 60, True, SETTINGS)
+    assert shown.truth()["area_band"] == area_band(v.area_mm2 for v in shown.calcium.views if v.kind(SETTINGS) == "visible")
+    assert shown.truth()["csbi"] > 0
+
+
+def test_a_woman_has_her_stations_own_matrix_where_asked() -> None:
+    women = [
+        SyntheticWoman(np.random.SeedSequence(seed), 60, False, PhantomSettings(own_matrix=True)) for seed in range(9100, 9112)
+    ]
+    assert all(woman.matrix == woman.station.native == woman.grid for woman in women)
+    assert len({woman.station.name for woman in women}) >= 4
