@@ -1,6 +1,6 @@
 """Is the demo's generator hard enough? VGG16 on a separate seeded cohort of 200 women, AUC by view in its test fold.
 
-The generator's settings were fixed on seeds from 9000 on before the demo's seed was looked at. Goal: below .98.
+The generator's settings were fixed on other seeds before the demo's was looked at. Goal: below .98.
 """
 
 from __future__ import annotations

@@ -12,8 +12,11 @@ import pydicom
 import pytest
 from pydicom.uid import JPEGLSLossless
 
+from tramtrack.cohort.exam import STANDARD_VIEWS
 from tramtrack.phantom.cohort import write_cohort
+from tramtrack.phantom.dicom import ViewHeader, encode
 from tramtrack.phantom.settings import PhantomSettings
+from tramtrack.phantom.stations import FILM, STATIONS, Station
 
 SETTINGS = PhantomSettings(rows=320, columns=240, pitch_mm=0.8)
 
@@ -52,6 +55,30 @@ def test_no_error_and_no_unexplained_warning(files: list[Path], dciodvfy: Path) 
     for file in files:
         unexplained = [line for line in complaints(dciodvfy, file) if not line.endswith(EXPLAINED_WARNINGS)]
         assert unexplained == [], file.name
+
+
+@pytest.mark.parametrize("station", [*STATIONS, FILM], ids=lambda station: station.name)
+def test_every_station_side_and_density_conforms(station: Station, dciodvfy: Path, tmp_path: Path) -> None:
+    pixels = np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)
+    for (side, position), density in zip(STANDARD_VIEWS, "abcd", strict=True):
+        header = ViewHeader(
+            "conformance", "SYN-1", 60, side, position, 1, station.native.pitch_mm, 55.0, station, 1.02, density == "a", density
+        )
+        file = tmp_path / f"{side}{position}.dcm"
+        file.write_bytes(encode(pixels, header))
+        unexplained = [line for line in complaints(dciodvfy, file) if not line.endswith(EXPLAINED_WARNINGS)]
+        assert unexplained == [], file.name
+
+
+def test_what_is_brighter_had_fewer_rays_and_the_source_stands_medially(files: list[Path]) -> None:
+    for file in files:
+        dataset = pydicom.dcmread(file)
+        breast = dataset.pixel_array[:, :8] if dataset.ImageLaterality == "L" else dataset.pixel_array[:, -8:]
+        air = dataset.pixel_array[:, -8:] if dataset.ImageLaterality == "L" else dataset.pixel_array[:, :8]
+        assert np.median(breast) > np.median(air)
+        assert dataset.PixelIntensityRelationshipSign == -1
+        oblique = {"L": -45, "R": 45}[dataset.ImageLaterality]
+        assert dataset.PositionerPrimaryAngle == (oblique if dataset.ViewPosition == "MLO" else 0)
 
 
 def test_dciodvfy_would_complain(files: list[Path], dciodvfy: Path, tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ LENGTH = ("visible_length_mm", "length_mm")
 DISTRACTOR = "distractor_"
 OF_A_PHANTOM = (
     "round", "cluster", "rod", "eggshell", "skin_calcification", "mass", "clip", "skin_fold", "nipple_out_of_profile", "motion",
-    "implants",
+    "implants", "faint_calcium",
 )  # fmt: skip
-"""What may be taken for an artery's calcium, or hide it, as a synthetic cohort's truth.csv counts it."""
+"""What may be taken for an artery's visible calcium, or hide it, as a synthetic cohort's truth.csv counts it; arterial calcium
+below visibility, which is neither BAC nor none, is thereby scored apart."""
 
 
 def read_findings(path: Path, views: pd.DataFrame, secret: bytes = b"") -> pd.DataFrame:

@@ -30,7 +30,7 @@ from tramtrack.protocol import Prepare
 from tramtrack.workers import Crew, Failure, run_each
 
 TABLE_COLUMNS = ("woman", "exam", "side", "view", "file")
-OPTIONAL_TABLE_COLUMNS = ("spacing_mm", "age_years", "absent_breast")
+OPTIONAL_TABLE_COLUMNS = ("spacing_mm", "age_years", "absent_breast", "synthetic")
 SECONDS_A_FILE = 60.0
 BYTES_A_WORKER = 2 << 30
 FAILURES = {"time": Reason.TIME_LIMIT, "memory": Reason.MEMORY_LIMIT, "died": Reason.WORKER_DIED, "error": Reason.UNREADABLE}
@@ -216,6 +216,7 @@ def _from_table(source: Path) -> list[Candidate]:
                 spacing_mm=_number(row.get("spacing_mm"), source, line, "spacing_mm"),
                 age_years=_whole(_number(row.get("age_years"), source, line, "age_years")),
                 absent_breast=_side_or_none(row.get("absent_breast", ""), source, line),
+                synthetic=_yes(row.get("synthetic", ""), source, line),
             )
         )
     twice = [file for file, count in Counter(candidate.file for candidate in candidates).items() if count > 1]
@@ -242,6 +243,12 @@ def _side_or_none(text: str, source: Path, line: int) -> str:
     if text.upper() not in ("", *Side):
         raise TramtrackError(f"{source}, line {line}: expected L, R or nothing in absent_breast, received {text!r}")
     return text.upper()
+
+
+def _yes(text: str, source: Path, line: int) -> bool:
+    if text.lower() not in ("", "no", "yes"):
+        raise TramtrackError(f"{source}, line {line}: expected yes, no or nothing in synthetic, received {text!r}")
+    return text.lower() == "yes"
 
 
 def _whole(value: float | None) -> int | None:

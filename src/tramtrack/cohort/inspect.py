@@ -71,6 +71,7 @@ class Candidate:
     spacing_mm: float | None = None
     age_years: int | None = None
     absent_breast: str = ""
+    synthetic: bool = False
     for_processing: bool = False
     synthesised: bool = False
     secret: Secret = NO_SECRET
@@ -156,7 +157,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         acquired=_acquired(dataset),
         manufacturer=str(dataset.get("Manufacturer", "") or ""),
         age_years=candidate.age_years if candidate.age_years is not None else age_years(dataset),
-        synthetic=str(dataset.get("SyntheticData", "")) == "YES",
+        synthetic=candidate.synthetic or str(dataset.get("SyntheticData", "")) == "YES",
         kind=kind_of(dataset),
         steps="; ".join(picture.steps),
         implant=str(dataset.get("BreastImplantPresent", "") or ""),
@@ -249,6 +250,7 @@ def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
         view_source="table",
         side_source="table",
         age_years=candidate.age_years,
+        synthetic=candidate.synthetic,
         steps="; ".join(picture.steps),
         absent_breast=candidate.absent_breast,
         doubts="; ".join(breast.doubts),

@@ -28,6 +28,12 @@ Pitch = Annotated[float | None, typer.Option("--pitch", help="Distance between p
 FilmShare = Annotated[float | None, typer.Option("--film-share", help="Share of women imaged on film, 0 to 1.")]
 ImplantShare = Annotated[float | None, typer.Option("--implant-share", help="Share of women with implants, 0 to 1.")]
 Magnification = Annotated[float | None, typer.Option("--magnification", help="Of the breast at the detector, 1 to 2.")]
+Others = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Any other setting, as name=value: visible_cnr=12, segments=1,3; a name that is none shows the nearest."
+    ),
+]
 
 
 @phantom_app.command("cohort")
@@ -55,6 +61,7 @@ def phantom_cohort(
     film_share: FilmShare = None,
     implant_share: ImplantShare = None,
     magnification: Magnification = None,
+    others: Others = None,
     processes: Processes = 2,
 ) -> None:
     """Write a synthetic cohort with exact masks, labels and truth; goes on where it stopped."""
@@ -72,6 +79,7 @@ def phantom_cohort(
         detector,
         matrix,
         pitch,
+        others,
         film_share=film_share,
         implant_share=implant_share,
         magnification=magnification,
@@ -103,6 +111,7 @@ def phantom_view(
     film_share: FilmShare = None,
     implant_share: ImplantShare = None,
     magnification: Magnification = None,
+    others: Others = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the view's truth as JSON.")] = False,
 ) -> None:
     """Write one view of one woman, for a look: DICOM, 8-bit PNG, mask and truth.json."""
@@ -110,7 +119,7 @@ def phantom_view(
     from tramtrack.phantom.presets import preset
 
     settings = _settings(
-        preset("demo").settings, detector, matrix, pitch,
+        preset("demo").settings, detector, matrix, pitch, others,
         film_share=film_share, implant_share=implant_share, magnification=magnification,
     )  # fmt: skip
     truth = write_view(out, side=side, view=view, age=age, bac=bac, seed=seed, settings=settings)
@@ -125,7 +134,12 @@ def phantom_view(
 
 
 def _settings(
-    base: PhantomSettings, detector: str | None, matrix: str | None, pitch: float | None, **shares: float | None
+    base: PhantomSettings,
+    detector: str | None,
+    matrix: str | None,
+    pitch: float | None,
+    others: list[str] | None,
+    **shares: float | None,
 ) -> PhantomSettings:
     """The preset's settings with what the command line changed. Raises UsageError naming what cannot be meant."""
     from dataclasses import replace
@@ -146,4 +160,4 @@ def _settings(
         grid = matrix_of(detector)
         own = {"own_matrix": True}
         changed |= own if grid is None else {"rows": grid.rows, "columns": grid.columns, "pitch_mm": grid.pitch_mm}
-    return replace(base, **changed)
+    return replace(base, **changed).with_text(others or [])

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from tramtrack.errors import UsageError
 from tramtrack.phantom.anatomy import Outline, project, view_axes
 from tramtrack.phantom.materials import HYDROXYAPATITE_MG_PER_MM3
 from tramtrack.phantom.projection import Course, FloatArray, splat
@@ -48,7 +49,8 @@ class Segment:
 
     ``vessel``: the artery's number in its breast. ``points`` (n, 3) in the breast's frame and ``radius_mm`` (n,): the stretch
     of it. ``wall``: wall over outer radius. ``mineral``: volume fraction of hydroxyapatite. ``patches`` (along, around), 0 or
-    more: how much of the wall is calcified there, in ``PATCHES_AROUND`` steps around and equal steps along.
+    more: how much of the wall is calcified there, in ``PATCHES_AROUND`` steps around and equal steps along. ``reach``: where on
+    the artery it begins and ends, 0 to 1; stretches of one artery may overlap. Raises UsageError naming what is out of range.
     """
 
     vessel: int
@@ -58,6 +60,12 @@ class Segment:
     wall: float
     mineral: float
     patches: NDArray[np.float32]
+    reach: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        require_tube(self.radius_mm, self.wall)
+        if not 0 <= self.mineral <= 1:
+            raise UsageError(f"mineral: expected a volume fraction in 0..1, received {self.mineral:g}")
 
     def length_mm(self, size_mm: NDArray[np.float64]) -> float:
         """Length in a breast whose frame's units are ``size_mm`` (3,), mm."""
@@ -71,6 +79,14 @@ class Segment:
         area = np.pi * np.interp(at, along, self.radius_mm) ** 2 * (1 - (1 - self.wall) ** 2)
         volume = (area * self.patches.mean(1)).sum() * along[-1] / len(self.patches)
         return float(volume * self.mineral * HYDROXYAPATITE_MG_PER_MM3)
+
+
+def require_tube(radius_mm: NDArray[np.float64], wall: float) -> None:
+    """Raise UsageError, naming radius_mm or wall, where a tube's outer radius is not above 0 or its wall not in (0, 1]."""
+    if not (np.asarray(radius_mm) > 0).all():
+        raise UsageError(f"radius_mm: expected radii above 0, received {float(np.min(radius_mm)):g}")
+    if not 0 < wall <= 1:
+        raise UsageError(f"wall: expected a share of the outer radius in (0, 1], received {wall:g}")
 
 
 def between(range_: tuple[float, float], at: float) -> float:
@@ -108,7 +124,8 @@ def _draw_segment(rng: np.random.Generator, number: int, vessel: Vessel, burden:
         form = Form.RING
     patches = draw_patches(rng, max(4, int(length / PATCH_MM)), coverage)
     radius = np.interp(at, index, vessel.radius_mm)
-    return Segment(number, form, points, radius, min(wall, 1.0), min(mineral, 0.8), patches)
+    reach = (float(start), float(start + share))
+    return Segment(number, form, points, radius, min(wall, 1.0), min(mineral, 0.8), patches, reach)
 
 
 def _draw_form(rng: np.random.Generator, burden: float) -> Form:
@@ -204,8 +221,10 @@ def add_tube(
     """Add to ``image`` (rows, columns) the path in mm through solid hydroxyapatite that a tube's wall amounts to.
 
     The wall is filled with points, each standing for its share of the vessel's volume before compression, so a segment's mass
-    is the same in every view. Any angle between axis and beam is exact, a tube seen end-on too.
+    is the same in every view. Any angle between axis and beam is exact, a tube seen end-on too. Raises UsageError naming the
+    radius or the wall that is out of range.
     """
+    require_tube(tube.radius_mm, wall)
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(tube.xyz_mm, axis=0), axis=1))])
     if along[-1] <= 0:
         return

@@ -24,14 +24,18 @@ from PIL import Image
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.phantom.dicom import ViewHeader, encode
 from tramtrack.phantom.planning import Drawn, draw_women, intercept, plan_draws, require_possible, seed_of, shown_views
-from tramtrack.phantom.settings import PhantomSettings
+from tramtrack.phantom.settings import PhantomSettings, require_folder, require_whole
+from tramtrack.phantom.stations import require_room_at_stations
 from tramtrack.phantom.woman import SyntheticView, SyntheticWoman, ViewTruth
 from tramtrack.progress import track
 from tramtrack.store import read_json, require_same_identity, text_sha256, write_bytes, write_json, write_manifest
 from tramtrack.workers import Failure, run_each
 
 GENERATOR_VERSION = 2
-"""Raised whenever the same seed and settings would give other bits."""
+"""Raised whenever the same seed and settings would give other pixels or masks."""
+
+FILES_VERSION = 2
+"""Raised whenever the same woman would be written with other headers, columns or truth; it enters no identifier."""
 
 SECONDS_A_WOMAN = 600.0
 """A woman who takes longer than this is given up; she takes one to three seconds at the default matrix."""
@@ -77,7 +81,7 @@ class _Task:
 
 
 def write_cohort(
-    out: Path,
+    out: Path | str,
     *,
     women: int = 144,
     prevalence: float = 1 / 3,
@@ -98,13 +102,15 @@ def write_cohort(
     """
     settings = settings or PhantomSettings()
     out = Path(out)
+    require_folder("phantom cohort", out)
     _check(women, prevalence, seed, workers, positive_views, format)
+    require_room_at_stations(settings)
     if positive_views is not None:
         require_possible(round(women * prevalence), positive_views)
     drawn = draw_women(_cohort_stream(seed), women, round(women * prevalence), settings)
     identity = {
-        "stage": "phantom", "generator": GENERATOR_VERSION, "women": women, "prevalence": prevalence, "seed": seed,
-        "positive_views": positive_views, "format": format,
+        "stage": "phantom", "generator": GENERATOR_VERSION, "files": FILES_VERSION, "women": women, "prevalence": prevalence,
+        "seed": seed, "positive_views": positive_views, "format": format,
         **{f"settings.{name}": list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()},
     }  # fmt: skip
     manifest = out / "manifest.json"
@@ -116,6 +122,7 @@ def write_cohort(
         write_manifest(manifest, identity, about)
     draws = _plan(out, drawn, seed, positive_views, settings, workers)
     tasks = _tasks(out, drawn, prevalence, seed, settings, draws, format)
+    _remove_cut_off(out)
     missing = [task for task in tasks if not _complete(task)]
     for _ in track(_make_all(missing, workers), "synthetic women", total=women, done=women - len(missing)):
         pass
@@ -123,13 +130,11 @@ def write_cohort(
 
 
 def _check(women: int, prevalence: float, seed: int, workers: int, positive_views: int | None, format: str) -> None:
-    whole = [("women", women, 1), ("workers", workers, 1), ("seed", seed, 0)]
+    for name, value, least in (("women", women, 1), ("workers", workers, 1), ("seed", seed, 0)):
+        require_whole(f"phantom cohort: {name}", value, least)
     if positive_views is not None:
-        whole.append(("positive_views", positive_views, 0))
-    for name, value, least in whole:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UsageError(f"phantom cohort: {name}: expected a whole number of at least {least}, received {value!r}")
-    if not 0 <= prevalence <= 1:
+        require_whole("phantom cohort: positive_views", positive_views, 0)
+    if isinstance(prevalence, bool) or not isinstance(prevalence, int | float) or not 0 <= prevalence <= 1:
         raise UsageError(f"phantom cohort: prevalence: expected a share in 0..1, received {prevalence!r}")
     if format not in FORMATS:
         raise UsageError(f"phantom cohort: format: expected {' or '.join(FORMATS)}, received {format!r}")
@@ -182,6 +187,13 @@ def _complete(task: _Task) -> bool:
         return False
     files = read_json(record)["files"]
     return all((task.out / name).is_file() and (task.out / name).stat().st_size == size for name, size in files.items())
+
+
+def _remove_cut_off(out: Path) -> None:
+    """Remove the temporary files that a killed run left: they are no part of the cohort, and ``ingest`` would count them."""
+    for folder in (*FORMATS, "masks", "women"):
+        for left in (out / folder).rglob(".*.part"):
+            left.unlink(missing_ok=True)
 
 
 def _make_all(tasks: list[_Task], workers: int) -> Iterator[None]:
@@ -254,7 +266,8 @@ def view_row(truth: ViewTruth) -> dict[str, Any]:
     distractors = row.pop("distractors")
     row["side"], row["view"] = str(row["side"]), str(row.pop("position"))
     rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
-    return {**rounded, "bac": int(truth.bac), **distractors}
+    faint = int(truth.calcium == "below-visibility")
+    return {**rounded, "bac": int(truth.bac), "faint_calcium": faint, **distractors}
 
 
 def _objects(truth: ViewTruth, woman: SyntheticWoman) -> list[dict[str, Any]]:
@@ -321,7 +334,7 @@ def _file_rows(rows: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> Iterato
     for woman, record in rows:
         for view in record["views"]:
             named = {name: view[name] for name in ("woman", "exam", "side", "view", "file", "spacing_mm")}
-            yield {**named, "age_years": woman["age"]}
+            yield {**named, "age_years": woman["age"], "synthetic": "yes"}
 
 
 def _stream_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -49,7 +49,13 @@ METALS = {"W": "TUNGSTEN", "Mo": "MOLYBDENUM", "Rh": "RHODIUM", "Al": "ALUMINUM"
 
 SOURCE_TO_DETECTOR_MM = 650.0
 
-OBLIQUE_DEGREES = {Position.CC: 0.0, Position.MLO: 45.0}
+OBLIQUE_DEGREES = {
+    (Side.L, Position.CC): 0.0,
+    (Side.R, Position.CC): 0.0,
+    (Side.L, Position.MLO): -45.0,
+    (Side.R, Position.MLO): 45.0,
+}
+"""Positioner Primary Angle (0018,1510): negative with the source on her right (PS3.3 C.8.11.7), medially in MLO; degrees."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ def _add_acquisition(dataset: Dataset, header: ViewHeader) -> None:
     dataset.DistanceSourceToPatient = round(SOURCE_TO_DETECTOR_MM / header.magnification, 1)
     dataset.BodyPartThickness = round(header.thickness_mm, 1)
     dataset.PositionerType = "MAMMOGRAPHIC"
-    dataset.PositionerPrimaryAngle = OBLIQUE_DEGREES[header.position]
+    dataset.PositionerPrimaryAngle = OBLIQUE_DEGREES[header.side, header.position]
     dataset.BodyPartExamined = "BREAST"
     dataset.OrganExposed = "BREAST"
     dataset.BreastImplantPresent = "YES" if header.implant else "NO"
@@ -195,7 +201,7 @@ def _add_pixels(dataset: Dataset, pixels: NDArray[np.uint16], header: ViewHeader
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
     dataset.PixelRepresentation = 0
     dataset.PixelIntensityRelationship = "LOG"
-    dataset.PixelIntensityRelationshipSign = 1
+    dataset.PixelIntensityRelationshipSign = -1  # higher values are fewer rays (PS3.3 C.8.11.3.1.2)
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
     dataset.PresentationLUTShape = "IDENTITY"
     dataset.LossyImageCompression = "00"

@@ -20,7 +20,8 @@ from scipy.spatial import cKDTree
 from tramtrack.errors import UsageError
 from tramtrack.phantom.calcification import PATCH_MM, between, draw_patches, wall_path
 from tramtrack.phantom.grey_domain import GreyDomain
-from tramtrack.phantom.materials import CALCIUM_CONTRAST, SOFT_CONTRAST
+from tramtrack.phantom.materials import CALCIUM_CONTRAST, HYDROXYAPATITE_MG_PER_MM3, SOFT_CONTRAST
+from tramtrack.phantom.settings import require_whole
 from tramtrack.phantom.sharpness import grain, resolution
 from tramtrack.phantom.vessel_paths import VesselPath
 
@@ -41,9 +42,6 @@ COVERAGE = (0.35, 0.95)
 
 WALL = (0.18, 0.35)
 """The wall's thickness over the outer radius."""
-
-MINERAL_MG_PER_MM3 = 3.16
-"""Density of solid hydroxyapatite."""
 
 SCATTER_TO_PRIMARY = 0.2
 """Scatter to primary behind a grid, for raw linear data (ours); it lowers the contrast of everything small."""
@@ -79,15 +77,14 @@ class Insertion:
     is_control: bool = False
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UsageError(f"seed: expected 0 or more, received {self.seed}")
-        if not 0 <= self.severity <= 1:
-            raise UsageError(f"severity: expected a number from 0 to 1, received {self.severity:g}")
+        require_whole("seed", self.seed, 0)
+        if not _lies_in(self.severity, (0, 1)):
+            raise UsageError(f"severity: expected a number from 0 to 1, received {self.severity!r}")
         if self.diameter_mm is not None and self.diameter_px is not None:
             raise UsageError("diameter: expected millimetres or pixels, received both")
         for name, value, limits in (("mm", self.diameter_mm, (0.2, 6.0)), ("px", self.diameter_px, (2.0, 200.0))):
-            if value is not None and not limits[0] <= value <= limits[1]:
-                raise UsageError(f"diameter in {name}: expected {limits[0]:g} to {limits[1]:g}, received {value:g}")
+            if value is not None and not _lies_in(value, limits):
+                raise UsageError(f"diameter in {name}: expected {limits[0]:g} to {limits[1]:g}, received {value!r}")
 
     def drawn_diameter_px(self, rng: np.random.Generator, shape: tuple[int, int], spacing_mm: float | None) -> float:
         """The diameter in pixels of an image of ``shape``. Raises UsageError where mm are asked of a file without spacing."""
@@ -97,6 +94,11 @@ class Insertion:
                 raise UsageError("diameter in mm: the image has no pixel spacing; give it in pixels (--diameter-px)")
             return self.diameter_mm / spacing_mm
         return self.diameter_px or drawn / (spacing_mm or nominal_pitch(shape))
+
+
+def _lies_in(value: object, limits: tuple[float, float]) -> bool:
+    """True for a number within the limits."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and limits[0] <= value <= limits[1]
 
 
 @dataclass(frozen=True)
@@ -288,6 +290,6 @@ def _truth(
             "length_mm": round(path.length_px * spacing_mm, 3),
             "diameter_mm": [round(size * spacing_mm, 4) for size in facts["diameter_px"]],
             "area_mm2": round(facts["area_px"] * spacing_mm**2, 4),
-            "mass_mg": round(volume_px3 * spacing_mm**3 * MINERAL_MG_PER_MM3, 5),
+            "mass_mg": round(volume_px3 * spacing_mm**3 * HYDROXYAPATITE_MG_PER_MM3, 5),
         }
     return {**facts, "path": [[round(float(x), 2), round(float(y), 2)] for x, y in path.points]}

@@ -24,12 +24,13 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLSLossless
 from tramtrack.cohort.header import spacing_mm
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.breast import NoBreast
-from tramtrack.imaging.pixels import PICTURE_SUFFIXES, decode, picture_of, read_dicom, read_stored
+from tramtrack.imaging.pixels import PICTURE_SUFFIXES, PixelError, decode, picture_of, read_dicom, read_stored
 from tramtrack.imaging.prepare import png_bytes
 from tramtrack.imaging.presentation import present
 from tramtrack.phantom.grey_domain import GreyDomain, dicom_domain, picture_domain, stored_limits
 from tramtrack.phantom.insertion import Inserted, Insertion, insert
-from tramtrack.phantom.vessel_paths import VesselPath, find_path, read_path, survey
+from tramtrack.phantom.settings import require_folder
+from tramtrack.phantom.vessel_paths import NoVessel, Survey, VesselPath, find_path, read_path, survey
 from tramtrack.store import file_sha256, write_bytes, write_json
 
 STALE = ("IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence")
@@ -52,6 +53,8 @@ class Opened:
 
     def domain(self, interior: NDArray[np.bool_]) -> GreyDomain:
         """What its stored values mean; ``interior`` (rows, columns) bool: the breast's interior. Raises PixelError."""
+        if not interior.any():
+            raise PixelError("unreadable", "expected a breast whose rim and muscle leave some of it, found none left")
         if self.dataset is None:
             return picture_domain(self.stored, interior, (0, 65535))
         return dicom_domain(self.stored, interior, self.dataset)
@@ -84,31 +87,39 @@ def open_image(file: Path) -> Opened:
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         raise TramtrackError(f"{file}: expected grey values, found a colour palette")
     stored = decode(dataset, file)
-    return Opened(file, stored, present(stored, dataset).values, dataset, spacing_mm(dataset))
+    try:
+        picture = present(stored, dataset).values
+    except PixelError as error:
+        raise PixelError(error.kind, f"{file}: {error}") from error
+    return Opened(file, stored, picture, dataset, spacing_mm(dataset))
 
 
-def insert_file(source: Path, out: Path, wanted: Insertion, path: VesselPath | Path | None = None) -> InsertedFile:
+def insert_file(
+    source: Path | str, out: Path | str, wanted: Insertion, path: VesselPath | Path | str | None = None
+) -> InsertedFile:
     """Put a calcified artery, or its control, into an image file and write image, mask and truth into the folder ``out``.
 
     ``path``: where it runs, as a VesselPath or a CSV of column,row; by default a vessel is found, chosen by the seed:
-    artery and control of one seed lie in the same place. ``source`` is never modified. Raises TramtrackError.
+    artery and control of one seed lie in the same place. ``source`` is never modified. Raises TramtrackError naming the file.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out: expected a folder, received the file {out}")
+    source, out = Path(source), Path(out)
+    require_folder("phantom insert", out)
     if not source.is_file():
         raise UsageError(f"{source}: expected an image file, found no such file")
     opened = open_image(source)
+    shape = (opened.stored.shape[0], opened.stored.shape[1])
+    if isinstance(path, Path | str):
+        path = read_path(Path(path), shape)
     try:
         seen = survey(opened.picture)
-    except NoBreast as error:
+        interior = seen.enlarged_interior(shape)
+        domain = opened.domain(interior)
+        if path is None:
+            path = find_path(seen, np.random.default_rng(np.random.SeedSequence(wanted.seed, spawn_key=(0,))))
+    except (NoBreast, NoVessel, PixelError) as error:
         raise TramtrackError(f"{source}: {error}") from error
-    shape = (opened.stored.shape[0], opened.stored.shape[1])
-    interior = seen.enlarged_interior(shape)
-    if isinstance(path, Path):
-        path = read_path(path, shape)
-    if path is None:
-        path = find_path(seen, np.random.default_rng(np.random.SeedSequence(wanted.seed, spawn_key=(0,))))
-    inserted = insert(opened.stored, opened.domain(interior), path, wanted, interior, opened.spacing_mm)
+    _require_within(seen, path, source)
+    inserted = insert(opened.stored, domain, path, wanted, interior, opened.spacing_mm)
     name = f"{source.stem}_{'control' if wanted.is_control else 'bac'}_seed-{wanted.seed}"
     suffix = ".png" if opened.dataset is None else ".dcm"
     content = _png(inserted) if opened.dataset is None else _dicom(opened, inserted)
@@ -120,6 +131,16 @@ def insert_file(source: Path, out: Path, wanted: Insertion, path: VesselPath | P
     return InsertedFile(files[0], files[1], files[2], truth)
 
 
+def _require_within(seen: Survey, path: VesselPath, source: Path) -> None:
+    """Raise UsageError where less than half of a path lies on the breast: its columns and rows may have been swapped."""
+    within = float(seen.breast[tuple(seen.reduced(path.points).T)].mean())
+    if within < 0.5:
+        raise UsageError(
+            f"{source}: the path: expected a path on the breast, {1 - within:.0%} of it lies beside it; "
+            "give column,row in the image's own pixels"
+        )
+
+
 def _png(inserted: Inserted) -> bytes:
     return png_bytes(np.clip(np.rint(inserted.stored), 0, 65535).astype(np.uint16))
 
@@ -128,6 +149,9 @@ def _dicom(opened: Opened, inserted: Inserted) -> bytes:
     """The source's own object with the new pixels, as a file's bytes."""
     dataset = opened.dataset
     assert dataset is not None
+    for name in ("SOPClassUID", "SOPInstanceUID"):
+        if not dataset.get(name):
+            raise TramtrackError(f"{opened.file}: expected {name}, found none; an image derived from it could not name it")
     _make_little_endian(dataset)
     limits = stored_limits(dataset)
     values = np.clip(np.rint(inserted.stored), *limits).astype(opened.stored.dtype)

@@ -12,13 +12,14 @@ from tramtrack.errors import UsageError
 from tramtrack.phantom.cohort import GENERATOR_VERSION, header_of, png, view_row
 from tramtrack.phantom.dicom import encode
 from tramtrack.phantom.planning import seed_of
-from tramtrack.phantom.settings import PhantomSettings
+from tramtrack.phantom.settings import PhantomSettings, require_folder, require_whole
+from tramtrack.phantom.stations import require_room_at_stations
 from tramtrack.phantom.woman import SyntheticWoman
 from tramtrack.store import write_bytes, write_json
 
 
 def write_view(
-    out: Path, *, side: str = "L", view: str = "CC", age: int = 60, bac: bool = True, seed: int,
+    out: Path | str, *, side: str = "L", view: str = "CC", age: int = 60, bac: bool = True, seed: int,
     settings: PhantomSettings | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write ``<side><view>.dcm``, ``.png`` (8 bit), ``_mask.png`` and ``_truth.json`` to ``out``; returns the truth.
@@ -26,10 +27,14 @@ def write_view(
     Files of an earlier call are written over. Raises UsageError naming a parameter out of its range.
     """
     settings = settings or PhantomSettings()
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UsageError(f"phantom view: seed: expected a whole number of at least 0, received {seed!r}")
-    if not 18 <= age <= 120:
-        raise UsageError(f"phantom view: age: expected 18 to 120 years, received {age!r}")
+    out = Path(out)
+    require_folder("phantom view", out)
+    require_whole("phantom view: seed", seed, 0)
+    require_whole("phantom view: age", age, 18, 120)
+    for name, word, known in (("side", side, list(Side)), ("view", view, list(Position))):
+        if word not in known:
+            raise UsageError(f"phantom view: {name}: expected {' or '.join(known)}, received {word!r}")
+    require_room_at_stations(settings)
     woman = SyntheticWoman(seed_of(seed, 0), age, bac, settings)
     made = woman.view(Side(side), Position(view))
     identity = f"{GENERATOR_VERSION}|view|{seed}|{age}|{bac}|{settings.sha256}"

@@ -6,6 +6,7 @@ Which women have BAC follows a logistic model in age, drawn given the total. How
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -75,28 +76,45 @@ def intercept(ages: Iterable[int], prevalence: float, settings: PhantomSettings)
 def conditional_bernoulli(rng: np.random.Generator, log_odds: NDArray[np.float64], total: int) -> NDArray[np.bool_]:
     """Independent coin flips with ``log_odds`` (n,), given that exactly ``total`` of them come up; (n,) bool.
 
-    ``ways[i, k]`` is the logarithm of the summed weights of all choices of k among the flips from i on.
+    ``ways[i, k]`` is the logarithm of the summed weights of all choices of k among the flips from i on. Rows are needed from
+    the first on and follow from the last: every ``stretch``-th is kept, and those between are worked out again, so that memory
+    grows as the root of n times ``total`` and not as n times ``total``.
     """
     count = len(log_odds)
-    ways = np.full((count + 1, total + 1), -np.inf)
-    ways[count, 0] = 0.0
-    for i in range(count - 1, -1, -1):
-        ways[i] = ways[i + 1]
-        ways[i, 1:] = np.logaddexp(ways[i, 1:], log_odds[i] + ways[i + 1, :-1])
+    stretch = max(1, math.isqrt(count))
+    last = np.full(total + 1, -np.inf)
+    last[0] = 0.0
+    kept = {count: last}
+    for i, row in _rows_of_ways(log_odds, last, count, 0):
+        if i % stretch == 0:
+            kept[i] = row
     chosen = np.zeros(count, bool)
     left = total
-    for i in range(count):
-        if left and np.log(rng.random()) < log_odds[i] + ways[i + 1, left - 1] - ways[i, left]:
-            chosen[i] = True
-            left -= 1
+    for start in range(0, count, stretch):
+        stop = min(start + stretch, count)
+        ways = {stop: kept[stop], **dict(_rows_of_ways(log_odds, kept[stop], stop, start))}
+        for i in range(start, stop):
+            if left and np.log(rng.random()) < log_odds[i] + ways[i + 1][left - 1] - ways[i][left]:
+                chosen[i] = True
+                left -= 1
     return chosen
+
+
+def _rows_of_ways(
+    log_odds: NDArray[np.float64], row: NDArray[np.float64], stop: int, start: int
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """The rows of ``conditional_bernoulli`` from ``stop`` - 1 down to ``start``, where that of ``stop`` is ``row``."""
+    for i in range(stop - 1, start - 1, -1):
+        before, row = row, row.copy()
+        row[1:] = np.logaddexp(row[1:], log_odds[i] + before[:-1])
+        yield i, row
 
 
 def require_possible(women: int, positive_views: int) -> None:
     """Raise UsageError where ``women`` with BAC cannot have ``positive_views`` views that show it: one to four each."""
     if not women <= positive_views <= 4 * women:
         raise UsageError(
-            f"phantom cohort: positive views: expected {women} to {4 * women} for {women} women with BAC, "
+            f"phantom cohort: positive_views: expected {women} to {4 * women} for {women} women with BAC, "
             f"received {positive_views}"
         )
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tramtrack.errors import UsageError
+
 FloatArray = NDArray[np.floating]
 
 
@@ -101,7 +103,12 @@ def ball(
     density: float,
     pitch_mm: float,
 ) -> None:
-    """Add a ball (``inner_mm`` 0) or a hollow shell of ``outer_mm`` radius: ``density`` times its path length in mm."""
+    """Add a ball (``inner_mm`` 0) or a hollow shell of ``outer_mm`` radius: ``density`` times its path length in mm.
+
+    Raises UsageError naming the radius that is out of range.
+    """
+    if not 0 <= inner_mm < outer_mm:
+        raise UsageError(f"outer_mm, inner_mm: expected 0 <= inner_mm < outer_mm, received {outer_mm:g} and {inner_mm:g}")
     count = max(8, int(np.ceil((8 if outer_mm < 5 * pitch_mm else 4) * outer_mm / pitch_mm)))
     grid = ((np.arange(count) + 0.5) * (2 / count) - 1) * outer_mm
     x, y = np.meshgrid(grid, grid)

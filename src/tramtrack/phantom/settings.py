@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 
 from tramtrack.errors import UsageError
 from tramtrack.store import text_sha256
@@ -111,25 +113,56 @@ class PhantomSettings:
     ligaments: tuple[int, int] = (50, 110)
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value, is_pair = getattr(self, field.name), isinstance(field.default, tuple)
+            of_its_kind = isinstance(value, tuple) and len(value) == 2 if is_pair else not isinstance(value, tuple)
+            _require(field.name, value, of_its_kind, "two numbers (first, second)" if is_pair else "one value")
         for name, expected, holds in _RULES:
             _require(name, getattr(self, name), _every(getattr(self, name), holds), expected)
         for name in ("own_matrix",):
             _require(name, getattr(self, name), isinstance(getattr(self, name), bool), "True or False")
         for name in _RANGES:
             value = getattr(self, name)
-            _require(name, value, isinstance(value, tuple) and len(value) == 2 and value[0] <= value[1], "a range (low, high)")
+            _require(name, value, value[0] <= value[1], "a range (low, high)")
+        for field in fields(self):  # 12 and 12.0 are the same cohort, with the same hash
+            value = getattr(self, field.name)
+            if isinstance(field.default, float):
+                object.__setattr__(self, field.name, float(value))
+            elif isinstance(field.default, tuple) and isinstance(field.default[0], float):
+                object.__setattr__(self, field.name, tuple(map(float, value)))
         if not self.own_matrix:
             self.require_room(self.grid)
 
-    def require_room(self, grid: Grid) -> None:
-        """Raise UsageError, naming rows or columns, where ``grid`` does not hold the largest breast."""
-        needed = (2.18 * self.half_height_mm[1] + 16, 1.08 * self.depth_mm[1] + 6)
+    def require_room(self, grid: Grid, whose: str = "") -> None:
+        """Raise UsageError, naming rows or columns and ``whose`` station, where ``grid`` does not hold the largest breast."""
+        # A CC view's breast reaches 1.03 * 1.06 of half_height from a nipple that lies up to 6 mm off the middle (anatomy).
+        needed = (2.19 * self.half_height_mm[1] + 13, 1.08 * self.depth_mm[1] + 6)
         for name, extent, least in zip(("rows", "columns"), grid.field_mm, needed, strict=True):
             least *= self.magnification
             _require(
-                name, getattr(grid, name), extent >= least,
+                f"{name}{whose and f' of station {whose}'}", getattr(grid, name), extent >= least,
                 f"{name} x pitch_mm of at least {least:g} mm, or the breast is larger than the matrix ({extent:g} mm)",
             )  # fmt: skip
+
+    def with_text(self, assignments: Iterable[str]) -> PhantomSettings:
+        """These settings with each ``name=value`` taken over; a pair is ``name=first,second``, a whole number stays one.
+
+        Raises UsageError naming an assignment that is none, a name that is no setting, or a value out of its range.
+        """
+        known = {field.name: field.default for field in fields(self)}
+        changed: dict[str, object] = {}
+        for text in assignments:
+            name, equals, value = (part.strip() for part in text.partition("="))
+            if not equals:
+                raise UsageError(f"phantom setting: expected name=value, received {text!r}")
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 3, 0.3)
+                raise UsageError(
+                    f"phantom setting {name}: no such setting; the nearest are {', '.join(near) or ', '.join(known)}"
+                )
+            values = tuple(_value_of(part.strip(), text) for part in value.split(","))
+            changed[name] = values if isinstance(known[name], tuple) else values[0] if len(values) == 1 else values
+        return replace(self, **changed)  # type: ignore[arg-type]
 
     @property
     def grid(self) -> Grid:
@@ -144,15 +177,13 @@ class PhantomSettings:
 
 Rule = tuple[tuple[str, ...], str, Callable[[float], bool]]
 _GROUPS: tuple[Rule, ...] = (
-    (
-        ("rows", "columns", "artery_trunks", "vein_trunks", "age_range"),
-        "whole, >= 1",
-        lambda x: int(x) == x and x >= 1,
-    ),
-    (("ducts", "ligaments"), "whole, >= 0", lambda x: int(x) == x and x >= 0),
+    (("rows", "columns", "artery_trunks", "vein_trunks"), "whole, >= 1", lambda x: isinstance(x, int) and x >= 1),
+    (("ducts", "ligaments"), "whole, >= 0", lambda x: isinstance(x, int) and x >= 0),
+    (("age_range",), "whole years, 18 to 120", lambda x: isinstance(x, int) and 18 <= x <= 120),
+    (("depth_mm", "half_height_mm"), "at least 20 mm", lambda x: x >= 20),
     (
         (
-            *("pitch_mm", "age_mean", "odds_ratio_per_decade", "depth_mm", "half_height_mm", "quanta", "burden_shape"),
+            *("pitch_mm", "age_mean", "odds_ratio_per_decade", "quanta", "burden_shape"),
             *("segment_length_mm", "segments", "visible_cnr", "visible_area_mm2"),
         ),
         "above 0",
@@ -173,11 +204,35 @@ _RANGES = (
 )  # fmt: skip
 
 
+def _value_of(word: str, text: str) -> float | int | bool:
+    """What a word of an assignment ``text`` stands for. Raises UsageError where it is neither a number nor true or false."""
+    if word.lower() in ("true", "false"):
+        return word.lower() == "true"
+    try:
+        return float(word) if set(word.lower()) & set(".en") else int(word)
+    except ValueError:
+        raise UsageError(f"phantom setting {text}: expected a number, true or false, received {word!r}") from None
+
+
 def _every(value: object, holds: Callable[[float], bool]) -> bool:
     values = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(x, int | float) and math.isfinite(x) and holds(x) for x in values)
+    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in values)
+    return numbers and all(holds(x) for x in values)
 
 
 def _require(name: str, value: object, holds: bool, expected: str) -> None:
     if not holds:
         raise UsageError(f"phantom setting {name}: expected {expected}, received {value!r}")
+
+
+def require_whole(what: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise UsageError, naming ``what``, where a value is no whole number from ``least`` on, or goes beyond ``most``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        expected = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise UsageError(f"{what}: expected a whole number {expected}, received {value!r}")
+
+
+def require_folder(what: str, out: Path) -> None:
+    """Raise UsageError, saying for ``what``, where a file stands in the place of the folder ``out``."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{what}: expected a folder to write into, received the file {out}")

@@ -15,6 +15,7 @@ from tramtrack.imaging.pixels import PICTURE_SUFFIXES, PixelError
 from tramtrack.imaging.prepare import prepare_picture
 from tramtrack.phantom.insertion_files import open_image
 from tramtrack.phantom.likeness import page_margin
+from tramtrack.phantom.settings import require_whole
 from tramtrack.progress import track
 from tramtrack.protocol import Prepare
 from tramtrack.store import write_bytes, write_csv
@@ -38,15 +39,15 @@ class Sheet:
         return f"{self.picture}: look first, then open {self.key}{out}"
 
 
-def contact_sheet(real: Path, synthetic: Path, out: Path, seed: int = 1, views: int = 24) -> Sheet:
+def contact_sheet(real: Path | str, synthetic: Path | str, out: Path | str, seed: int = 1, views: int = 24) -> Sheet:
     """Draw up to ``views`` images, half from each folder (all below it, DICOM, PNG and TIFF), prepare and shuffle them.
 
-    ``out`` is the sheet, a PNG; its key is written beside it as .key.csv. Raises UsageError for a folder without images.
+    ``out`` is the sheet, a PNG; its key is written beside it as .key.csv. Raises UsageError for a folder without images, and
+    TramtrackError where none of a folder's can be shown.
     """
-    if seed < 0:
-        raise UsageError(f"seed: expected 0 or more, received {seed}")
-    if views < 2:
-        raise UsageError(f"views: expected at least 2, received {views}")
+    real, synthetic, out = Path(real), Path(synthetic), Path(out)
+    require_whole("seed", seed, 0)
+    require_whole("views", views, 2)
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out: expected a name that ends in .png, received {out.name}")
     rng = np.random.default_rng(seed)
@@ -67,6 +68,9 @@ def contact_sheet(real: Path, synthetic: Path, out: Path, seed: int = 1, views: 
             left_out.append(str(error))
             continue
         rows.append({"number": len(tiles), "kind": kind, "file": str(path)})
+    for kind, folder in (("real", real), ("synthetic", synthetic)):
+        if kind not in {row["kind"] for row in rows}:
+            raise TramtrackError(f"{folder}: none of its images can be shown ({'; '.join(left_out)})")
     key = out.with_suffix(".key.csv")
     write_csv(key, pd.DataFrame(rows, columns=["number", "kind", "file"]))
     return Sheet(write_bytes(out, _png(tiles)), key, tuple(left_out))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tramtrack.errors import UsageError
 from tramtrack.phantom.beam import Beam
-from tramtrack.phantom.settings import Grid
+from tramtrack.phantom.settings import Grid, PhantomSettings
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,12 @@ def matrix_of(detector: str) -> Grid | None:
     if detector not in DETECTORS:
         raise UsageError(f"phantom: detector: expected one of {', '.join(DETECTORS)}, received {detector!r}")
     return DETECTORS[detector]
+
+
+def require_room_at_stations(settings: PhantomSettings) -> None:
+    """Raise UsageError where women have their stations' own matrices and one of those does not hold the largest breast."""
+    if settings.own_matrix:
+        digital = STATIONS if settings.film_share < 1 else ()
+        film = (FILM,) if settings.film_share > 0 else ()
+        for station in (*digital, *film):
+            settings.require_room(station.native, station.name)

@@ -32,7 +32,7 @@ from skimage.measure import label
 from skimage.morphology import skeletonize
 
 from tramtrack.errors import TramtrackError, UsageError
-from tramtrack.imaging.breast import find_breast
+from tramtrack.imaging.breast import NoBreast, find_breast
 
 WORKING_SIDE = 900
 """Pixels of the reduced picture's longer side, about 0.27 mm each on a film or detector of 24 cm."""
@@ -92,11 +92,13 @@ class VesselPath:
 class Survey:
     """A picture reduced by ``scale`` (original pixels in one of its own) and what was seen in it; all (rows, columns).
 
-    ``interior``: the breast without its rim, the pectoral muscle and flat areas, bool. ``ridges``: the ridge filter's answer
-    in 0..1, 0 outside the interior. ``chest_wall``: left or right. ``size``: square root of the breast's area.
+    ``breast``: the whole breast, bool. ``interior``: the breast without its rim, the pectoral muscle and flat areas, bool.
+    ``ridges``: the ridge filter's answer in 0..1, 0 outside the interior. ``chest_wall``: left or right. ``size``: square root
+    of the breast's area.
     """
 
     picture: NDArray[np.float32]
+    breast: NDArray[np.bool_]
     interior: NDArray[np.bool_]
     ridges: NDArray[np.float32]
     chest_wall: str
@@ -125,6 +127,8 @@ def survey(picture: NDArray[np.float32]) -> Survey:
     small = np.asarray(Image.fromarray(np.ascontiguousarray(picture, dtype=np.float32)).resize(size, Image.Resampling.BOX))
     breast = find_breast(small)
     inside = _within(small, breast.mask)
+    if not inside.any():
+        raise NoBreast("expected a breast of many greys, found flat areas alone")
     extent = float(np.sqrt(inside.sum()))
     depth = distance_transform_edt(np.pad(inside, 1, mode="edge"))[1:-1, 1:-1]
     interior = (depth > RIM * extent) & ~pectoral_muscle(small, breast.mask, breast.chest_wall)
@@ -133,7 +137,7 @@ def survey(picture: NDArray[np.float32]) -> Survey:
     answer = sato(detail / spread, sigmas=WIDTHS, black_ridges=False) * interior
     strong = max(float(np.percentile(answer[interior], 99)), LEAST_ANSWER) if interior.any() else LEAST_ANSWER
     ridges = np.clip(answer / strong, 0, 1).astype(np.float32)
-    return Survey(small, interior, ridges, breast.chest_wall, extent, scale)
+    return Survey(small, breast.mask, interior, ridges, breast.chest_wall, extent, scale)
 
 
 def _within(small: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -38,8 +38,8 @@ ATTEMPTS = 60
 
 @dataclass(frozen=True)
 class ViewTruth:
-    """What is true of one view. Lengths along the artery and areas at the breast's plane, mm and mm2; masses of hydroxyapatite
-    in mg; contrasts: means over the mask. ``calibre_mm``: mean outer diameter of the segments seen.
+    """What is true of one view. Lengths along arteries, each stretch once, and areas at the breast's plane, mm and mm2; masses
+    of hydroxyapatite in mg; contrasts: means over the mask. ``calibre_mm``: mean outer diameter of the segments seen.
 
     ``calcium`` is ``none``, ``below-visibility`` or ``visible``; only ``visible`` is labelled as BAC. ``distractors`` counts
     what else the view holds, by type; ``seen`` says where, ``segments`` what calcium.
@@ -206,7 +206,7 @@ class SyntheticWoman:
             "calcium_woman": next((kind for kind in ("visible", "below-visibility") if kind in kinds), "none"),
             "calcified_vessels": len({(side, segment.vessel) for side, segment in shown}),
             "csbi": csbi_grade(shown),
-            "area_band": area_band(view.area_mm2 for view in calcium.views),
+            "area_band": area_band(view.area_mm2 for view, kind in zip(calcium.views, kinds, strict=True) if kind == "visible"),
             "calcium_mg": round(
                 sum(segment.mass_mg(self.look.size_mm) for of in calcium.segments.values() for segment in of), 4
             ),
@@ -265,7 +265,7 @@ class SyntheticWoman:
             position=position,
             calcium=calcium.kind(self.settings),
             length_mm=calcium.length_mm,
-            visible_length_mm=sum(calcium.seen_mm),
+            visible_length_mm=calcium.visible_mm,
             area_mm2=calcium.area_mm2,
             mass_mg=calcium.mass_mg,
             mean_contrast=calcium.contrast,

@@ -446,6 +446,7 @@ def test_changing_the_table_changes_the_views(tmp_path: Path, looked_at: list[st
         ("woman,exam,side,view,file\nW,e,L,CC,a.png\nW,e,R,CC,./a.png\n", "each file may stand in one row; a.png stands"),
         ("woman,exam,side,view,file,spacing_mm\nW,e,L,CC,a.png,wide\n", "line 2: expected a positive number in spacing_mm"),
         ("woman,exam,side,view,file,absent_breast\nW,e,L,CC,a.png,both\n", "line 2: expected L, R or nothing in absent_breast"),
+        ("woman,exam,side,view,file,synthetic\nW,e,L,CC,a.png,1\n", "line 2: expected yes, no or nothing in synthetic"),
         ("woman,exam,side,view,file\nW,e,L,CC,a.png,b.png\n", "line 2: expected 5 cells, found 6"),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pydicom
 import pytest
 from PIL import Image
 
+from tramtrack.cohort.findings import OF_A_PHANTOM, read_findings
 from tramtrack.errors import UsageError
 from tramtrack.phantom.cohort import CohortSummary, write_cohort
 from tramtrack.phantom.planning import conditional_bernoulli, draw_women, intercept, log_odds, plan_draws
@@ -53,6 +56,40 @@ def test_summary_and_tables(made: CohortSummary) -> None:
     assert women.loc[women["bac_woman"] == 1, "csbi"].between(1, 3).all()
     assert women.loc[women["bac_woman"] == 0, ["csbi", "calcified_vessels"]].eq(0).all(axis=None)
     assert "4 synthetic women, 2 with BAC" in str(made)
+
+
+def test_findings_take_the_truth_and_tell_calcium_below_visibility_apart(made: CohortSummary) -> None:
+    truth = pd.read_csv(made.folder / "truth.csv")
+    assert set(OF_A_PHANTOM) <= set(truth.columns)
+    faint = truth["calcium"] == "below-visibility"
+    assert (truth["faint_calcium"] == faint.astype(int)).all() and faint.sum() == made.below_visibility_views
+    views = truth[["woman", "exam", "side", "view"]].assign(view_id=[f"v{n:02d}" for n in range(len(truth))])
+    found = read_findings(made.folder / "truth.csv", views)
+    assert found["burden_mm2"].tolist() == truth["area_mm2"].tolist()
+    assert found["length_mm"].tolist() == truth["visible_length_mm"].tolist()
+    for kind in OF_A_PHANTOM:
+        assert found[f"distractor_{kind}"].tolist() == truth[kind].tolist(), kind
+
+
+def test_every_column_of_the_truth_is_explained(made: CohortSummary) -> None:
+    page = (Path(__file__).parents[3] / "docs/explanation/phantom.md").read_text()
+    section = page.split("## What lies on disk")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([a-z0-9_]+)`", section.split("| column of `truth.csv`")[1].split("`women.csv` has")[0]))
+    columns = set(pd.read_csv(made.folder / "truth.csv").columns)
+    assert named - {"visible", "none"} == columns
+    assert set(pd.read_csv(made.folder / "women.csv").columns) <= columns
+    records = [json.loads(path.read_text()) for path in (made.folder / "women").iterdir()]
+    items = [item for record in records for view in record["views"] for item in (*view["segments"], *view["objects"])]
+    keys = {key for item in items for key in item}
+    assert {"segment", "object"} < keys and all(f"`{key}`" in section for key in keys), keys
+
+
+def test_what_counts_as_visible_is_stated(made: CohortSummary) -> None:
+    page = (Path(__file__).parents[3] / "docs/explanation/phantom.md").read_text()
+    stated = json.loads((made.folder / "manifest.json").read_text())["identity"]
+    usual = PhantomSettings()
+    assert (stated["settings.visible_cnr"], stated["settings.visible_area_mm2"]) == (usual.visible_cnr, usual.visible_area_mm2)
+    assert f"`visible_cnr` ({usual.visible_cnr:g})" in page and f"`visible_area_mm2` ({usual.visible_area_mm2:g} mm2)" in page
 
 
 def test_masks_agree_with_labels(made: CohortSummary) -> None:
@@ -133,7 +170,12 @@ def test_resume_makes_only_what_is_missing(tmp_path: Path) -> None:
     stamp = untouched.stat().st_mtime_ns
     victim.unlink()
     cut.write_bytes(cut.read_bytes()[:1000])
+    for folder in (victim.parent, out / "masks", out / "women"):
+        (folder / ".LCC.dcm.77-00ff00ff.part").write_bytes(b"what a kill left")
     assert write_cohort(out, **keywords).made == 2
+    assert fingerprint(out) == before
+    (out / "women" / f"{victim.parent.name}.json").unlink()  # her files were written, her record was not: a kill between
+    assert write_cohort(out, **keywords).made == 1
     assert fingerprint(out) == before
     assert untouched.stat().st_mtime_ns == stamp
 
@@ -160,6 +202,7 @@ def test_another_cohort_in_the_folder_is_refused_by_field(made: CohortSummary, c
         ("women", 2.5),
         ("prevalence", -0.1),
         ("prevalence", 1.5),
+        ("prevalence", "0.5"),
         ("seed", -1),
         ("workers", 0),
         ("positive_views", 1000),
@@ -201,6 +244,26 @@ def test_conditional_flips_match_enumeration() -> None:
     assert not conditional_bernoulli(rng, log_odds, 0).any()
 
 
+def test_flips_of_many_women_take_little_memory_and_are_those_of_the_whole_table() -> None:
+    log_odds = np.random.default_rng(9120).normal(size=1000)
+    tracemalloc.start()
+    chosen = conditional_bernoulli(np.random.default_rng(9121), log_odds, 400)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert chosen.sum() == 400
+    assert peak < 1001 * 401 * 8 / 6  # of the whole table of ways
+    ways = np.full((1001, 401), -np.inf)
+    ways[1000, 0] = 0.0
+    for i in range(999, -1, -1):
+        ways[i] = ways[i + 1]
+        ways[i, 1:] = np.logaddexp(ways[i, 1:], log_odds[i] + ways[i + 1, :-1])
+    rng, left = np.random.default_rng(9121), 400
+    for i in range(1000):
+        comes_up = bool(left) and np.log(rng.random()) < log_odds[i] + ways[i + 1, left - 1] - ways[i, left]
+        assert chosen[i] == comes_up
+        left -= comes_up
+
+
 def test_intercept_gives_the_prevalence() -> None:
     ages = np.array([45, 50, 60, 60, 70, 80])
     settings = PhantomSettings()
@@ -224,7 +287,7 @@ def test_png_with_a_table_holds_the_same_pixels(tmp_path: Path) -> None:
     for form in ("png", "dicom"):
         write_cohort(tmp_path / form, women=1, prevalence=0.0, seed=9001, workers=1, settings=SMALL, format=form)
     table = pd.read_csv(tmp_path / "png" / "views.csv")
-    assert {"woman", "exam", "side", "view", "file", "spacing_mm", "age_years"} == set(table.columns)
+    assert {"woman", "exam", "side", "view", "file", "spacing_mm", "age_years", "synthetic"} == set(table.columns)
     for row in table.itertuples():
         image = np.asarray(Image.open(tmp_path / "png" / row.file)).astype(np.uint16)
         dicom = pydicom.dcmread(tmp_path / "dicom" / "dicom" / row.woman / f"{row.side}{row.view}.dcm").pixel_array

@@ -124,11 +124,14 @@ def test_millimetres_only_where_there_is_a_spacing(real: tuple[np.ndarray, np.nd
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"seed": -1}, "seed: expected 0 or more, received -1"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, received -1"),
+        ({"seed": 1.5}, "seed: expected a whole number of at least 0, received 1.5"),
+        ({"seed": 1, "severity": "much"}, "severity: expected a number from 0 to 1, received 'much'"),
+        ({"seed": 1, "diameter_px": "9"}, "diameter in px: expected 2 to 200, received '9'"),
         ({"seed": 1, "severity": 1.5}, "severity: expected a number from 0 to 1, received 1.5"),
         ({"seed": 1, "severity": float("nan")}, "severity"),
-        ({"seed": 1, "diameter_mm": 0.0}, "diameter in mm: expected 0.2 to 6, received 0"),
-        ({"seed": 1, "diameter_px": -3.0}, "diameter in px: expected 2 to 200, received -3"),
+        ({"seed": 1, "diameter_mm": 0.0}, "diameter in mm: expected 0.2 to 6, received 0.0"),
+        ({"seed": 1, "diameter_px": -3.0}, "diameter in px: expected 2 to 200, received -3.0"),
         ({"seed": 1, "diameter_px": 3.0, "diameter_mm": 1.0}, "received both"),
     ],
 )

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pretend import mammogram
 from tramtrack.cli import app
-from tramtrack.errors import UsageError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.pixels import decode
 from tramtrack.phantom.insertion import Insertion
 from tramtrack.phantom.insertion_files import insert_file, open_image
@@ -141,12 +141,42 @@ def test_artery_and_control_of_one_seed_lie_in_the_same_place(tmp_path: Path) ->
     assert found[0].image != found[1].image and found[1].truth["bac"] == 0
 
 
+def test_what_no_artery_can_be_put_into_is_refused_with_its_name(tmp_path: Path) -> None:
+    flat = np.zeros((300, 300), np.uint8)
+    flat[50:250, :150] = 128
+    Image.fromarray(flat).save(tmp_path / "flat.png")
+    with pytest.raises(TramtrackError, match=r"flat\.png: expected a breast of many greys, found flat areas alone"):
+        insert_file(tmp_path / "flat.png", tmp_path / "out", WANTED)
+    row, column = np.mgrid[:640, :480]
+    smooth = np.clip(1.2 - ((row - 320) / 300.0) ** 2 - (column / 400.0) ** 2, 0, 1)
+    Image.fromarray(np.rint(smooth * 65535).astype(np.uint16)).save(tmp_path / "smooth.png")
+    with pytest.raises(TramtrackError, match=r"smooth\.png: expected a vessel.*give --path"):
+        insert_file(tmp_path / "smooth.png", tmp_path / "out", WANTED)
+    nameless = pydicom.dcmread(dicom(tmp_path / "view.dcm"))
+    del nameless.SOPInstanceUID
+    nameless.save_as(tmp_path / "nameless.dcm")
+    with pytest.raises(TramtrackError, match=r"nameless\.dcm: expected SOPInstanceUID, found none"):
+        insert_file(tmp_path / "nameless.dcm", tmp_path / "out", WANTED, PATH)
+    with pytest.raises(TramtrackError, match=r"raw\.dcm: raw detector data: expected PixelIntensityRelationship LIN or LOG"):
+        insert_file(dicom(tmp_path / "raw.dcm", processing=True, PixelIntensityRelationship=""), tmp_path / "out", WANTED, PATH)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_path_in_the_air_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text("column,row\n430,60\n470,300\n")
+    with pytest.raises(UsageError, match=r"view\.dcm: the path: expected a path on the breast, 100% of it lies beside it"):
+        insert_file(str(dicom(tmp_path / "view.dcm")), str(tmp_path / "out"), WANTED, str(tmp_path / "points.csv"))
+    (tmp_path / "points.csv").write_text("column,row\n60,330\n260,300\n")
+    made = insert_file(str(tmp_path / "view.dcm"), str(tmp_path / "out"), WANTED, str(tmp_path / "points.csv"))
+    assert made.truth["path_source"] == "drawn" and made.image.is_file()
+
+
 def test_the_command_line_refuses_by_name(tmp_path: Path) -> None:
     source = dicom(tmp_path / "view.dcm")
     words = ["phantom", "insert", str(source), "--out", str(tmp_path / "out"), "--seed", "9122"]
     for more, said in (
-        (["--severity", "2"], "severity: expected a number from 0 to 1, received 2"),
-        (["--diameter", "-1"], "diameter in mm: expected 0.2 to 6, received -1"),
+        (["--severity", "2"], "severity: expected a number from 0 to 1, received 2.0"),
+        (["--diameter", "-1"], "diameter in mm: expected 0.2 to 6, received -1.0"),
         (["--diameter", "1", "--diameter-px", "9"], "expected millimetres or pixels, received both"),
         (["--path", str(tmp_path / "none.csv")], "--path takes a CSV of column,row"),
     ):

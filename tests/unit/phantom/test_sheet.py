@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pretend import mammogram
 from tramtrack.cli import app
-from tramtrack.errors import UsageError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.phantom.sheet import TILE, contact_sheet
 
 
@@ -47,6 +47,11 @@ def test_what_cannot_be_shown_is_named(folders: tuple[Path, Path], tmp_path: Pat
     (folders[0] / "broken.png").write_bytes(b"none")
     sheet = contact_sheet(*folders, tmp_path / "sheet.png", views=8)
     assert len(sheet.left_out) == 1 and "broken.png" in str(sheet)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "none.png").write_bytes(b"none")
+    with pytest.raises(TramtrackError, match=r"bad: none of its images can be shown \(.*none\.png"):
+        contact_sheet(str(tmp_path / "bad"), str(folders[1]), str(tmp_path / "bad.png"), views=4)
+    assert not (tmp_path / "bad.png").exists()
 
 
 def test_the_command_line_refuses_by_name(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -55,7 +60,10 @@ def test_the_command_line_refuses_by_name(folders: tuple[Path, Path], tmp_path: 
     for words, said in (
         ([real, str(tmp_path / "empty"), "--out", str(tmp_path / "s.png")], "expected a folder with DICOM, PNG or TIFF images"),
         ([real, synthetic, "--out", str(tmp_path / "s.jpg")], "expected a name that ends in .png, received s.jpg"),
-        ([real, synthetic, "--out", str(tmp_path / "s.png"), "--views", "1"], "views: expected at least 2, received 1"),
+        (
+            [real, synthetic, "--out", str(tmp_path / "s.png"), "--views", "1"],
+            "views: expected a whole number of at least 2, received 1",
+        ),
     ):
         done = CliRunner().invoke(app, ["phantom", "sheet", *words])
         assert isinstance(done.exception, UsageError) and said in str(done.exception)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tramtrack.cohort.exam import Position
+from tramtrack.errors import UsageError
 from tramtrack.phantom.anatomy import draw_look, draw_outline
 from tramtrack.phantom.calcification import (
     PATCHES_AROUND,
@@ -152,3 +153,29 @@ def test_outside_the_matrix_is_lost_without_harm() -> None:
     add_tube(image, tube_of(straight() + 100), WALL, WHOLE, 1.0, 0.2)
     assert not image.any()
     assert course(np.zeros((3, 3)), np.ones(3), 0.1) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"radius_mm": np.array([0.8, -0.1, 0.5])}, "radius_mm: expected radii above 0, received -0.1"),
+        ({"radius_mm": np.array([0.8, np.nan, 0.5])}, "radius_mm: expected radii above 0, received nan"),
+        ({"wall": 0.0}, r"wall: expected a share of the outer radius in \(0, 1\], received 0"),
+        ({"wall": 1.2}, r"wall: expected a share .* received 1.2"),
+        ({"mineral": -0.2}, "mineral: expected a volume fraction in 0..1, received -0.2"),
+    ],
+)
+def test_an_artery_that_cannot_be_is_refused_by_name(values: dict, said: str) -> None:
+    whole = {"radius_mm": np.full(3, 0.8), "wall": 0.25, "mineral": 0.3}
+    with pytest.raises(UsageError, match=said):
+        Segment(0, Form.TRAM_TRACK, np.zeros((3, 3)), patches=WHOLE, **{**whole, **values})
+    if "mineral" not in values:
+        radius, wall = {**whole, **values}["radius_mm"], {**whole, **values}["wall"]
+        with pytest.raises(UsageError, match=said):
+            add_tube(np.zeros((20, 20), np.float32), replace(tube_of(straight()[:3]), radius_mm=radius), wall, WHOLE, 1.0, 0.2)
+
+
+@pytest.mark.parametrize(("outer", "inner"), [(-1.0, 0.0), (0.0, 0.0), (1.0, 1.5), (1.0, -0.5)])
+def test_a_ball_that_cannot_be_is_refused_by_name(outer: float, inner: float) -> None:
+    with pytest.raises(UsageError, match="outer_mm, inner_mm: expected 0 <= inner_mm < outer_mm"):
+        ball(np.zeros((20, 20), np.float32), (2.0, 2.0), outer, inner, 1.0, 0.2)
