@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import warnings
 import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -90,13 +92,17 @@ def inspect_file(candidate: Candidate) -> dict[str, Any]:
     """
     named: list[str] = []
     try:
-        found = _inspect(candidate, named)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's quote the values that they warn of, and so a name
+            found = _inspect(candidate, named)
     except PixelError as error:
         found = Exclusion(candidate.file, PIXEL_REASONS.get(error.kind, Reason.UNREADABLE), _without_path(error, candidate))
     except NoBreast as error:
         found = Exclusion(candidate.file, Reason.NOT_A_BREAST, str(error))
     except OSError as error:
         found = Exclusion(candidate.file, Reason.UNREADABLE, error.strerror or type(error).__name__)
+    except HEADER_ERRORS as error:
+        found = Exclusion(candidate.file, Reason.UNREADABLE, f"the file is malformed ({type(error).__name__})")
     outcome = {"view": asdict(found)} if isinstance(found, View) else {"exclusion": asdict(found)}
     return {**outcome, "identifying": named}
 
@@ -286,9 +292,15 @@ def exclusion_from(fields: dict[str, Any]) -> Exclusion:
 
 
 def _acquired(dataset: pydicom.Dataset) -> str:
-    date = str(dataset.get("AcquisitionDate", "") or dataset.get("ContentDate", "") or dataset.get("StudyDate", "") or "")
-    time = str(dataset.get("AcquisitionTime", "") or dataset.get("ContentTime", "") or "")
-    return f"{date}{time}"
+    """Date and time of the acquisition, else of the content or study, as digits; what else may stand there is left out."""
+    dates = {kind: str(dataset.get(f"{kind}Date", "") or "").replace(".", "") for kind in ("Acquisition", "Content", "Study")}
+    date = next((kind for kind, text in dates.items() if re.fullmatch(r"\d{8}", text)), "")
+    whole = re.match(r"\d{8}(\d{2,6}(\.\d+)?)?", str(dataset.get("AcquisitionDateTime", "") or ""))
+    if whole and date != "Acquisition":
+        return whole.group()
+    times = (str(dataset.get(f"{kind}Time", "") or "").replace(":", "") for kind in ("Acquisition", "Content"))
+    time = next((text for text in times if re.fullmatch(r"\d{2,6}(\.\d+)?", text)), "")
+    return f"{dates[date]}{time}" if date else ""
 
 
 def _without_path(error: Exception, candidate: Candidate) -> str:

@@ -136,7 +136,7 @@ def _count(dataset: Dataset, name: str, path: Path) -> int:
 def _aligned(stored: np.ndarray, dataset: Dataset, path: Path) -> np.ndarray:
     """``stored`` with Bits Stored in its lowest bits and, where signed, their sign in all bits above."""
     allocated, bits = stored.dtype.itemsize * 8, _count(dataset, "BitsStored", path)
-    high = int(dataset.get("HighBit", bits - 1))
+    high = bits - 1 if dataset.get("HighBit") is None else int(dataset.HighBit)
     if not bits <= high + 1 <= allocated:
         raise PixelError("unreadable", f"{path}: {bits} bits stored, the highest {high}, in {allocated} bits allocated")
     if bits == allocated:
@@ -183,7 +183,7 @@ def _read_picture(path: Path) -> np.ndarray:
             values = values[..., 0] if image.mode == "LA" else values
             if white_is_zero and image.mode == "I;16":  # Pillow turns the other depths itself
                 values = np.iinfo(np.uint16).max - values
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
         raise PixelError("unreadable", f"{path}: expected a PNG or TIFF picture, {_one_line(error)}") from error
     if values.ndim == 3:
         colours = values[..., :3]

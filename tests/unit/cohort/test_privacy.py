@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import stat
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -203,3 +205,30 @@ def test_a_malformed_header_does_not_give_a_name_away_in_its_reason(tmp_path: Pa
     outcome = inspect_file(Candidate(str(path)))
     assert outcome["exclusion"]["reason"] == Reason.UNREADABLE
     assert "malformed (BytesLengthException)" in outcome["exclusion"]["detail"] and "Rossi" not in str(outcome)
+
+
+def test_no_warning_of_a_librarys_quotes_a_value_and_dates_are_dates(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        odd = {"AcquisitionDate": "ROSSI", "AcquisitionTime": "MARIA", "PatientAge": "ROSSI", "PatientName": "Rossi\\Maria"}
+        path = write(mammogram(woman="Rossi" * 20, **odd), tmp_path / "a.dcm")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        outcome = inspect_file(Candidate(str(path), secret=Secret(bytes(32))))
+    assert not said and outcome["view"]["acquired"] == "20240102"
+    assert not any(name in json.dumps(outcome).lower() for name in ("rossi", "maria"))
+
+
+@pytest.mark.parametrize(
+    ("tags", "acquired"),
+    [
+        ({"AcquisitionDate": "20240105", "AcquisitionTime": "101500.25"}, "20240105101500.25"),
+        ({"AcquisitionDateTime": "20240106101500.5+0100"}, "20240106101500.5"),
+        ({"AcquisitionDateTime": "20240106", "AcquisitionDate": "20240105", "ContentTime": "10:15:00"}, "20240105101500"),
+        ({"StudyDate": "", "AcquisitionTime": "101500"}, ""),
+        ({"StudyDate": "2024.01.02"}, "20240102"),
+    ],
+)
+def test_when_a_view_was_acquired(tmp_path: Path, tags: dict[str, str], acquired: str) -> None:
+    path = write(mammogram(**tags), tmp_path / "a.dcm")
+    assert inspect_file(Candidate(str(path)))["view"]["acquired"] == acquired

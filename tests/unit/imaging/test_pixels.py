@@ -146,10 +146,14 @@ def test_presentation_lut_shape_inverse_alone_inverts_once() -> None:
     np.testing.assert_allclose(present(stored, dataset).values, 1 - present(stored, plain).values, atol=1e-6)
 
 
-def test_an_unknown_window_function_is_refused() -> None:
+def test_an_unknown_window_function_and_a_width_of_none_are_refused() -> None:
     dataset = with_window(1, 2, "CURVED")
     with pytest.raises(PixelError, match="VOI LUT function CURVED: expected LINEAR"):
         present(dataset.pixel_array, dataset)
+    for width in (0, -10):
+        dataset = with_window(1, width, "LINEAR")
+        with pytest.raises(PixelError, match=f"window width {width}: expected a number above 0"):
+            present(dataset.pixel_array, dataset)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless, ImplicitVRLittleEndian, ExplicitVRBigEndian])
