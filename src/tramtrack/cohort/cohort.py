@@ -89,10 +89,12 @@ def make_cohort(
         labelled = apply_labels(views, labels.absolute(), table=table)
         known = _of_the_analysed_exam(views, labelled.views, labels.absolute(), settings, table)
         require_unsplit(folder, "labels.csv", known)
-        store.write_csv(folder / "labels.csv", known)
-        _write_readers(folder, views, labels.absolute(), table)
-        identity = {"sha256": store.file_sha256(labels), "consensus": labelling.consensus, "unmarked": labelling.unmarked}
         settled = store.file_sha256(adjudication) if adjudication else ""
+        to_settle = disagreements(table.readings)
+        _require_answers_kept(folder / "disagreements.csv", to_settle)
+        store.write_csv(folder / "labels.csv", known)
+        _write_readers(folder, views, labels.absolute(), table, to_settle)
+        identity = {"sha256": store.file_sha256(labels), "consensus": labelling.consensus, "unmarked": labelling.unmarked}
         store.write_manifest(folder / "labels.json", {**identity, "adjudication": settled}, {"file": labels.name})
         unmatched = [{"kind": "label row without a view", "what": row} for row in labelled.rows_without_view]
         unmatched += [{"kind": "view without a label row", "what": view} for view in labelled.views_without_row]
@@ -117,7 +119,24 @@ def analysed_views(views: pd.DataFrame, settings: Intake) -> pd.DataFrame:
     return views[views["exam"] == views["woman"].map(chosen)].reset_index(drop=True)
 
 
-def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTable) -> None:
+def _require_answers_kept(path: Path, to_settle: pd.DataFrame) -> None:
+    """Raise TramtrackError where somebody has filled in the disagreements and this intake would write over the answers."""
+    if not path.exists():
+        return
+    given, kept = (_answers(table) for table in (pd.read_csv(path, dtype=str, keep_default_na=False), to_settle))
+    if lost := given - kept:
+        raise TramtrackError(
+            f"{path}: {len(lost)} of its answers in bac_adjudicated would be lost, so no label is changed; give the table back "
+            "by --adjudication, or move it elsewhere"
+        )
+
+
+def _answers(table: pd.DataFrame) -> set[tuple[str, ...]]:
+    rows = table[["woman", "exam", "side", "view", "bac_adjudicated"]].to_numpy(dtype=str)
+    return {tuple(cell.strip() for cell in row) for row in rows if row[-1].strip()}
+
+
+def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTable, to_settle: pd.DataFrame) -> None:
     """readers.csv and disagreements.csv where there are several readers; one reader's table leaves neither."""
     names = ("readers.csv", "disagreements.csv")
     if len(table.readers) < 2:
@@ -127,7 +146,10 @@ def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTa
     by_unit = reader_tables(views, path, table)
     rows = pd.concat([agreement(of_unit, unit) for unit, of_unit in by_unit.items()], ignore_index=True)
     store.write_csv(folder / names[0], rows)
-    store.write_csv(folder / names[1], disagreements(table.readings))
+    listed = folder / names[1]
+    there = pd.read_csv(listed, dtype=str, keep_default_na=False) if listed.exists() else pd.DataFrame()
+    if not (set(to_settle) <= set(there) and there[list(to_settle)].equals(to_settle)):  # what else a person wrote there stays
+        store.write_csv(listed, to_settle)
 
 
 def require_same_intake(folder: Path, settings: Intake, labelling: Labels | None = None) -> None:

@@ -20,7 +20,7 @@ import pandas as pd
 from tramtrack.cohort.exam import STANDARD_VIEWS, Position, Side
 from tramtrack.cohort.field_tables import as_own_rows, is_field_table
 from tramtrack.cohort.privacy import exam_pseudonym, pseudonym
-from tramtrack.cohort.readers import ADJUDICATOR, Key, Reading, consensus, gather
+from tramtrack.cohort.readers import ADJUDICATOR, Key, Reading, agreed, gather
 from tramtrack.cohort.table import Row, read_table
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Labels
@@ -123,7 +123,7 @@ def read_labels(
         readings = [replace(reading, key=pseudonymous(reading.key, secret, known)) for reading in readings]
     rows = []
     for key, by_reader in gather(readings).items():
-        label = consensus({reader: reading.label for reader, reading in by_reader.items()}, settings.consensus)
+        label = agreed(by_reader, settings.consensus)
         masks = [reading.mask for reading in by_reader.values() if reading.mask]
         rows.append(LabelRow(min(reading.line for reading in by_reader.values()), *key, label, masks[0] if masks else ""))
     return LabelTable(rows, ignored, tuple(readings))
@@ -138,7 +138,8 @@ def _readings(columns: list[str], lines: list[tuple[int, Row]], path: Path) -> l
         key = _read_key(row, path, line)
         for column in named:
             reader = row.get("reader", "") if column == "bac" else column.removeprefix("bac_")
-            reading = Reading(line, key, reader, _label(row[column], path, line, column), row.get("mask", ""))
+            label = _label(row[column], path, line, column)
+            reading = Reading(line, key, reader, label, row.get("mask", ""), row[column].strip())
             if (key, reader) in seen:
                 whom = LabelRow(seen[key, reader], *key, None, "")
                 by = f" by {reader}" if reader else ""

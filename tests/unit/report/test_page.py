@@ -75,11 +75,13 @@ def test_the_readers_agreement_stands_beside_the_networks(study_folder: ModuleTy
     table = "unit,measure,readers,items,women,agreement,kappa,low,high,reason\n"
     table += 'view,Cohen,"<a>, b",40,10,0.9,0.781,0.6,0.9,\n'
     table += 'woman,Cohen,"<a>, b",9,9,1.0,,,,all readers give every item the same label\n'
+    table += 'breast,Cohen,"<a>, b",9,9,1.0,1.0,,,no interval: 9 women\n'
     (study.folder / "cohort" / "readers.csv").write_text(table)
     html = write_report(*study.arguments()).read_text(encoding="utf-8")
     assert Page(html).rows["readers"][1:] == [
         ["<a>, b", "view", "Cohen", "40", "90.0\u00a0%", "0.78 (0.60 to 0.90)"],
         ["<a>, b", "woman", "Cohen", "9", "100.0\u00a0%", "Undefined: all readers give every item the same label"],
+        ["<a>, b", "breast", "Cohen", "9", "100.0\u00a0%", "1.00 (no interval: 9 women)"],
     ]
     assert html.index('id="comparison"') < html.index('id="readers"') < html.index('id="h-cohort"')
 
