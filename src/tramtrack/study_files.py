@@ -123,7 +123,7 @@ class StudyFiles:
         folder = self.folder / "cohort"
         require_same_intake(folder, self.protocol.intake, self.protocol.labels)
         self._keep_protocol()
-        dealt = deal(folder, analysed_views(cohort.views, self.protocol.intake), self.protocol.split)
+        dealt = deal(folder, cohort.views, analysed_views(cohort.views, self.protocol.intake), self.protocol.split)
         for repeat in self.repeats():
             repeat.split()
         return dealt

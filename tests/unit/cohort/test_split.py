@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from tramtrack.cohort.folds import deal
 from tramtrack.cohort.split import (
     CALIBRATION,
     DROPPED,
@@ -185,9 +188,26 @@ def look_alike(texture: float) -> LookAlike:
 
 
 def test_a_confirmed_copy_is_a_leak_and_an_unconfirmed_one_is_not() -> None:
-    require_no_copies([look_alike(0.1)])
+    folds = pd.DataFrame({"woman": ["W1", "W2"], "fold": ["training", "training"]})
+    require_no_copies([look_alike(0.1)], folds)
     with pytest.raises(Leak, match="one exposure under two women, W1 and W2"):
-        require_no_copies([look_alike(0.1), look_alike(0.9)])
+        require_no_copies([look_alike(0.1), look_alike(0.9)], folds)
+    require_no_copies([look_alike(0.9)], folds.assign(fold=["training", "unlabelled"]))  # as with identical pixels
+
+
+def test_a_leak_through_an_exam_that_is_not_analysed_is_found(tmp_path: Path) -> None:
+    views = cohort(10, 30).assign(perceptual_hash="", acquired="2020", site="", contradictions="", burned_in="")
+    views = views.assign(manufacturer="", model="", view_id=[str(number) for number in range(len(views))])
+    women = list(dict.fromkeys(views["woman"]))
+    later = views[views["woman"] == women[0]].head(1).assign(exam="later", acquired="2022")
+    later["pixels_sha256"] = views.loc[views["woman"] == women[-1], "pixels_sha256"].iloc[0]  # of another woman's only exam
+    every = pd.concat([views, later], ignore_index=True)
+    for name in ("views.csv", "labels.csv"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(Leak, match="the same image stands"):
+        deal(tmp_path, every, views, Split(training_prevalence=0))
+    assert not (tmp_path / "folds.csv").exists()
+    assert len(deal(tmp_path, views, views, Split(training_prevalence=0))) == 40
 
 
 def test_an_image_that_is_in_no_fold_is_no_leak() -> None:

@@ -48,8 +48,10 @@ def test_alike_in_shape_and_not_in_texture_is_only_a_warning(tmp_path: Path) -> 
     assert not found.confirmed and abs(found.texture) < 0.2
     blank = dict.fromkeys(("manufacturer", "model", "site", "acquired", "contradictions", "burned_in", "view_id"), "")
     views = views.assign(**blank, bac_woman=pd.array([pd.NA, pd.NA], dtype="Int64"))
-    (row,) = warning_table(views, [found]).to_dict("records")
+    (row,) = warning_table(views, views, [found]).to_dict("records")
     assert row["kind"] == "look-alike images of two women" and "0.png and" in row["what"]
+    (row,) = warning_table(views.assign(pixels_sha256="x"), views, []).to_dict("records")
+    assert row["kind"] == "the same image under two women, one in no fold" and row["what"].endswith("1.png")
 
 
 def test_the_same_woman_and_identical_pixels_are_not_looked_at(tmp_path: Path) -> None:
@@ -70,7 +72,14 @@ def women(labels: np.ndarray, **columns: object) -> pd.DataFrame:
     names = [f"W{index:03}" for index in range(number)]
     blank = dict.fromkeys(("manufacturer", "model", "site", "acquired", "contradictions", "burned_in"), "")
     table = pd.DataFrame(
-        {"woman": names, "view_id": names, "file": names, "bac_woman": pd.array(labels, dtype="Int64"), **blank}
+        {
+            "woman": names,
+            "view_id": names,
+            "file": names,
+            "pixels_sha256": names,
+            "bac_woman": pd.array(labels, dtype="Int64"),
+            **blank,
+        }
     )
     return table.assign(**columns)
 
@@ -83,7 +92,7 @@ def test_a_vendor_that_predicts_the_label_is_warned_with_its_auc() -> None:
     found = confounders(views).set_index("factor")
     assert list(found.index) == ["vendor", "site"]
     assert found.loc["vendor", "auc"] > 0.8 and found.loc["vendor", "suspicious"] and not found.loc["site", "suspicious"]
-    (row,) = warning_table(views, []).to_dict("records")
+    (row,) = warning_table(views, views, []).to_dict("records")
     assert row["kind"] == "predicts the label" and row["what"].startswith("vendor: AUC 0.8")
 
 
