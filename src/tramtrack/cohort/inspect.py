@@ -116,7 +116,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
             candidate.file, Reason.UNREADABLE, "a link that leads to no file" if path.is_symlink() else "no such file"
         )
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        return _inspect_picture(candidate, path)
+        return _inspect_picture(candidate, path, named)
     try:
         header = read_dicom(path, stop_before_pixels=True)
     except InvalidDicomError:
@@ -230,12 +230,13 @@ def _as_the_header_says(view: View, facts: Header) -> View:
     )
 
 
-def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
+def _inspect_picture(candidate: Candidate, path: Path, named: list[str]) -> View | Exclusion:
     if not candidate.from_table:
         return Exclusion(
             candidate.file, Reason.NOT_IN_TABLE, "a picture needs a table that names its woman, exam, side, view and file"
         )
     stored = read_stored(path)
+    named += privacy.identifying_picture(path, candidate.woman)
     picture = picture_of(stored)
     breast = find_breast(picture.values)
     view = View(

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from pydicom.datadict import tag_for_keyword
 
 from mammogram import breast_stored, mammogram, write
 from tramtrack.cohort import ingest as ingest_module
@@ -16,7 +19,7 @@ from tramtrack.cohort.audit import audit
 from tramtrack.cohort.cohort import known_as, make_cohort
 from tramtrack.cohort.exam import Reason
 from tramtrack.cohort.inspect import Candidate, inspect_file
-from tramtrack.cohort.privacy import Secret, choose, fingerprint, identifying, own_key_file, pseudonym, read_key
+from tramtrack.cohort.privacy import IDENTIFYING, Secret, choose, fingerprint, identifying, own_key_file, pseudonym, read_key
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.study import Study
 
@@ -109,8 +112,33 @@ def test_what_still_identifies_is_named_and_what_was_removed_is_not() -> None:
     nested.RequestAttributesSequence = [mammogram(woman="x", RequestingPhysician="Neri^Ugo")]
     nested.add_new((0x0009, 0x0010), "LO", "VENDOR")
     assert identifying(nested, "/data/pat77/x.dcm") == ["RequestingPhysician", "file path", "private attributes"]
+    deep = mammogram(PatientIdentityRemoved="YES")
+    deep.ReferencedStudySequence = [mammogram(woman="x", AccessionNumber="A1", InstitutionName="")]
+    deep.ReferencedStudySequence[0].add_new((0x0009, 0x0010), "LO", "VENDOR")
+    assert identifying(deep, "/data/x.dcm") == ["AccessionNumber", "private attributes"]
+    assert all(tag_for_keyword(name) for name in IDENTIFYING)
     named = mammogram(woman="1", PatientName="Rossi^Maria", PatientIdentityRemoved="YES")
     assert identifying(named, "/archive/ROSSI_MARIA/1.dcm") == ["PatientName", "file path"]
+
+
+def test_what_a_picture_says_beside_its_pixels_is_named(tmp_path: Path, own: Path) -> None:
+    pixels = [Image.fromarray(breast_stored(16, seed=number)) for number in range(4)]
+    said = PngInfo()
+    said.add_text("Comment", "Rossi Maria")
+    pixels[0].save(tmp_path / "said.png", pnginfo=said)
+    pixels[1].save(tmp_path / "plain.png", dpi=(300, 300))
+    pixels[2].save(tmp_path / "said.tif", tiffinfo={270: "Rossi Maria", 315: ""}, compression="tiff_lzw")
+    pixels[3].save(tmp_path / "pid1234.tif")
+    rows = ["said.png,L,CC", "plain.png,L,MLO", "said.tif,R,CC", "pid1234.tif,R,MLO"]
+    table = "\n".join(["file,side,view,woman,exam", *(f"{row},PID1234,1" for row in rows)])
+    (tmp_path / "views.csv").write_text(table)
+    study = Study(tmp_path / "study")
+    assert len(study.ingest(tmp_path / "views.csv").views) == 4
+    listed = pd.read_csv(study.folder / "cohort" / "identifying.csv")
+    assert {Path(row.file).name: row.attributes for row in listed.itertuples()} == {
+        "said.png": "text beside the pixels", "said.tif": "ImageDescription", "pid1234.tif": "file path",
+    }  # fmt: skip
+    assert "Rossi" not in everything_written(study.folder)
 
 
 @pytest.fixture
