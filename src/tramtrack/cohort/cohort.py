@@ -11,7 +11,7 @@ from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
 from tramtrack.cohort.findings import read_findings
 from tramtrack.cohort.ingest import Exclusions, analysed_exams, ingest
-from tramtrack.cohort.labels import LabelTable, apply_labels, read_labels, reader_tables
+from tramtrack.cohort.labels import LabelTable, apply_labels, exam_names, read_labels, reader_tables
 from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.readers import agreement, disagreements
 from tramtrack.cohort.split import require_unsplit
@@ -85,7 +85,8 @@ def make_cohort(
     if labels is not None:
         views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
         labelling = labelling or Labels()
-        table = read_labels(labels.absolute(), labelling, adjudication, secret.key, frozenset(views["woman"]))
+        women, exams = frozenset(views["woman"]), exam_names(views)
+        table = read_labels(labels.absolute(), labelling, adjudication, secret.key, women, exams)
         labelled = apply_labels(views, labels.absolute(), table=table)
         known = _of_the_analysed_exam(views, labelled.views, labels.absolute(), settings, table)
         require_unsplit(folder, "labels.csv", known)

@@ -61,8 +61,8 @@ class Candidate:
     """A file to look at; where a table names woman, exam, side and view, the table is believed and not the header.
 
     ``for_processing`` and ``synthesised`` say whether such images are taken. ``secret`` makes pseudonyms of
-    woman, exam, instance and institution; without a key they stay as they are, and no institution is kept. With ``prepare``
-    (a protocol's section) a view is also prepared, into the folder ``ahead``, while its pixels are at hand.
+    woman, exam, instance and institution; without a key they stay as they are, and no institution or accession number is kept.
+    With ``prepare`` (a protocol's section) a view is also prepared, into the folder ``ahead``, while its pixels are at hand.
     """
 
     file: str
@@ -170,6 +170,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         doubts="; ".join(breast.doubts),
         burned_in=_burned_in(dataset, picture.values, breast),
         site=str(dataset.get("InstitutionName", "") or "").strip() if candidate.secret.key else "",
+        accession=str(dataset.get("AccessionNumber", "") or "").strip() if candidate.secret.key else "",
         model=str(dataset.get("ManufacturerModelName", "") or ""),
         density=_density(dataset),
         thickness_mm=number(dataset, "BodyPartThickness"),
@@ -199,6 +200,7 @@ def _pseudonymous(view: View, secret: Secret) -> View:
         exam=privacy.exam_pseudonym(key, woman, view.exam),
         sop_instance_uid=privacy.pseudonym(key, "U", view.sop_instance_uid) if view.sop_instance_uid else "",
         site=privacy.pseudonym(key, "S", view.site) if view.site else "",
+        accession=privacy.exam_pseudonym(key, woman, view.accession) if view.accession else "",
     )
 
 

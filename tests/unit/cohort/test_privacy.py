@@ -77,7 +77,7 @@ def test_with_a_key_no_number_is_in_any_output_either_and_labels_still_find_thei
     table.write_text(f"woman,bac\nPID1234,1\n{pseudonym(key, 'W', 'PID5678')},0\nPID0000,1\n")
     cohort = make_cohort(source, tmp_path / "study" / "cohort", table, secret=Secret(key))
     text = everything_written(tmp_path / "study")
-    for said in ("PID", "9.9.0", "1.2.0.1", "Ospedale", "Rossi", key.hex()):
+    for said in ("PID", "9.9.0", "1.2.0.1", "Ospedale", "Rossi", "ACC77", key.hex()):
         assert said not in text, said
     women = cohort.views.groupby("woman")["bac_woman"].first()
     assert women.to_dict() == {pseudonym(key, "W", "PID1234"): 1, pseudonym(key, "W", "PID5678"): 0}
@@ -87,6 +87,36 @@ def test_with_a_key_no_number_is_in_any_output_either_and_labels_still_find_thei
     assert list(again.views["woman"]) == list(cohort.views["woman"])  # the same key gives the same names
     other = make_cohort(source, tmp_path / "third" / "cohort", secret=Secret(b"k" * 32))
     assert not set(other.views["woman"]) & set(cohort.views["woman"])
+
+
+def test_a_label_table_may_name_exams_as_the_hospital_does(tmp_path: Path, own: Path) -> None:
+    """EMBED's clinical table does: acc_anon is the AccessionNumber of its files."""
+    for number, accession in enumerate(("70", "71")):
+        for view in ("CC", "MLO"):
+            stored = breast_stored(seed=number * 2 + len(view))
+            tags = {"AccessionNumber": accession, "StudyDate": f"2024010{number + 1}"}
+            path = tmp_path / "in" / f"{number}{view}.dcm"
+            write(mammogram(stored, woman="7", exam=f"1.2.840.1.5.6.{number}", view=view, **tags), path)
+    (tmp_path / "embed.csv").write_text("empi_anon,acc_anon,side,calcfind\n7,70,L,V\n7,71,L,A\n7,72,L,V\n")
+    study = Study(tmp_path / "study")
+    cohort = study.ingest(tmp_path / "in", tmp_path / "embed.csv")
+    breasts = (
+        cohort.views.set_index(["acquired", "view"])["bac_breast"].astype("object").where(lambda known: known.notna(), None)
+    )
+    assert breasts.to_dict() == {
+        ("20240101", "CC"): 1, ("20240101", "MLO"): 1, ("20240102", "CC"): None, ("20240102", "MLO"): None,
+    }  # fmt: skip
+    assert cohort.unmatched["kind"].tolist() == ["label row without a view"]  # of the exam that is not there
+    (tmp_path / "twice.csv").write_text("woman,exam,bac\n7,70,1\n7,1.2.840.1.5.6.0,0\n")
+    with pytest.raises(TramtrackError, match="lines 2 and 3: one exam stands there by two names"):
+        study.ingest(tmp_path / "in", tmp_path / "twice.csv")
+    (tmp_path / "findings.csv").write_text("woman,exam,side,view,burden_mm2\n7,71,L,CC,3\n")
+    study.ingest(tmp_path / "in", findings=tmp_path / "findings.csv")
+    (row,) = pd.read_csv(study.folder / "cohort" / "findings.csv").to_dict("records")
+    assert (
+        row["burden_mm2"] == 3
+        and row["view_id"] == cohort.views.query("acquired == '20240102' and view == 'CC'")["view_id"].item()
+    )
 
 
 def test_keys_are_private_and_lie_outside_the_study(tmp_path: Path) -> None:
