@@ -165,7 +165,7 @@ def _from_folder(source: Path, skip: Iterable[Path]) -> list[Candidate]:
 
 def _walk(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     """Everything below a folder that is no folder, hidden ones too; links are followed, each real folder once, so a loop of
-    links ends."""
+    links ends. A folder below that cannot be read stands for what lies in it."""
     waiting = [top]
     while waiting:
         folder = waiting.pop()
@@ -177,7 +177,8 @@ def _walk(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
                     waiting += reversed(entries)
                 continue
         except OSError as error:
-            raise TramtrackError(f"{folder}: this folder cannot be read ({error.strerror}); nothing was ingested") from error
+            if folder == top:
+                raise TramtrackError(f"{folder}: cannot be read ({error.strerror}); nothing was ingested") from error
         yield folder
 
 

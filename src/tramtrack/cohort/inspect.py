@@ -110,6 +110,8 @@ def inspect_file(candidate: Candidate) -> dict[str, Any]:
 def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     path = Path(candidate.file)
     if not path.is_file():
+        if path.is_dir():
+            return Exclusion(candidate.file, Reason.UNREADABLE, "a folder: what lies in it was not looked at")
         if path.exists():
             return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither a file nor a folder: a pipe, a socket or a device")
         return Exclusion(

@@ -315,6 +315,29 @@ def test_pipes_and_very_deep_folders_are_accounted_for(tmp_path: Path, looked_at
     subprocess.run(["rm", "-rf", str(source / "d")], check=True)  # deeper than what pytest can remove
 
 
+def test_a_folder_that_cannot_be_read_costs_only_itself(
+    tmp_path: Path, looked_at: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in"
+    write_exam(source)
+    (source / "lost+found").mkdir()
+    listed = Path.iterdir
+
+    def refused(folder: Path) -> Iterator[Path]:
+        if folder.name == closed:
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    closed = "lost+found"
+    intake = ingest(source, tmp_path / "cohort")
+    assert len(intake.views) == 4 and reasons(intake) == {"lost+found": Reason.UNREADABLE}
+    assert intake.exclusions.items[0].detail == "a folder: what lies in it was not looked at"
+    closed = "in"
+    with pytest.raises(TramtrackError, match=r"in: cannot be read \(Permission denied\); nothing was ingested"):
+        ingest(source, tmp_path / "cohort")
+
+
 def test_links_that_loop_end_and_linked_folders_are_seen(tmp_path: Path, looked_at: list[str]) -> None:
     source, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
     write_exam(source / "a")
