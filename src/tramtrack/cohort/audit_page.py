@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from jinja2 import Environment
 from PIL import Image, ImageDraw
 
@@ -20,6 +19,7 @@ from tramtrack import store
 from tramtrack.cohort.audit import audit
 from tramtrack.cohort.cohort import load_cohort
 from tramtrack.cohort.exam import Reason
+from tramtrack.cohort.privacy import telling_paths
 from tramtrack.imaging.breast import NoBreast, find_breast
 from tramtrack.imaging.pixels import read_picture
 from tramtrack.progress import track
@@ -68,8 +68,7 @@ def _doubtful(folder: Path) -> list[_Item]:
 
 def _excluded(folder: Path) -> list[_Item]:
     """A path that repeats a patient's name or number is not shown: its line in exclusions.csv stands for it."""
-    named = pd.read_csv(folder / "identifying.csv", dtype=str, keep_default_na=False)
-    telling = set(named["file"][named["attributes"].str.split("; ").map(lambda words: "file path" in words)])
+    telling = telling_paths(folder)
     return [
         _Item(
             item.file,

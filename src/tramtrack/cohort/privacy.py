@@ -11,6 +11,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 import platformdirs
 from PIL import Image, TiffTags
 from pydicom.dataset import Dataset
@@ -177,6 +178,15 @@ def identifying_picture(path: Path, woman: str) -> list[str]:
     if len(woman) > 3 and woman.lower() in str(path).lower():
         found.add("file path")
     return sorted(found)
+
+
+def telling_paths(folder: Path) -> set[str]:
+    """The files of the cohort in ``folder`` whose path repeats a patient's name or number: no page prints it."""
+    path = folder / "identifying.csv"
+    if not path.exists():
+        return set()
+    named = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return set(named["file"][named["attributes"].str.split("; ").map(lambda words: "file path" in words)])
 
 
 def _filled(value: object) -> bool:

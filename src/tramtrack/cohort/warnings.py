@@ -101,18 +101,19 @@ def _auc_of_levels(levels: np.ndarray, truth: np.ndarray) -> float:
 def warning_table(views: pd.DataFrame, analysed: pd.DataFrame, alike: Sequence[LookAlike]) -> pd.DataFrame:
     """One row a warning (kind, what): images of two women that are alike or the same and no leak all the same (registration
     did not confirm it, or one of the women is in no fold), factors that predict the label among the ``analysed`` views,
-    contradictions in headers, and text in images."""
+    contradictions in headers, and text in images. Views are named by view_id: a path may tell whose they are."""
+    name = dict(zip(views["file"], views["view_id"], strict=True))
     rows = [
         {
             "kind": "look-alike images of two women",
-            "what": f"{one.first} and {one.second}: {one.bits} bits, texture {one.texture:.2f}"
+            "what": f"{name[one.first]} and {name[one.second]}: {one.bits} bits, texture {one.texture:.2f}"
             + (", one exposure" if one.confirmed else ""),
         }
         for one in alike
     ]
     for _, same in views[views["pixels_sha256"] != ""].groupby("pixels_sha256", sort=False):
         if same["woman"].nunique() > 1:
-            rows.append({"kind": "the same image under two women, one in no fold", "what": " and ".join(same["file"])})
+            rows.append({"kind": "the same image under two women, one in no fold", "what": " and ".join(same["view_id"])})
     for row in confounders(analysed).to_dict("records"):
         if row["suspicious"]:
             what = f"{row['factor']}: AUC {row['auc']:.2f}, p {row['p']:.3f}, {row['women']} women"

@@ -46,12 +46,12 @@ def test_alike_in_shape_and_not_in_texture_is_only_a_warning(tmp_path: Path) -> 
     views["perceptual_hash"] = views["perceptual_hash"].iloc[0]
     (found,) = look_alikes(views)
     assert not found.confirmed and abs(found.texture) < 0.2
-    blank = dict.fromkeys(("manufacturer", "model", "site", "acquired", "contradictions", "burned_in", "view_id"), "")
-    views = views.assign(**blank, bac_woman=pd.array([pd.NA, pd.NA], dtype="Int64"))
+    blank = dict.fromkeys(("manufacturer", "model", "site", "acquired", "contradictions", "burned_in"), "")
+    views = views.assign(**blank, view_id=["first", "second"], bac_woman=pd.array([pd.NA, pd.NA], dtype="Int64"))
     (row,) = warning_table(views, views, [found]).to_dict("records")
-    assert row["kind"] == "look-alike images of two women" and "0.png and" in row["what"]
+    assert row["kind"] == "look-alike images of two women" and row["what"].startswith("first and second: ")
     (row,) = warning_table(views.assign(pixels_sha256="x"), views, []).to_dict("records")
-    assert row["kind"] == "the same image under two women, one in no fold" and row["what"].endswith("1.png")
+    assert row["kind"] == "the same image under two women, one in no fold" and row["what"] == "first and second"
 
 
 def test_the_same_woman_and_identical_pixels_are_not_looked_at(tmp_path: Path) -> None:
