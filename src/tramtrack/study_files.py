@@ -108,6 +108,15 @@ class StudyFiles:
             self._keep_protocol()
         return cohort
 
+    def audit(self, processes: int = 2) -> Path:
+        """Write cohort/audit.html and audit.json: where every file went, and what still identifies somebody; returns the page.
+
+        Raises TramtrackError where nothing is ingested yet.
+        """
+        from tramtrack.cohort.audit_page import write_audit
+
+        return write_audit(self.folder, processes)
+
     @property
     def cohort(self) -> Cohort:
         """The cohort as ingested. Raises TramtrackError where there is none."""

@@ -112,7 +112,7 @@ def kind_of(dataset: Dataset) -> str:
         return "processing"
     image_type = " ".join(_words(dataset, "ImageType"))
     described = " ".join(str(dataset.get(key, "") or "") for key in ("SeriesDescription", "DerivationDescription"))
-    computed = any(word in image_type for word in ("GENERATED_2D", "TOMO_2D", "SYNTHETIC_2D")) or "TOMOSYNTHESIS" in image_type
+    computed = any(word in image_type for word in ("GENERATED_2D", "TOMO_2D", "SYNTHETIC_2D"))
     return "synthesised" if computed or SYNTHESISED.search(described) else "presentation"
 
 
@@ -198,6 +198,8 @@ def not_a_view(dataset: Dataset, *, for_processing: bool = False, synthesised: b
     if count > 1:
         return Refusal(Reason.MULTI_FRAME, f"{count} frames, not a 2D view")
     kind = kind_of(dataset)
+    if "TOMOSYNTHESIS" in image_type and kind != "synthesised":
+        return Refusal(Reason.TOMOSYNTHESIS, "a slice of tomosynthesis, not a 2D view")
     if kind == "processing" and not for_processing:
         return Refusal(Reason.FOR_PROCESSING, "raw detector data (For Processing), not an image for reading")
     if kind == "synthesised" and not synthesised:

@@ -20,6 +20,7 @@ from tramtrack.cohort.audit import audit
 from tramtrack.cohort.audit_page import _chosen, _doubtful, _excluded, _Item, tile, write_audit
 from tramtrack.cohort.cohort import make_cohort
 from tramtrack.errors import TramtrackError
+from tramtrack.study import Study
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,12 @@ def test_the_page_is_one_file_with_contact_sheets_and_without_names(study: Path)
     assert "2 files; 1 are shown, 1 show no picture." in text
     for picture in re.findall(r"base64,([^\"]+)", text):
         assert Image.open(io.BytesIO(base64.b64decode(picture))).size[0] == 6 * 208
+
+
+def test_a_study_writes_its_audit(study: Path) -> None:
+    assert Study(study).audit() == study / "cohort" / "audit.html"
+    with pytest.raises(TramtrackError, match="no cohort yet"):
+        Study(study / "none").audit()
 
 
 def test_a_tile_outlines_the_crop_and_needs_no_breast(tmp_path: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
-import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -13,11 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from pydicom.dataset import Dataset
 
-from mammogram import breast_stored, mammogram, write, write_exam
-from mutations import good_files, harmful, inspect_measured, write_mutations
+from mammogram import mammogram, write, write_exam
+from mutations import candidate, good_files, good_pictures, harmful, inspect_measured, write_mutations
 from tramtrack.cohort.exam import Reason
 from tramtrack.cohort.ingest import BYTES_A_WORKER, ingest
 from tramtrack.cohort.inspect import Candidate, inspect_file
@@ -32,8 +29,7 @@ def test_mutated_and_harmful_files_cost_only_themselves(tmp_path: Path) -> None:
     for name, content in harmful().items():
         (tmp_path / name).write_bytes(content)
         files.append(tmp_path / name)
-    named = {"woman": "W", "exam": "E", "side": "L", "view": "CC"}
-    tasks = [Candidate(str(path), **(named if path.suffix == ".png" else {})) for path in files]
+    tasks = [candidate(path) for path in files]
     outcomes = {Path(task.file).name: result for task, result in run_each(inspect_measured, tasks, memory_bytes=1 << 30)}
     assert len(outcomes) == len(files)
     kinds = Counter(result.kind if isinstance(result, Failure) else "outcome" for result in outcomes.values())
@@ -86,23 +82,17 @@ def test_attributes_that_are_empty_or_several_give_one_outcome(tmp_path: Path, t
 
 
 def test_broken_pictures_give_one_outcome_each(tmp_path: Path) -> None:
-    wholes = []
-    for file_format, bits in (("PNG", 8), ("PNG", 16), ("TIFF", 8), ("TIFF", 16)):
-        stream = io.BytesIO()
-        Image.fromarray(breast_stored(bits)).save(stream, file_format)
-        wholes.append((file_format, stream.getvalue()))
+    wholes = good_pictures()
     rng = np.random.default_rng(9101)
     for number in range(200):
-        file_format, whole = wholes[number % len(wholes)]
+        suffix, whole = wholes[number % len(wholes)]
         content = bytearray(whole)
-        start = 0 if rng.random() < 0.5 else len(content) - 200  # a TIFF's directory stands at its end
+        start = 0 if rng.random() < 0.5 else len(content) - 200  # a TIFF's directory may stand at its end
         for place in rng.integers(start, start + 200, int(rng.integers(1, 12))):
             content[place] ^= 1 << int(rng.integers(8))
-        path = tmp_path / f"{number}.{file_format.lower()}"
+        path = tmp_path / f"{number}{suffix}"
         path.write_bytes(bytes(content))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            outcome = inspect_file(Candidate(str(path), woman="W", exam="E", side="L", view="CC"))
+        outcome = inspect_file(candidate(path))
         assert ("view" in outcome) != ("exclusion" in outcome)
 
 

@@ -133,6 +133,7 @@ def test_refusals(options: dict, reason: Reason, detail: str) -> None:
         ({"ImageType": ["DERIVED", "PRIMARY", "TOMO_PROJ", "LEFT"]}, Reason.TOMOSYNTHESIS, "tomosynthesis"),
         ({"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]}, Reason.SYNTHESISED_2D, "computed"),
         ({"SeriesDescription": "L CC C-View"}, Reason.SYNTHESISED_2D, "computed"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"]}, Reason.TOMOSYNTHESIS, "a slice"),
     ],
 )
 def test_what_is_not_a_standard_view_has_its_own_reason(options: dict, reason: Reason, detail: str) -> None:
@@ -243,6 +244,11 @@ def test_kinds_of_images() -> None:
     raw = mammogram(PresentationIntentType="FOR PROCESSING")
     assert isinstance(read_header(raw, for_processing=True), Header)
     assert isinstance(read_header(mammogram(SeriesDescription="S-View"), synthesised=True), Header)
+    generated = mammogram(ImageType=["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"])
+    assert isinstance(read_header(generated, synthesised=True), Header)
+    slice_of_it = mammogram(ImageType=["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"])
+    found = read_header(slice_of_it, synthesised=True)
+    assert isinstance(found, Refusal) and found.reason is Reason.TOMOSYNTHESIS
 
 
 def test_magnification_from_distances_and_spacings_that_are_none() -> None:
