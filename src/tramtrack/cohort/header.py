@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -248,12 +249,13 @@ def _words(dataset: Dataset, key: str) -> list[str]:
 
 
 def _numbers(dataset: Dataset, key: str) -> list[float]:
-    """An attribute's numbers; none where it is absent or holds something else."""
-    value = dataset.get(key)
+    """An attribute's numbers; none where it is absent or holds something else, or one that is not finite."""
     try:
-        return [float(number) for number in (value if isinstance(value, (list, tuple)) or _many(value) else [value])]
-    except (TypeError, ValueError):
+        value = dataset.get(key)
+        found = [float(number) for number in (value if isinstance(value, (list, tuple)) or _many(value) else [value])]
+    except (TypeError, ValueError, ArithmeticError):
         return []
+    return found if all(math.isfinite(number) for number in found) else []
 
 
 def _many(value: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 import warnings
 import zlib
 from dataclasses import asdict, dataclass, replace
@@ -49,8 +50,8 @@ PIXEL_REASONS = {
 DENSITY_CODES = ("129715009", "F-01710", "111031")
 """Breast composition: SNOMED CT and SRT, and the image's own in DCM."""
 HEADER_ERRORS = (
-    ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError, zlib.error,
-    BytesLengthException,
+    ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError, ArithmeticError,
+    zlib.error, struct.error, BytesLengthException,
 )  # fmt: skip
 """What pydicom and its callers raise over a header whose bytes are not what they should be. Their messages are not repeated:
 they may quote a value, and so a name."""

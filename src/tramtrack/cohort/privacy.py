@@ -8,12 +8,14 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import platformdirs
 from PIL import Image, TiffTags
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from tramtrack.errors import TramtrackError, UsageError
@@ -149,7 +151,7 @@ def identifying(dataset: Dataset, file: str) -> list[str]:
     number.
     """
     found: set[str] = set()
-    for element in dataset.iterall():
+    for element in _elements(dataset):
         if element.tag.is_private:
             found.add("private attributes")
         elif (element.VR == "PN" or element.keyword in IDENTIFYING) and _filled(element.value):
@@ -161,6 +163,19 @@ def identifying(dataset: Dataset, file: str) -> list[str]:
     if any(word.lower() in file.lower() for word in (*words, *([number] if len(number) > 3 else []))):
         found.add("file path")
     return sorted(found)
+
+
+def _elements(dataset: Dataset) -> Iterator[DataElement]:
+    """All elements of a header and of its sequences; a value that is none of its kind is passed over, and costs no image."""
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+        except (ValueError, TypeError, ArithmeticError):
+            continue
+        yield element
+        if element.VR == "SQ":
+            for item in element.value or []:
+                yield from _elements(item)
 
 
 def identifying_picture(path: Path, woman: str) -> list[str]:

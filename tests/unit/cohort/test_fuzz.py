@@ -81,6 +81,22 @@ def test_attributes_that_are_empty_or_several_give_one_outcome(tmp_path: Path, t
     assert "view" in outcome or "object" not in outcome["exclusion"]["detail"]  # no message of a library's
 
 
+@pytest.mark.parametrize(
+    "name", ["Exposure", "NumberOfFrames", "BodyPartThickness", "EstimatedRadiographicMagnificationFactor"]
+)
+@pytest.mark.parametrize("said", [b"inf ", b"nan ", b"1e99", b"-   "])
+def test_a_number_that_is_none_is_not_known_and_costs_no_view(tmp_path: Path, name: str, said: bytes) -> None:
+    path = write(mammogram(**{name: "1234"}), tmp_path / "a.dcm")
+    content = path.read_bytes()
+    assert content.count(b"\x04\x001234") == 1
+    path.write_bytes(content.replace(b"\x04\x001234", b"\x04\x00" + said))
+    outcome = inspect_file(Candidate(str(path)))
+    if name == "NumberOfFrames":
+        assert "exclusion" in outcome or said == b"inf "
+    else:
+        assert outcome["view"]["exposure_mas"] is None and outcome["view"]["thickness_mm"] is None
+
+
 def test_broken_pictures_give_one_outcome_each(tmp_path: Path) -> None:
     wholes = good_pictures()
     rng = np.random.default_rng(9101)
