@@ -261,6 +261,20 @@ def test_of_a_repeated_view_the_protocol_chooses_and_says_so(
     }
 
 
+@pytest.mark.parametrize("order", [(RAW, COMPUTED, {}), ({}, COMPUTED, RAW), (COMPUTED, {}, RAW), (RAW, {}, COMPUTED)])
+@pytest.mark.parametrize("repeated", ["first", "last"])
+def test_an_image_for_reading_comes_before_a_computed_one_and_that_before_raw_data(
+    tmp_path: Path, looked_at: list[str], order: tuple[dict, ...], repeated: str
+) -> None:
+    shown(*({**tags, "AcquisitionDate": f"2024010{day}"} for day, tags in enumerate(order, 1)), folder=tmp_path / "in")
+    every = Settings(for_processing=True, synthesised=True, repeated_view=repeated)
+    (view,) = ingest(tmp_path / "in", tmp_path / "cohort", every).views
+    assert view.kind == "presentation" and Path(view.file).name == f"{order.index({})}.dcm"
+    (tmp_path / "in" / Path(view.file).name).unlink()
+    (view,) = ingest(tmp_path / "in", tmp_path / "cohort", every).views
+    assert view.kind == "synthesised"
+
+
 def test_raw_data_alone_are_a_view_where_they_are_asked_for(tmp_path: Path, looked_at: list[str]) -> None:
     shown(RAW, folder=tmp_path / "in")
     (view,) = ingest(tmp_path / "in", tmp_path / "cohort", Settings(for_processing=True)).views
