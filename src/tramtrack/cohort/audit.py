@@ -49,6 +49,7 @@ def audit(folder: Path) -> dict[str, Any]:
         "exclusions": cohort.exclusions.by_reason(),
         "by": {factor: rows for factor, rows in _by(analysed).items() if rows},
         "numbers": _numbers(analysed),
+        "unmatched": {str(kind): int(count) for kind, count in cohort.unmatched["kind"].value_counts(sort=False).items()},
         "labels": {unit: _label_counts(analysed, unit) for unit in ("view", "breast", "woman")},
         "predicting_the_label": confounders(analysed).to_dict("records"),
         "readers": _records(_table(folder / "readers.csv")),

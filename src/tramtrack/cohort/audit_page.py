@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -123,7 +124,9 @@ def _chosen(items: list[_Item]) -> list[_Item]:
 def tile(file: str) -> np.ndarray | None:
     """A small picture of a file, uint8 (rows, columns, 3), the crop that was found outlined; None where there is none."""
     try:
-        values = read_picture(Path(file)).values
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what they warn of stands in its exclusion, and they may quote a value
+            values = read_picture(Path(file)).values
     except Exception:  # what could not be read was excluded for it, with its reason
         return None
     low, high = np.percentile(values, (0.5, 99.5))

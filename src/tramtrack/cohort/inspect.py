@@ -103,7 +103,7 @@ def inspect_file(candidate: Candidate) -> dict[str, Any]:
     except OSError as error:
         found = Exclusion(candidate.file, Reason.UNREADABLE, error.strerror or type(error).__name__)
     except HEADER_ERRORS as error:
-        found = Exclusion(candidate.file, Reason.UNREADABLE, f"the file is malformed ({type(error).__name__})")
+        found = Exclusion(candidate.file, Reason.UNREADABLE, f"the file is malformed ({_name(error)})")
     outcome = {"view": asdict(found)} if isinstance(found, View) else {"exclusion": asdict(found)}
     return {**outcome, "identifying": named}
 
@@ -125,23 +125,21 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     except InvalidDicomError:
         return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither DICOM nor a PNG or TIFF picture")
     except HEADER_ERRORS as error:
-        return Exclusion(
-            candidate.file, Reason.UNREADABLE, f"the DICOM header breaks off or is malformed ({type(error).__name__})"
-        )
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header breaks off or is malformed ({_name(error)})")
     taken = {"for_processing": candidate.for_processing, "synthesised": candidate.synthesised}
     facts: Header | Refusal | None
     try:
         named += privacy.identifying(header, candidate.file)
         facts = not_a_view(header, **taken) if candidate.from_table else read_header(header, **taken)
     except HEADER_ERRORS as error:
-        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({type(error).__name__})")
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({_name(error)})")
     if isinstance(facts, Refusal):
         return Exclusion(candidate.file, facts.reason, facts.detail)
     content = path.read_bytes()
     try:
         dataset = read_dicom(path, content)
     except HEADER_ERRORS as error:
-        return Exclusion(candidate.file, Reason.UNREADABLE, f"the pixel data's element is malformed ({type(error).__name__})")
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the pixel data's element is malformed ({_name(error)})")
     stored = decode(dataset, path)
     picture = present(stored, dataset)
     breast = find_breast(picture.values)
@@ -307,6 +305,12 @@ def _acquired(dataset: pydicom.Dataset) -> str:
     times = (str(dataset.get(f"{kind}Time", "") or "").replace(":", "") for kind in ("Acquisition", "Content"))
     time = next((text for text in times if re.fullmatch(r"\d{2,6}(\.\d+)?", text)), "")
     return f"{dates[date]}{time}" if date else ""
+
+
+def _name(error: Exception) -> str:
+    """What kind of error it is; zlib's and struct's are both called error."""
+    kind = type(error)
+    return f"{kind.__module__}.{kind.__name__}" if kind.__name__ == "error" else kind.__name__
 
 
 def _without_path(error: Exception, candidate: Candidate) -> str:

@@ -205,7 +205,7 @@ def _kind_of(error: Exception) -> str:
         return "no-decoder"
     if "no pixel data decoders" in text or ("transfer syntax" in text and "not supported" in text):
         return "no-decoder"
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, NotImplementedError) and "value representation" not in text:
         return "no-decoder"
     if any(sign in text for sign in ("less than", "doesn't match", "too short", "unexpected end", "truncat", "premature")):
         return "truncated"

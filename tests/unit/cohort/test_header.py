@@ -182,6 +182,9 @@ def test_the_side_is_found_in_its_other_places() -> None:
     assert (combined.side, combined.position, combined.side_source) == (Side.R, Position.MLO, "ViewPosition")
     described = accepted(side=None, view=None, SeriesDescription="Left CC")
     assert (described.side, described.position, described.view_source) == (Side.L, Position.CC, "SeriesDescription")
+    behind = accepted(side=None, view=None, SeriesDescription="Mammo MLO RIGHT")
+    assert (behind.side, behind.position) == (Side.R, Position.MLO)
+    assert refused(side=None, view=None, SeriesDescription="CC lateral").reason == Reason.UNKNOWN_SIDE
     assert refused(view=None, SeriesDescription="L CC / L MLO").reason == Reason.UNKNOWN_POSITION
 
 

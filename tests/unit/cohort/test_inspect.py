@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from mammogram import breast_picture, mammogram, write
+from tramtrack.cohort.exam import Reason
 from tramtrack.cohort.inspect import DENSITY_CODES, Candidate, inspect_file
 
 
@@ -57,3 +59,14 @@ def test_burned_in_text_is_flagged_from_the_header_and_from_the_pixels(tmp_path:
     for text, seen in (("ROSSI MARIA", "seen"), ("", "")):
         Image.fromarray(with_text(text) * 16).save(tmp_path / "a.png")
         assert view_of(tmp_path / "a.png", woman="W", exam="E", side="L", view="CC")["burned_in"] == seen
+
+
+def test_a_broken_element_is_no_missing_decoder_and_an_error_has_its_librarys_name(tmp_path: Path) -> None:
+    path = write(mammogram(), tmp_path / "a.dcm")
+    path.write_bytes(path.read_bytes().replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00O\x01"))
+    assert inspect_file(Candidate(str(path)))["exclusion"]["reason"] is Reason.UNREADABLE
+    dataset = mammogram()
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    deflated = write(dataset, tmp_path / "b.dcm").read_bytes()
+    path.write_bytes(deflated[:400] + bytes(200) + deflated[600:])
+    assert inspect_file(Candidate(str(path)))["exclusion"]["detail"].endswith("(zlib.error)")
