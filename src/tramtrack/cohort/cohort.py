@@ -15,6 +15,7 @@ from tramtrack.cohort.labels import LabelTable, apply_labels, exam_names, read_l
 from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.readers import agreement, disagreements
 from tramtrack.cohort.split import require_unsplit
+from tramtrack.cohort.table import read_table
 from tramtrack.errors import TramtrackError
 from tramtrack.imaging.gallery import AHEAD, PREPARED
 from tramtrack.protocol import Intake, Labels, Prepare
@@ -124,7 +125,7 @@ def _require_answers_kept(path: Path, to_settle: pd.DataFrame) -> None:
     """Raise TramtrackError where somebody has filled in the disagreements and this intake would write over the answers."""
     if not path.exists():
         return
-    given, kept = (_answers(table) for table in (pd.read_csv(path, dtype=str, keep_default_na=False), to_settle))
+    given, kept = (_answers(table) for table in (_listed(path), to_settle))
     if lost := given - kept:
         raise TramtrackError(
             f"{path}: {len(lost)} of its answers in bac_adjudicated would be lost, so no label is changed; give the table back "
@@ -132,9 +133,15 @@ def _require_answers_kept(path: Path, to_settle: pd.DataFrame) -> None:
         )
 
 
+def _listed(path: Path) -> pd.DataFrame:
+    """A table of disagreements as a person may have left it. Raises TramtrackError where it is no table any more."""
+    columns, lines = read_table(path, "a table of disagreements")
+    return pd.DataFrame([row for _, row in lines], columns=columns, dtype=str)
+
+
 def _answers(table: pd.DataFrame) -> set[tuple[str, ...]]:
-    rows = table[["woman", "exam", "side", "view", "bac_adjudicated"]].to_numpy(dtype=str)
-    return {tuple(cell.strip() for cell in row) for row in rows if row[-1].strip()}
+    rows = table.reindex(columns=["woman", "exam", "side", "view", "bac_adjudicated"], fill_value="").to_numpy(dtype=str)
+    return {tuple(row) for row in rows if row[-1]}
 
 
 def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTable, to_settle: pd.DataFrame) -> None:
@@ -148,7 +155,7 @@ def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTa
     rows = pd.concat([agreement(of_unit, unit) for unit, of_unit in by_unit.items()], ignore_index=True)
     store.write_csv(folder / names[0], rows)
     listed = folder / names[1]
-    there = pd.read_csv(listed, dtype=str, keep_default_na=False) if listed.exists() else pd.DataFrame()
+    there = _listed(listed) if listed.exists() else pd.DataFrame()
     if not (set(to_settle) <= set(there) and there[list(to_settle)].equals(to_settle)):  # what else a person wrote there stays
         store.write_csv(listed, to_settle)
 

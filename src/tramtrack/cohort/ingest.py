@@ -318,7 +318,8 @@ def _distinct_names(views: Iterable[View]) -> tuple[View, ...]:
         if other is not view:
             raise TramtrackError(
                 f"{view.file} and {other.file}: women or exams whose names differ only in signs that no file name can "
-                f"carry ({view.woman!r}/{view.exam!r}, {other.woman!r}/{other.exam!r}); rename one of them"
+                f"carry ({view.woman!r}/{view.exam!r}, {other.woman!r}/{other.exam!r}); "
+                "rename one of them, or ingest under a key"
             )
     return tuple(replace(view) for view in named.values())
 

@@ -29,6 +29,7 @@ PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_BIT_DEPTH = 24
 """Where a PNG's header keeps its bits for each channel."""
+TIFF_BITS = 258
 TIFF_PHOTOMETRIC = 262
 PLUGINS = {
     JPEGLSLossless: "pyjpegls",
@@ -176,9 +177,13 @@ def _read_picture(path: Path) -> np.ndarray:
             if frames > 1:
                 raise PixelError("multi-frame", f"{path}: expected one picture, found {frames}")
             grey = image.mode.startswith(("L", "I"))
-            if not grey and content.startswith(PNG_SIGNATURE) and content[PNG_BIT_DEPTH] == 16:
-                raise PixelError("not-grey", f"{path}: a 16-bit colour PNG would be read as 8 bit; save it as 16-bit grey")
-            white_is_zero = getattr(image, "tag_v2", {}).get(TIFF_PHOTOMETRIC) == 0
+            tags = getattr(image, "tag_v2", {})
+            depths = (content[PNG_BIT_DEPTH],) if content.startswith(PNG_SIGNATURE) else tags.get(TIFF_BITS, ())
+            if not grey and max(depths, default=8) > 8:
+                raise PixelError(
+                    "not-grey", f"{path}: a picture in 16-bit colour would be read as 8 bit; save it as 16-bit grey"
+                )
+            white_is_zero = tags.get(TIFF_PHOTOMETRIC) == 0
             values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
             values = values[..., 0] if image.mode == "LA" else values
             if white_is_zero and image.mode == "I;16":  # Pillow turns the other depths itself

@@ -138,6 +138,11 @@ def test_disagreements_are_listed_filled_in_and_come_back(tmp_path: Path, source
         views_of(tmp_path, source, "study")
     assert pd.read_csv(path, dtype=str, keep_default_na=False).equals(kept)
     assert (tmp_path / "study" / "cohort" / "labels.csv").read_bytes() == labels
+    path.write_text("woman,seen\nA,yes\n")  # left without the column: there is no answer in it
+    assert views_of(tmp_path, source, "study")[("A", "L", "MLO")] == 0
+    path.write_text("")
+    with pytest.raises(TramtrackError, match="expected a table of disagreements, found an empty file"):
+        views_of(tmp_path, source, "study")
     with pytest.raises(TramtrackError, match="expected the column bac_adjudicated"):
         read_labels(tmp_path / "labels.csv", adjudication=tmp_path / "labels.csv")
 
