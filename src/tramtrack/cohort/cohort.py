@@ -16,7 +16,7 @@ from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.readers import agreement, disagreements
 from tramtrack.cohort.split import require_unsplit
 from tramtrack.cohort.table import read_table
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import AHEAD, PREPARED
 from tramtrack.protocol import Intake, Labels, Prepare
 
@@ -80,12 +80,12 @@ def make_cohort(
     section prepare, has views prepared in the same pass over the files. ``findings`` is a table of burden and distractors by
     view, see `findings.read_findings`.
     """
-    settings, secret = settings or Intake(), secret or NO_SECRET
+    settings, secret, labelling = settings or Intake(), secret or NO_SECRET, labelling or Labels()
+    _require_tables(labels, adjudication, findings, labelling)
     to = folder.parent / PREPARED / AHEAD
     intake = ingest(source, folder, settings, skip=folder.parent, processes=processes, secret=secret, prepare=prepare, ahead=to)
     if labels is not None:
         views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
-        labelling = labelling or Labels()
         women, exams = frozenset(views["woman"]), exam_names(views)
         table = read_labels(labels.absolute(), labelling, adjudication, secret.key, women, exams)
         labelled = apply_labels(views, labels.absolute(), table=table)
@@ -107,6 +107,16 @@ def make_cohort(
         store.write_csv(folder / "findings.csv", known)
     assert intake.views
     return load_cohort(folder)
+
+
+def _require_tables(labels: Path | None, adjudication: Path | None, findings: Path | None, labelling: Labels) -> None:
+    """Raise TramtrackError or UsageError over a table that cannot be read, before any image is looked at."""
+    if labels is not None:
+        read_labels(labels, labelling, adjudication)
+    elif adjudication is not None:
+        raise UsageError(f"--adjudication {adjudication}: settles what readers see differently, so it needs their --labels")
+    if findings is not None:
+        read_table(findings, "a table of findings")
 
 
 def known_as(folder: Path) -> str | None:
