@@ -134,7 +134,7 @@ def test_a_cohort_ingested_under_other_settings_than_the_protocols_is_refused(tm
         (
             {"labels": "none.csv"},
             TramtrackError,
-            "none.csv: expected a table with the columns woman and bac, found no such file",
+            "none.csv: expected a table with the columns woman and bac",
         ),
         ({"labels": "bad.csv"}, TramtrackError, "line 2: expected 1, 0"),
         ({"labels": "good.csv", "adjudication": "none.csv"}, TramtrackError, "none.csv: expected a table of disagreements"),
