@@ -160,6 +160,12 @@ def age_years(dataset: Dataset) -> int | None:
     return int(match.group(1)) if match else None
 
 
+def exposure_mas(dataset: Dataset) -> float | None:
+    """Milliampere-seconds, or None: ExposureInuAs, which is finer, else Exposure."""
+    micro = number(dataset, "ExposureInuAs")
+    return micro / 1000 if micro else number(dataset, "Exposure")
+
+
 def number(dataset: Dataset, key: str) -> float | None:
     """The first number of an attribute, or None where it is absent, no number or none that is finite and above 0."""
     found = _numbers(dataset, key)

@@ -17,7 +17,17 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from tramtrack.cohort import privacy
 from tramtrack.cohort.exam import Exclusion, Position, Reason, Side, View
-from tramtrack.cohort.header import Header, absent_breast, age_years, kind_of, not_a_view, number, read_header, spacing_mm
+from tramtrack.cohort.header import (
+    Header,
+    absent_breast,
+    age_years,
+    exposure_mas,
+    kind_of,
+    not_a_view,
+    number,
+    read_header,
+    spacing_mm,
+)
 from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.projection import Refusal
 from tramtrack.imaging import ahead
@@ -175,7 +185,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         model=str(dataset.get("ManufacturerModelName", "") or ""),
         density=_density(dataset),
         thickness_mm=number(dataset, "BodyPartThickness"),
-        exposure_mas=number(dataset, "Exposure"),
+        exposure_mas=exposure_mas(dataset),
         kvp=number(dataset, "KVP"),
         perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )

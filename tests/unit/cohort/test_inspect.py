@@ -33,6 +33,7 @@ def test_what_the_header_states_of_the_image_is_kept(tmp_path: Path) -> None:
     assert [view[key] for key in ("manufacturer", "model", "implant", "kvp", "thickness_mm", "exposure_mas", "age_years")] == [
         "A", "B", "YES", 28, 55, 90, 61,
     ]  # fmt: skip
+    assert view_of(write(mammogram(ExposureInuAs="89500", **numbers), tmp_path / "c.dcm"))["exposure_mas"] == 89.5
     plain = view_of(write(mammogram(), tmp_path / "b.dcm"))
     assert [plain[key] for key in ("manufacturer", "implant", "kvp", "thickness_mm", "density", "burned_in")] == [
         "", "", None, None, "", "",
