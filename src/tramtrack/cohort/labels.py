@@ -165,6 +165,10 @@ def _readings(columns: list[str], lines: list[tuple[int, Row]], path: Path) -> l
         key = _read_key(row, path, line)
         for column in named:
             reader = row.get("reader", "") if column == "bac" else column.removeprefix("bac_")
+            if reader in KEYS:
+                raise TramtrackError(
+                    f"{path}, line {line}: a reader cannot be called {reader}, as a column is; rename the reader"
+                )
             label = _label(row[column], path, line, column)
             reading = Reading(line, key, reader, label, row.get("mask", ""), row[column].strip())
             if (key, reader) in seen:

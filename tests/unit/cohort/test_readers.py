@@ -181,6 +181,8 @@ def test_the_rule_of_the_protocol_is_kept_and_another_one_is_refused(tmp_path: P
     [
         ("woman,bac_a,bac\nA,1,1\n", "readers stand in columns"),
         ("woman,reader,bac\nA,x,1\nA,x,0\n", "woman A stands by x in lines 2, 3"),
+        ("woman,bac_view,bac_woman\nA,1,1\n", "line 2: a reader cannot be called view, as a column is"),
+        ("woman,reader,bac\nA,exam,1\n", "line 2: a reader cannot be called exam"),
         ("woman,bac_a\nA,perhaps\n", "line 2: expected 1, 0, yes, no, positive, negative or nothing in bac_a"),
     ],
 )
