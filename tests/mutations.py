@@ -22,7 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from mammogram import mammogram
+from mammogram import breast_stored, mammogram
 from tramtrack.cohort.inspect import Candidate, inspect_file
 
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
@@ -52,11 +52,25 @@ def good_files(real: list[Path]) -> list[bytes]:
     return files + [path.read_bytes() for path in real]
 
 
+def good_pictures() -> list[tuple[str, bytes]]:
+    """(suffix, content) of whole PNG and TIFF files to break, of 8 and 16 bits, plain and compressed."""
+    files = []
+    ways: tuple[tuple[str, str, dict[str, str]], ...] = (
+        (".png", "PNG", {}), (".tif", "TIFF", {}), (".tiff", "TIFF", {"compression": "tiff_lzw"}),
+    )  # fmt: skip
+    for bits in (8, 16):
+        for suffix, file_format, options in ways:
+            stream = io.BytesIO()
+            Image.fromarray(breast_stored(bits)).save(stream, file_format, **options)
+            files.append((suffix, stream.getvalue()))
+    return files
+
+
 def mutated(rng: np.random.Generator, whole: bytes) -> bytes:
     """One good file broken in one of nine ways, mostly in its header, where a byte means most."""
     content = bytearray(whole)
     size = len(content)
-    header = max(200, content.find(PIXEL_DATA) + 64) if PIXEL_DATA in content else size
+    header = max(200, content.find(PIXEL_DATA) + 64) if PIXEL_DATA in content else min(400, size)
     reach = header if rng.random() < 0.7 else size
     place = int(rng.integers(0, max(1, min(reach, size) - 8)))
     way = int(rng.integers(9))
@@ -136,13 +150,20 @@ def harmful() -> dict[str, bytes]:
 
 def write_mutations(folder: Path, number: int, seed: int, real: list[Path]) -> Iterator[Path]:
     """Write ``number`` mutated files, the same ones for the same seed, and yield their paths."""
-    good = good_files(real)
+    good = [(".dcm", content) for content in good_files(real)] + good_pictures()
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(number):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-        path = folder / f"{index:05}.dcm"
-        path.write_bytes(mutated(rng, good[int(rng.integers(len(good)))]))
+        suffix, whole = good[int(rng.integers(len(good)))]
+        path = folder / f"{index:05}{suffix}"
+        path.write_bytes(mutated(rng, whole))
         yield path
+
+
+def candidate(path: Path) -> Candidate:
+    """The file as the intake is given it: a picture by a table that says whose it is."""
+    named = {"woman": "W", "exam": "E", "side": "L", "view": "CC"} if path.suffix != ".dcm" else {}
+    return Candidate(str(path), **named)
 
 
 def inspect_measured(candidate: Candidate) -> dict[str, Any]:

@@ -6,6 +6,8 @@ maps in `tramtrack.study_maps`; `tramtrack.study.Study` has it all.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Self
@@ -18,6 +20,7 @@ from tramtrack.cohort.folds import deal, read_folds
 from tramtrack.cohort.privacy import choose
 from tramtrack.cohort.repeats import share_cohort, share_prepared
 from tramtrack.cohort.split import CALIBRATION, FOLDS
+from tramtrack.cohort.warnings import LookAlike, look_alikes
 from tramtrack.engine import Engine
 from tramtrack.errors import TramtrackError
 from tramtrack.imaging.gallery import prepare_views
@@ -108,6 +111,15 @@ class StudyFiles:
             self._keep_protocol()
         return cohort
 
+    def audit(self, processes: int = 2) -> Path:
+        """Write cohort/audit.html and audit.json: where every file went, and what still identifies somebody; returns the page.
+
+        Raises TramtrackError where nothing is ingested yet.
+        """
+        from tramtrack.cohort.audit_page import write_audit
+
+        return write_audit(self.folder, processes)
+
     @property
     def cohort(self) -> Cohort:
         """The cohort as ingested. Raises TramtrackError where there is none."""
@@ -116,6 +128,10 @@ class StudyFiles:
     def split(self) -> pd.DataFrame:
         """Deal women to folds, once for each repeat; returns folds.csv: woman, fold, bac_woman, detail. Raises Leak."""
         cohort = self.cohort
+        return self._deal(cohort, functools.cache(lambda: look_alikes(cohort.views)))
+
+    def _deal(self, cohort: Cohort, alike: Callable[[], list[LookAlike]]) -> pd.DataFrame:
+        """Deal the women of this split and of its repeats, which share what is ``alike`` among their views."""
         if not cohort.labelled:
             raise TramtrackError(
                 f"{self.folder}: the cohort has no labels; run `tramtrack ingest ... --labels labels.csv --study {self.folder}`"
@@ -123,9 +139,9 @@ class StudyFiles:
         folder = self.folder / "cohort"
         require_same_intake(folder, self.protocol.intake, self.protocol.labels)
         self._keep_protocol()
-        dealt = deal(folder, analysed_views(cohort.views, self.protocol.intake), self.protocol.split)
+        dealt = deal(folder, cohort.views, analysed_views(cohort.views, self.protocol.intake), self.protocol.split, alike)
         for repeat in self.repeats():
-            repeat.split()
+            repeat._deal(repeat.cohort, alike)
         return dealt
 
     def repeats(self) -> list[Self]:

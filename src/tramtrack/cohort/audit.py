@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.cohort import Cohort, analysed_views, load_cohort
+from tramtrack.cohort.exam import STANDARD_VIEWS
+from tramtrack.cohort.folds import read_folds
 from tramtrack.cohort.warnings import confounders
 from tramtrack.protocol import Intake
 
 AGES = (0, 40, 50, 60, 70, 200)
-BY = ("vendor", "model", "site", "year", "age", "density", "spacing", "source", "kind", "views")
+EXPOSURES = (0, 50, 100, 150, 1e9)
+BY = ("vendor", "model", "site", "year", "age", "density", "spacing", "exposure", "source", "kind", "views")
 NOT_STATED = "not stated"
 
 
@@ -45,6 +49,7 @@ def audit(folder: Path) -> dict[str, Any]:
         "exclusions": cohort.exclusions.by_reason(),
         "by": {factor: rows for factor, rows in _by(analysed).items() if rows},
         "numbers": _numbers(analysed),
+        "unmatched": {str(kind): int(count) for kind, count in cohort.unmatched["kind"].value_counts(sort=False).items()},
         "labels": {unit: _label_counts(analysed, unit) for unit in ("view", "breast", "woman")},
         "predicting_the_label": confounders(analysed).to_dict("records"),
         "readers": _records(_table(folder / "readers.csv")),
@@ -65,10 +70,14 @@ def _steps(cohort: Cohort, analysed: pd.DataFrame, files: int, folder: Path) -> 
     ]
     exams = cohort.views[["woman", "exam"]].drop_duplicates()
     sizes = cohort.views.groupby(["woman", "exam"]).size()
-    complete = int((sizes >= 4).sum())
-    steps.append({"step": "exams", "count": len(exams), "parts": {"four views": complete, "fewer": len(sizes) - complete}})
+    lacking = set(map(tuple, _lacking(folder)))
+    kinds = Counter(
+        "four views" if size >= len(STANDARD_VIEWS) else "lacking a view" if key in lacking else "all views of her one breast"
+        for key, size in sizes.items()
+    )
+    steps.append({"step": "exams", "count": len(exams), "parts": dict(kinds)})
     if (folder / "folds.csv").exists():
-        folds = pd.read_csv(folder / "folds.csv", dtype=str)
+        folds = read_folds(folder)
         women = {str(fold): int(count) for fold, count in folds["fold"].value_counts().items()}
         steps.append({"step": "women", "count": cohort.women, "parts": women})
         fold_of = dict(zip(folds["woman"], folds["fold"], strict=True))
@@ -81,11 +90,23 @@ def _steps(cohort: Cohort, analysed: pd.DataFrame, files: int, folder: Path) -> 
     return steps
 
 
+def _lacking(folder: Path) -> np.ndarray:
+    """(woman, exam) of each exam that lacks a standard view of a breast that is there."""
+    exams = pd.read_csv(folder / "exams.csv", dtype=str, keep_default_na=False)
+    return exams.loc[exams["missing"] != "", ["woman", "exam"]].to_numpy()
+
+
 def _by(views: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """Label prevalence by each factor; a woman counts once at each value that one of her views has."""
     number = views.groupby("woman")["view_id"].transform("size")
     age = pd.cut(
         views["age_years"].astype("Float64"), AGES, right=False, labels=["below 40", "40-49", "50-59", "60-69", "70 on"]
+    )
+    exposure = pd.cut(
+        views["exposure_mas"].astype("Float64"),
+        EXPOSURES,
+        right=False,
+        labels=["below 50 mAs", "50 to 99 mAs", "100 to 149 mAs", "150 mAs on"],
     )
     spacing = views["spacing_mm"].map(lambda value: "no spacing" if pd.isna(value) else f"{value:.3f} mm")
     factors = pd.DataFrame(
@@ -99,6 +120,7 @@ def _by(views: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
             "age": age.astype(object),
             "density": views["density"],
             "spacing": spacing,
+            "exposure": exposure.astype(object),
             "source": views["source"],
             "kind": views["kind"],
             "views": number.astype(str),

@@ -11,11 +11,12 @@ from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
 from tramtrack.cohort.findings import read_findings
 from tramtrack.cohort.ingest import Exclusions, analysed_exams, ingest
-from tramtrack.cohort.labels import LabelTable, apply_labels, read_labels, reader_tables
+from tramtrack.cohort.labels import LabelTable, apply_labels, exam_names, read_labels, reader_tables
 from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.readers import agreement, disagreements
 from tramtrack.cohort.split import require_unsplit
-from tramtrack.errors import TramtrackError
+from tramtrack.cohort.table import read_table
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import AHEAD, PREPARED
 from tramtrack.protocol import Intake, Labels, Prepare
 
@@ -79,20 +80,23 @@ def make_cohort(
     section prepare, has views prepared in the same pass over the files. ``findings`` is a table of burden and distractors by
     view, see `findings.read_findings`.
     """
-    settings, secret = settings or Intake(), secret or NO_SECRET
+    settings, secret, labelling = settings or Intake(), secret or NO_SECRET, labelling or Labels()
+    _require_tables(labels, adjudication, findings, labelling)
     to = folder.parent / PREPARED / AHEAD
     intake = ingest(source, folder, settings, skip=folder.parent, processes=processes, secret=secret, prepare=prepare, ahead=to)
     if labels is not None:
         views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
-        labelling = labelling or Labels()
-        table = read_labels(labels.absolute(), labelling, adjudication, secret.key, frozenset(views["woman"]))
+        women, exams = frozenset(views["woman"]), exam_names(views)
+        table = read_labels(labels.absolute(), labelling, adjudication, secret.key, women, exams)
         labelled = apply_labels(views, labels.absolute(), table=table)
         known = _of_the_analysed_exam(views, labelled.views, labels.absolute(), settings, table)
         require_unsplit(folder, "labels.csv", known)
-        store.write_csv(folder / "labels.csv", known)
-        _write_readers(folder, views, labels.absolute(), table)
-        identity = {"sha256": store.file_sha256(labels), "consensus": labelling.consensus, "unmarked": labelling.unmarked}
         settled = store.file_sha256(adjudication) if adjudication else ""
+        to_settle = disagreements(table.readings)
+        _require_answers_kept(folder / "disagreements.csv", to_settle)
+        store.write_csv(folder / "labels.csv", known)
+        _write_readers(folder, views, labels.absolute(), table, to_settle)
+        identity = {"sha256": store.file_sha256(labels), "consensus": labelling.consensus, "unmarked": labelling.unmarked}
         store.write_manifest(folder / "labels.json", {**identity, "adjudication": settled}, {"file": labels.name})
         unmatched = [{"kind": "label row without a view", "what": row} for row in labelled.rows_without_view]
         unmatched += [{"kind": "view without a label row", "what": view} for view in labelled.views_without_row]
@@ -103,6 +107,16 @@ def make_cohort(
         store.write_csv(folder / "findings.csv", known)
     assert intake.views
     return load_cohort(folder)
+
+
+def _require_tables(labels: Path | None, adjudication: Path | None, findings: Path | None, labelling: Labels) -> None:
+    """Raise TramtrackError or UsageError over a table that cannot be read, before any image is looked at."""
+    if labels is not None:
+        read_labels(labels, labelling, adjudication)
+    elif adjudication is not None:
+        raise UsageError(f"--adjudication {adjudication}: settles what readers see differently, so it needs their --labels")
+    if findings is not None:
+        read_table(findings, "a table of findings")
 
 
 def known_as(folder: Path) -> str | None:
@@ -117,7 +131,30 @@ def analysed_views(views: pd.DataFrame, settings: Intake) -> pd.DataFrame:
     return views[views["exam"] == views["woman"].map(chosen)].reset_index(drop=True)
 
 
-def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTable) -> None:
+def _require_answers_kept(path: Path, to_settle: pd.DataFrame) -> None:
+    """Raise TramtrackError where somebody has filled in the disagreements and this intake would write over the answers."""
+    if not path.exists():
+        return
+    given, kept = (_answers(table) for table in (_listed(path), to_settle))
+    if lost := given - kept:
+        raise TramtrackError(
+            f"{path}: {len(lost)} of its answers in bac_adjudicated would be lost, so no label is changed; give the table back "
+            "by --adjudication, or move it elsewhere"
+        )
+
+
+def _listed(path: Path) -> pd.DataFrame:
+    """A table of disagreements as a person may have left it. Raises TramtrackError where it is no table any more."""
+    columns, lines = read_table(path, "a table of disagreements")
+    return pd.DataFrame([row for _, row in lines], columns=columns, dtype=str)
+
+
+def _answers(table: pd.DataFrame) -> set[tuple[str, ...]]:
+    rows = table.reindex(columns=["woman", "exam", "side", "view", "bac_adjudicated"], fill_value="").to_numpy(dtype=str)
+    return {tuple(row) for row in rows if row[-1]}
+
+
+def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTable, to_settle: pd.DataFrame) -> None:
     """readers.csv and disagreements.csv where there are several readers; one reader's table leaves neither."""
     names = ("readers.csv", "disagreements.csv")
     if len(table.readers) < 2:
@@ -127,7 +164,10 @@ def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTa
     by_unit = reader_tables(views, path, table)
     rows = pd.concat([agreement(of_unit, unit) for unit, of_unit in by_unit.items()], ignore_index=True)
     store.write_csv(folder / names[0], rows)
-    store.write_csv(folder / names[1], disagreements(table.readings))
+    listed = folder / names[1]
+    there = _listed(listed) if listed.exists() else pd.DataFrame()
+    if not (set(to_settle) <= set(there) and there[list(to_settle)].equals(to_settle)):  # what else a person wrote there stays
+        store.write_csv(listed, to_settle)
 
 
 def require_same_intake(folder: Path, settings: Intake, labelling: Labels | None = None) -> None:

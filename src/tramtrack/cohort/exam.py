@@ -79,7 +79,8 @@ class View:
     differ from those believed; ``implant`` YES, NO or empty for not known; ``absent_breast`` the side that the file calls
     removed, or empty; ``doubts`` why a person should look at the crop; ``burned_in`` "header", "seen" or both where text is
     burned in; ``site`` the institution's pseudonym; ``density`` as the file writes it; ``thickness_mm`` of the compressed
-    breast; ``perceptual_hash`` 256 bits as hex.
+    breast; ``perceptual_hash`` 256 bits as hex; ``accession`` the pseudonym of the exam's number in its hospital, by which a
+    label table may name it.
     """
 
     woman: str
@@ -116,6 +117,7 @@ class View:
     exposure_mas: float | None = None
     kvp: float | None = None
     perceptual_hash: str = ""
+    accession: str = ""
 
     @property
     def view_id(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tramtrack.cohort.labels import pseudonymous
+from tramtrack.cohort.labels import exam_names, pseudonymous
 from tramtrack.cohort.table import read_table
 from tramtrack.errors import TramtrackError
 
@@ -33,8 +33,8 @@ def read_findings(path: Path, views: pd.DataFrame, secret: bytes = b"") -> pd.Da
 
     ``path`` has a row a view with woman, side, view and where known exam; the area in ``burden_mm2`` or ``area_mm2``, the
     length in ``length_mm`` (or ``visible_length_mm``, which is taken before it); counts in columns distractor_<kind>, or those
-    of OF_A_PHANTOM as in a synthetic cohort's truth.csv. ``views`` has view_id, woman, exam, side, view. A view without a row
-    has no findings. Raises TramtrackError naming the line.
+    of OF_A_PHANTOM as in a synthetic cohort's truth.csv. ``views`` has view_id, woman, exam, side, view and, where
+    known, accession. A view without a row has no findings. Raises TramtrackError naming the line.
     """
     columns, lines = read_table(path, "a table of findings with the columns woman, side and view")
     missing = [name for name in ("woman", "side", "view") if name not in columns]
@@ -50,7 +50,7 @@ def read_findings(path: Path, views: pd.DataFrame, secret: bytes = b"") -> pd.Da
     lengths = {name: "length_mm" for name in LENGTH if name in columns}
     wanted = {name: BURDEN[name] for name in areas} | dict(list(lengths.items())[:1]) | kinds
     place = {(r["woman"], r["exam"], r["side"], r["view"]): r["view_id"] for r in views.to_dict("records")}
-    known = frozenset(views["woman"])
+    known, exams = frozenset(views["woman"]), exam_names(views) if "accession" in views else {}
     of_woman: dict[tuple[str, str, str], list[str]] = {}
     for (woman, _, side, view), view_id in place.items():
         of_woman.setdefault((woman, side, view), []).append(view_id)
@@ -58,6 +58,7 @@ def read_findings(path: Path, views: pd.DataFrame, secret: bytes = b"") -> pd.Da
     for line, row in lines:
         key = (row["woman"], row.get("exam", ""), row["side"].upper(), row["view"].upper())
         key = pseudonymous(key, secret, known) if secret else key
+        key = (key[0], exams.get(key[:2], key[1]), *key[2:])
         ids = [place[key]] if key in place else [] if key[1] else of_woman.get((key[0], key[2], key[3]), [])
         for view_id in ids:
             if view_id in found:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.split import require_no_copies, require_no_leak, split_women
-from tramtrack.cohort.warnings import look_alikes, warning_table
+from tramtrack.cohort.warnings import LookAlike, warning_table
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Split
 
 
-def deal(folder: Path, analysed: pd.DataFrame, settings: Split) -> pd.DataFrame:
+def deal(
+    folder: Path,
+    views: pd.DataFrame,
+    analysed: pd.DataFrame,
+    settings: Split,
+    look_alikes: Callable[[], Sequence[LookAlike]],
+) -> pd.DataFrame:
     """Deal the women of the ``analysed`` views to folds, once; writes folds.csv, warnings.csv and split.json into ``folder``.
 
+    Leaks are looked for in all ``views`` of the cohort: an exam of hers that is not analysed may be another woman's first.
+    ``look_alikes`` finds those of ``views``; it is called only where women are dealt.
     Folds that were dealt are kept, and returned. Raises Leak, IdentityMismatch where the cohort, its labels or the settings
     have changed since, and TramtrackError where folds.csv was changed by hand.
     """
@@ -27,10 +36,10 @@ def deal(folder: Path, analysed: pd.DataFrame, settings: Split) -> pd.DataFrame:
     advice = "the cohort or its labels have changed since the split; use another study folder for them"
     if not store.require_same_identity(folder / "split.json", identity, advice):
         folds = split_women(analysed, settings)
-        require_no_leak(analysed, folds)
-        alike = look_alikes(analysed)
-        require_no_copies(alike)
-        store.write_csv(folder / "warnings.csv", warning_table(analysed, alike))
+        require_no_leak(views, folds)
+        alike = look_alikes()
+        require_no_copies(alike, folds)
+        store.write_csv(folder / "warnings.csv", warning_table(views, analysed, alike))
         store.write_csv(folder / "folds.csv", folds)
         counts = folds["fold"].value_counts().to_dict()
         dealt = store.file_sha256(folder / "folds.csv")
@@ -39,7 +48,7 @@ def deal(folder: Path, analysed: pd.DataFrame, settings: Split) -> pd.DataFrame:
     if store.file_sha256(folder / "folds.csv") != dealt:
         raise TramtrackError(f"{folder / 'folds.csv'}: changed since the women were dealt; restore it, or begin a new study")
     folds = read_folds(folder)
-    require_no_leak(analysed, folds)
+    require_no_leak(views, folds)
     return folds
 
 

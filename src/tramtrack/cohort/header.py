@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -32,7 +33,14 @@ MOST_MAGNIFICATION = 1.3
 
 DESCRIPTIONS = ("SeriesDescription", "StudyDescription", "ProtocolName", "ImageComments", "PerformedProcedureStepDescription")
 SAID: tuple[tuple[Reason, re.Pattern[str]], ...] = (
-    (Reason.TEST_PATTERN, re.compile(r"\btest|\bqc\b|\bqa\b|phantom|flat.?field|calibration|smpte|tg.?18|\bacr\b", re.I)),
+    (
+        Reason.TEST_PATTERN,
+        re.compile(
+            r"^\W*tests?\b|\btest[ _-]*(?:image|pattern|exposure|object|shot|study|only)|\bqc\b|\bqa\b|phantom|"
+            r"flat.?field|calibration|smpte|tg.?18|\bacr[ _-]*(?:test|qc|accreditation)",
+            re.I,
+        ),
+    ),
     (Reason.SPECIMEN, re.compile(r"specimen|surgical piece", re.I)),
     (Reason.MAGNIFICATION, re.compile(r"\bmagn?\b|magnif|(?:cc|mlo)m\b", re.I)),
     (Reason.SPOT_COMPRESSION, re.compile(r"\bspot\b", re.I)),
@@ -93,7 +101,8 @@ def read_header(dataset: Dataset, *, for_processing: bool = False, synthesised: 
     woman = cbis.group(1) if cbis else str(dataset.get("PatientID", "") or "").strip()
     if not woman:
         return Refusal(Reason.NO_WOMAN, "PatientID is empty: it is not known whose view this is")
-    exam = f"cbis-{dataset.get('StudyDate', '') or 'exam'}" if cbis else str(dataset.get("StudyInstanceUID", "") or "exam")
+    day = str(dataset.get("StudyDate", "") or "exam")  # what tells her exams apart where no StudyInstanceUID does
+    exam = f"cbis-{day}" if cbis else str(dataset.get("StudyInstanceUID", "") or day)
     contradictions = side.contradictions + position.contradictions
     return Header(woman, exam, side.value, side.source, position.value, position.source, contradictions)
 
@@ -104,7 +113,7 @@ def kind_of(dataset: Dataset) -> str:
         return "processing"
     image_type = " ".join(_words(dataset, "ImageType"))
     described = " ".join(str(dataset.get(key, "") or "") for key in ("SeriesDescription", "DerivationDescription"))
-    computed = any(word in image_type for word in ("GENERATED_2D", "TOMO_2D", "SYNTHETIC_2D")) or "TOMOSYNTHESIS" in image_type
+    computed = any(word in image_type for word in ("GENERATED_2D", "TOMO_2D", "SYNTHETIC_2D"))
     return "synthesised" if computed or SYNTHESISED.search(described) else "presentation"
 
 
@@ -121,16 +130,16 @@ def absent_breast(dataset: Dataset) -> Side | None:
 def spacing_mm(dataset: Dataset) -> float | None:
     """Millimetres between pixels in the breast's plane, or None where the file does not say.
 
-    ImagerPixelSpacing over the magnification (PS3.3 C.8.11.7), else PixelSpacing. A spacing that is no positive number, or
-    differs by more than 1 % between rows and columns, is not known.
+    ImagerPixelSpacing, or of a scanned film NominalScannedPixelSpacing, over the magnification (PS3.3 C.8.11.7, 10.7.1.1),
+    else PixelSpacing. A spacing that is no positive number, or differs by more than 1 % between rows and columns, is not known.
     """
-    for name in ("ImagerPixelSpacing", "PixelSpacing"):
+    for name in ("ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing"):
         spacing = _numbers(dataset, name)
         if len(spacing) != 2 or not all(1e-3 < value < 10 for value in spacing):
             continue
         if abs(spacing[0] - spacing[1]) > 0.01 * spacing[0]:
             continue
-        return spacing[0] / _magnification(dataset) if name == "ImagerPixelSpacing" else spacing[0]
+        return spacing[0] if name == "PixelSpacing" else spacing[0] / _magnification(dataset)
     return None
 
 
@@ -149,6 +158,12 @@ def age_years(dataset: Dataset) -> int | None:
     """PatientAge in whole years, or None; the birth date is never read."""
     match = re.fullmatch(r"(\d{3})Y", str(dataset.get("PatientAge", "")))
     return int(match.group(1)) if match else None
+
+
+def exposure_mas(dataset: Dataset) -> float | None:
+    """Milliampere-seconds, or None: ExposureInuAs, which is finer, else Exposure."""
+    micro = number(dataset, "ExposureInuAs")
+    return micro / 1000 if micro else number(dataset, "Exposure")
 
 
 def number(dataset: Dataset, key: str) -> float | None:
@@ -190,6 +205,8 @@ def not_a_view(dataset: Dataset, *, for_processing: bool = False, synthesised: b
     if count > 1:
         return Refusal(Reason.MULTI_FRAME, f"{count} frames, not a 2D view")
     kind = kind_of(dataset)
+    if "TOMOSYNTHESIS" in image_type and kind != "synthesised":
+        return Refusal(Reason.TOMOSYNTHESIS, "a slice of tomosynthesis, not a 2D view")
     if kind == "processing" and not for_processing:
         return Refusal(Reason.FOR_PROCESSING, "raw detector data (For Processing), not an image for reading")
     if kind == "synthesised" and not synthesised:
@@ -201,10 +218,9 @@ def _is_derived(dataset: Dataset) -> Refusal | None:
     cbis = cbis_name(dataset)
     if cbis and cbis.group(4):
         return Refusal(Reason.DERIVED_CROP, "PatientID is that of a lesion's crop or mask")
-    series = str(dataset.get("SeriesDescription", ""))
-    if "cropped image" in series.lower() or "roi mask" in series.lower():
-        return Refusal(Reason.DERIVED_CROP, f"series {series!r}")
-    return None
+    series = str(dataset.get("SeriesDescription", "") or "").lower()
+    derived = next((words for words in ("cropped image", "roi mask") if words in series), "")
+    return Refusal(Reason.DERIVED_CROP, f"SeriesDescription says {derived!r}") if derived else None
 
 
 def _not_a_whole_breast(dataset: Dataset) -> Refusal | None:
@@ -222,13 +238,13 @@ def _not_a_whole_breast(dataset: Dataset) -> Refusal | None:
         for reason, words in SAID[:2] if key == "StudyDescription" else SAID:
             if words.search(text):
                 return Refusal(reason, f"{key} says {words.search(text).group()!r}")  # type: ignore[union-attr]
-    factor = _numbers(dataset, "EstimatedRadiographicMagnificationFactor")
-    if factor and factor[0] > MOST_MAGNIFICATION:
-        return Refusal(Reason.MAGNIFICATION, f"magnified {factor[0]:g} times")
+    factor = _magnification(dataset)
+    if factor > MOST_MAGNIFICATION:
+        return Refusal(Reason.MAGNIFICATION, f"magnified {factor:.3g} times")
     paddle = str(dataset.get("PaddleDescription", "") or "").upper()
-    if "MAG" in paddle or "SPOT" in paddle:
-        reason = Reason.MAGNIFICATION if "MAG" in paddle else Reason.SPOT_COMPRESSION
-        return Refusal(reason, f"PaddleDescription says {paddle!r}")
+    for word, reason in (("MAG", Reason.MAGNIFICATION), ("SPOT", Reason.SPOT_COMPRESSION)):
+        if word in paddle:
+            return Refusal(reason, f"PaddleDescription says {word!r}")
     return None
 
 
@@ -239,12 +255,13 @@ def _words(dataset: Dataset, key: str) -> list[str]:
 
 
 def _numbers(dataset: Dataset, key: str) -> list[float]:
-    """An attribute's numbers; none where it is absent or holds something else."""
-    value = dataset.get(key)
+    """An attribute's numbers; none where it is absent or holds something else, or one that is not finite."""
     try:
-        return [float(number) for number in (value if isinstance(value, (list, tuple)) or _many(value) else [value])]
-    except (TypeError, ValueError):
+        value = dataset.get(key)
+        found = [float(number) for number in (value if isinstance(value, (list, tuple)) or _many(value) else [value])]
+    except (TypeError, ValueError, ArithmeticError):
         return []
+    return found if all(math.isfinite(number) for number in found) else []
 
 
 def _many(value: object) -> bool:

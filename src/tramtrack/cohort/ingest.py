@@ -34,7 +34,7 @@ OPTIONAL_TABLE_COLUMNS = ("spacing_mm", "age_years", "absent_breast", "synthetic
 SECONDS_A_FILE = 60.0
 BYTES_A_WORKER = 2 << 30
 FAILURES = {"time": Reason.TIME_LIMIT, "memory": Reason.MEMORY_LIMIT, "died": Reason.WORKER_DIED, "error": Reason.UNREADABLE}
-INSPECTION = 3
+INSPECTION = 4
 """Raised whenever the same file would be seen with other eyes: what was learnt before is then read anew."""
 MACHINE_REASONS = (
     Reason.NO_DECODER,
@@ -165,7 +165,7 @@ def _from_folder(source: Path, skip: Iterable[Path]) -> list[Candidate]:
 
 def _walk(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     """Everything below a folder that is no folder, hidden ones too; links are followed, each real folder once, so a loop of
-    links ends."""
+    links ends. A folder below that cannot be read stands for what lies in it."""
     waiting = [top]
     while waiting:
         folder = waiting.pop()
@@ -177,7 +177,8 @@ def _walk(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
                     waiting += reversed(entries)
                 continue
         except OSError as error:
-            raise TramtrackError(f"{folder}: this folder cannot be read ({error.strerror}); nothing was ingested") from error
+            if folder == top:
+                raise TramtrackError(f"{folder}: cannot be read ({error.strerror}); nothing was ingested") from error
         yield folder
 
 
@@ -324,7 +325,8 @@ def _distinct_names(views: Iterable[View]) -> tuple[View, ...]:
         if other is not view:
             raise TramtrackError(
                 f"{view.file} and {other.file}: women or exams whose names differ only in signs that no file name can "
-                f"carry ({view.woman!r}/{view.exam!r}, {other.woman!r}/{other.exam!r}); rename one of them"
+                f"carry ({view.woman!r}/{view.exam!r}, {other.woman!r}/{other.exam!r}); "
+                "rename one of them, or ingest under a key"
             )
     return tuple(replace(view) for view in named.values())
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import struct
+import warnings
 import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +17,17 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from tramtrack.cohort import privacy
 from tramtrack.cohort.exam import Exclusion, Position, Reason, Side, View
-from tramtrack.cohort.header import Header, absent_breast, age_years, kind_of, not_a_view, number, read_header, spacing_mm
+from tramtrack.cohort.header import (
+    Header,
+    absent_breast,
+    age_years,
+    exposure_mas,
+    kind_of,
+    not_a_view,
+    number,
+    read_header,
+    spacing_mm,
+)
 from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.projection import Refusal
 from tramtrack.imaging import ahead
@@ -47,8 +60,8 @@ PIXEL_REASONS = {
 DENSITY_CODES = ("129715009", "F-01710", "111031")
 """Breast composition: SNOMED CT and SRT, and the image's own in DCM."""
 HEADER_ERRORS = (
-    ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError, zlib.error,
-    BytesLengthException,
+    ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError, ArithmeticError,
+    zlib.error, struct.error, BytesLengthException,
 )  # fmt: skip
 """What pydicom and its callers raise over a header whose bytes are not what they should be. Their messages are not repeated:
 they may quote a value, and so a name."""
@@ -59,8 +72,8 @@ class Candidate:
     """A file to look at; where a table names woman, exam, side and view, the table is believed and not the header.
 
     ``for_processing`` and ``synthesised`` say whether such images are taken. ``secret`` makes pseudonyms of
-    woman, exam, instance and institution; without a key they stay as they are, and no institution is kept. With ``prepare``
-    (a protocol's section) a view is also prepared, into the folder ``ahead``, while its pixels are at hand.
+    woman, exam, instance and institution; without a key they stay as they are, and no institution or accession number is kept.
+    With ``prepare`` (a protocol's section) a view is also prepared, into the folder ``ahead``, while its pixels are at hand.
     """
 
     file: str
@@ -91,13 +104,17 @@ def inspect_file(candidate: Candidate) -> dict[str, Any]:
     """
     named: list[str] = []
     try:
-        found = _inspect(candidate, named)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's quote the values that they warn of, and so a name
+            found = _inspect(candidate, named)
     except PixelError as error:
         found = Exclusion(candidate.file, PIXEL_REASONS.get(error.kind, Reason.UNREADABLE), _without_path(error, candidate))
     except NoBreast as error:
         found = Exclusion(candidate.file, Reason.NOT_A_BREAST, str(error))
     except OSError as error:
         found = Exclusion(candidate.file, Reason.UNREADABLE, error.strerror or type(error).__name__)
+    except HEADER_ERRORS as error:
+        found = Exclusion(candidate.file, Reason.UNREADABLE, f"the file is malformed ({_name(error)})")
     outcome = {"view": asdict(found)} if isinstance(found, View) else {"exclusion": asdict(found)}
     return {**outcome, "identifying": named}
 
@@ -105,35 +122,35 @@ def inspect_file(candidate: Candidate) -> dict[str, Any]:
 def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     path = Path(candidate.file)
     if not path.is_file():
+        if path.is_dir():
+            return Exclusion(candidate.file, Reason.UNREADABLE, "a folder: what lies in it was not looked at")
         if path.exists():
             return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither a file nor a folder: a pipe, a socket or a device")
         return Exclusion(
             candidate.file, Reason.UNREADABLE, "a link that leads to no file" if path.is_symlink() else "no such file"
         )
     if path.suffix.lower() in PICTURE_SUFFIXES:
-        return _inspect_picture(candidate, path)
+        return _inspect_picture(candidate, path, named)
     try:
         header = read_dicom(path, stop_before_pixels=True)
     except InvalidDicomError:
         return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither DICOM nor a PNG or TIFF picture")
     except HEADER_ERRORS as error:
-        return Exclusion(
-            candidate.file, Reason.UNREADABLE, f"the DICOM header breaks off or is malformed ({type(error).__name__})"
-        )
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header breaks off or is malformed ({_name(error)})")
     taken = {"for_processing": candidate.for_processing, "synthesised": candidate.synthesised}
     facts: Header | Refusal | None
     try:
         named += privacy.identifying(header, candidate.file)
         facts = not_a_view(header, **taken) if candidate.from_table else read_header(header, **taken)
     except HEADER_ERRORS as error:
-        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({type(error).__name__})")
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({_name(error)})")
     if isinstance(facts, Refusal):
         return Exclusion(candidate.file, facts.reason, facts.detail)
     content = path.read_bytes()
     try:
         dataset = read_dicom(path, content)
     except HEADER_ERRORS as error:
-        return Exclusion(candidate.file, Reason.UNREADABLE, f"the pixel data's element is malformed ({type(error).__name__})")
+        return Exclusion(candidate.file, Reason.UNREADABLE, f"the pixel data's element is malformed ({_name(error)})")
     stored = decode(dataset, path)
     picture = present(stored, dataset)
     breast = find_breast(picture.values)
@@ -165,10 +182,11 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         doubts="; ".join(breast.doubts),
         burned_in=_burned_in(dataset, picture.values, breast),
         site=str(dataset.get("InstitutionName", "") or "").strip() if candidate.secret.key else "",
+        accession=str(dataset.get("AccessionNumber", "") or "").strip() if candidate.secret.key else "",
         model=str(dataset.get("ManufacturerModelName", "") or ""),
         density=_density(dataset),
         thickness_mm=number(dataset, "BodyPartThickness"),
-        exposure_mas=number(dataset, "Exposure"),
+        exposure_mas=exposure_mas(dataset),
         kvp=number(dataset, "KVP"),
         perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )
@@ -194,6 +212,7 @@ def _pseudonymous(view: View, secret: Secret) -> View:
         exam=privacy.exam_pseudonym(key, woman, view.exam),
         sop_instance_uid=privacy.pseudonym(key, "U", view.sop_instance_uid) if view.sop_instance_uid else "",
         site=privacy.pseudonym(key, "S", view.site) if view.site else "",
+        accession=privacy.exam_pseudonym(key, woman, view.accession) if view.accession else "",
     )
 
 
@@ -225,12 +244,13 @@ def _as_the_header_says(view: View, facts: Header) -> View:
     )
 
 
-def _inspect_picture(candidate: Candidate, path: Path) -> View | Exclusion:
+def _inspect_picture(candidate: Candidate, path: Path, named: list[str]) -> View | Exclusion:
     if not candidate.from_table:
         return Exclusion(
             candidate.file, Reason.NOT_IN_TABLE, "a picture needs a table that names its woman, exam, side, view and file"
         )
     stored = read_stored(path)
+    named += privacy.identifying_picture(path, candidate.woman)
     picture = picture_of(stored)
     breast = find_breast(picture.values)
     view = View(
@@ -288,9 +308,21 @@ def exclusion_from(fields: dict[str, Any]) -> Exclusion:
 
 
 def _acquired(dataset: pydicom.Dataset) -> str:
-    date = str(dataset.get("AcquisitionDate", "") or dataset.get("ContentDate", "") or dataset.get("StudyDate", "") or "")
-    time = str(dataset.get("AcquisitionTime", "") or dataset.get("ContentTime", "") or "")
-    return f"{date}{time}"
+    """Date and time of the acquisition, else of the content or study, as digits; what else may stand there is left out."""
+    dates = {kind: str(dataset.get(f"{kind}Date", "") or "").replace(".", "") for kind in ("Acquisition", "Content", "Study")}
+    date = next((kind for kind, text in dates.items() if re.fullmatch(r"\d{8}", text)), "")
+    whole = re.match(r"\d{8}(\d{2,6}(\.\d+)?)?", str(dataset.get("AcquisitionDateTime", "") or ""))
+    if whole and date != "Acquisition":
+        return whole.group()
+    times = (str(dataset.get(f"{kind}Time", "") or "").replace(":", "") for kind in ("Acquisition", "Content"))
+    time = next((text for text in times if re.fullmatch(r"\d{2,6}(\.\d+)?", text)), "")
+    return f"{dates[date]}{time}" if date else ""
+
+
+def _name(error: Exception) -> str:
+    """What kind of error it is; zlib's and struct's are both called error."""
+    kind = type(error)
+    return f"{kind.__module__}.{kind.__name__}" if kind.__name__ == "error" else kind.__name__
 
 
 def _without_path(error: Exception, candidate: Candidate) -> str:

@@ -20,7 +20,7 @@ import pandas as pd
 from tramtrack.cohort.exam import STANDARD_VIEWS, Position, Side
 from tramtrack.cohort.field_tables import as_own_rows, is_field_table
 from tramtrack.cohort.privacy import exam_pseudonym, pseudonym
-from tramtrack.cohort.readers import ADJUDICATOR, Key, Reading, consensus, gather
+from tramtrack.cohort.readers import ADJUDICATOR, Key, Reading, agreed, gather
 from tramtrack.cohort.table import Row, read_table
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Labels
@@ -96,6 +96,7 @@ def read_labels(
     adjudication: Path | None = None,
     secret: bytes = b"",
     known: frozenset[str] = frozenset(),
+    exams: Mapping[tuple[str, str], str] | None = None,
 ) -> LabelTable:
     """A label table: woman and bac, and as far as a row is about less than a woman, exam, side and view; mask is a path.
 
@@ -103,8 +104,8 @@ def read_labels(
     names the rule of consensus, and ``adjudication`` is a table of disagreements with the column bac_adjudicated filled in.
     Case descriptions of CBIS-DDSM and EMBED's clinical table are understood. With the ``secret`` of the pseudonyms women and
     exams get theirs, where the table does not name them so already and the cohort does not know them (``known``) by that name.
-    Raises TramtrackError for a missing column, a
-    duplicate key or a value that is no label, naming the line.
+    ``exams`` are other names of exams, see `exam_names`. Raises TramtrackError for a missing column, a duplicate key or a value
+    that is no label, naming the line.
     """
     settings = settings or Labels()
     columns, lines = read_table(path, "a table with the columns woman and bac")
@@ -121,12 +122,38 @@ def read_labels(
         readings += _readings([*KEYS, "bac_adjudicated"], settled, adjudication)
     if secret:
         readings = [replace(reading, key=pseudonymous(reading.key, secret, known)) for reading in readings]
+    readings = _under_their_exams(readings, exams or {}, path)
     rows = []
     for key, by_reader in gather(readings).items():
-        label = consensus({reader: reading.label for reader, reading in by_reader.items()}, settings.consensus)
+        label = agreed(by_reader, settings.consensus)
         masks = [reading.mask for reading in by_reader.values() if reading.mask]
         rows.append(LabelRow(min(reading.line for reading in by_reader.values()), *key, label, masks[0] if masks else ""))
     return LabelTable(rows, ignored, tuple(readings))
+
+
+def exam_names(views: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """(woman, accession number) -> exam, for tables that name exams as the hospital does; without those of several exams.
+
+    ``views`` has the columns woman, exam and accession, the last as its pseudonym.
+    """
+    named = views.loc[views["accession"] != "", ["woman", "accession", "exam"]].drop_duplicates()
+    named = named[~named.duplicated(["woman", "accession"], keep=False)]
+    return {(str(woman), str(number)): str(exam) for woman, number, exam in named.to_numpy()}
+
+
+def _under_their_exams(readings: list[Reading], exams: Mapping[tuple[str, str], str], path: Path) -> list[Reading]:
+    """The readings, an exam that goes by another name under its own. Raises TramtrackError where it is named both ways."""
+    found: dict[tuple[Key, str], Reading] = {}
+    named = []
+    for reading in readings:
+        woman, exam, side, view = reading.key
+        own = (woman, exams.get((woman, exam), exam), side, view)
+        other = found.setdefault((own, reader := reading.reader), reading)
+        if other.key != reading.key:
+            lines = f"lines {other.line} and {reading.line}" + (f", {reader}" if reader else "")
+            raise TramtrackError(f"{path}: {lines}: one exam stands there by two names; one row for each key")
+        named.append(replace(reading, key=own))
+    return named
 
 
 def _readings(columns: list[str], lines: list[tuple[int, Row]], path: Path) -> list[Reading]:
@@ -138,7 +165,12 @@ def _readings(columns: list[str], lines: list[tuple[int, Row]], path: Path) -> l
         key = _read_key(row, path, line)
         for column in named:
             reader = row.get("reader", "") if column == "bac" else column.removeprefix("bac_")
-            reading = Reading(line, key, reader, _label(row[column], path, line, column), row.get("mask", ""))
+            if reader in KEYS:
+                raise TramtrackError(
+                    f"{path}, line {line}: a reader cannot be called {reader}, as a column is; rename the reader"
+                )
+            label = _label(row[column], path, line, column)
+            reading = Reading(line, key, reader, label, row.get("mask", ""), row[column].strip())
             if (key, reader) in seen:
                 whom = LabelRow(seen[key, reader], *key, None, "")
                 by = f" by {reader}" if reader else ""

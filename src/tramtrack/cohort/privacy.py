@@ -8,10 +8,14 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 import platformdirs
+from PIL import Image, TiffTags
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from tramtrack.errors import TramtrackError, UsageError
@@ -23,30 +27,21 @@ PLAIN = "none"
 """Given in place of a key file: women keep the names that their files give them."""
 
 IDENTIFYING = (
-    "PatientBirthDate",
-    "PatientBirthTime",
-    "OtherPatientIDs",
-    "PatientAddress",
-    "PatientTelephoneNumbers",
-    "PatientInsurancePlanCodeSequence",
-    "MilitaryRank",
-    "EthnicGroup",
-    "Occupation",
-    "PatientReligiousPreference",
-    "AdditionalPatientHistory",
-    "PatientComments",
-    "InstitutionName",
-    "InstitutionAddress",
-    "InstitutionalDepartmentName",
-    "StationName",
-    "DeviceSerialNumber",
-    "AccessionNumber",
-    "IssuerOfPatientID",
-    "RequestingService",
-    "ImageComments",
-    "CurrentPatientLocation",
-)
+    "PatientBirthDate", "PatientBirthTime", "OtherPatientIDs", "OtherPatientIDsSequence", "PatientAddress",
+    "PatientTelephoneNumbers", "PatientTelecomInformation", "PatientInsurancePlanCodeSequence", "CountryOfResidence",
+    "RegionOfResidence", "MilitaryRank", "EthnicGroup", "Occupation", "PatientReligiousPreference", "MedicalRecordLocator",
+    "AdmissionID", "ServiceEpisodeID", "AdditionalPatientHistory", "PatientComments", "PersonAddress",
+    "PersonTelephoneNumbers", "InstitutionName", "InstitutionAddress", "InstitutionCodeSequence",
+    "InstitutionalDepartmentName", "ResponsibleOrganization", "StationName", "PerformedStationName", "PerformedLocation",
+    "DeviceSerialNumber", "DeviceUID", "DetectorID", "AccessionNumber", "StudyID", "IssuerOfPatientID", "RequestingService",
+    "RequestedProcedureComments", "ImageComments", "CurrentPatientLocation", "OriginalAttributesSequence",
+    "EncryptedAttributesSequence",
+)  # fmt: skip
 """Attributes of PS3.15 Table E.1-1 that name or describe a person or a place; persons' names are found by their VR, PN."""
+
+TEXT_TAGS = (269, 270, 285, 315, 316, 33432)
+"""Of a TIFF: DocumentName, ImageDescription, PageName, Artist, HostComputer, Copyright."""
+EXIF_TAG = 34665
 
 
 @dataclass(frozen=True)
@@ -152,14 +147,15 @@ def exam_pseudonym(key: bytes, woman: str, exam: str) -> str:
 def identifying(dataset: Dataset, file: str) -> list[str]:
     """The names of the attributes of a header that still identify a person or a place; never their values.
 
-    Private attributes and a path that repeats the patient's name or number count as well.
+    They count wherever they stand, in sequences too; so do private attributes, and a path that repeats the patient's name or
+    number.
     """
-    found = {
-        element.keyword or str(element.tag) for element in dataset.iterall() if element.VR == "PN" and _filled(element.value)
-    }
-    found |= {key for key in IDENTIFYING if _filled(dataset.get(key))}
-    if any(element.tag.is_private for element in dataset):
-        found.add("private attributes")
+    found: set[str] = set()
+    for element in _elements(dataset):
+        if element.tag.is_private:
+            found.add("private attributes")
+        elif (element.VR == "PN" or element.keyword in IDENTIFYING) and _filled(element.value):
+            found.add(element.keyword or str(element.tag))
     if str(dataset.get("PatientIdentityRemoved", "")) != "YES" and _filled(dataset.get("PatientID")):
         found.add("PatientID")
     words = {word for word in re.split(r"[\^\s=,]+", str(dataset.get("PatientName", "") or "")) if len(word) > 2}
@@ -167,6 +163,45 @@ def identifying(dataset: Dataset, file: str) -> list[str]:
     if any(word.lower() in file.lower() for word in (*words, *([number] if len(number) > 3 else []))):
         found.add("file path")
     return sorted(found)
+
+
+def _elements(dataset: Dataset) -> Iterator[DataElement]:
+    """All elements of a header and of its sequences; a value that is none of its kind is passed over, and costs no image."""
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+        except (ValueError, TypeError, ArithmeticError):
+            continue
+        yield element
+        if element.VR == "SQ":
+            for item in element.value or []:
+                yield from _elements(item)
+
+
+def identifying_picture(path: Path, woman: str) -> list[str]:
+    """The names of what a PNG or TIFF file says in words beside its pixels, and "file path" where that repeats ``woman``.
+
+    Raises what Pillow raises.
+    """
+    with Image.open(path) as image:
+        image.load()  # a PNG may have texts behind its pixels
+        texts = [key for key, value in image.info.items() if isinstance(value, str) and _filled(value)]
+        tags = getattr(image, "tag_v2", {})
+        named = [TiffTags.lookup(tag).name for tag in tags if tag in TEXT_TAGS and _filled(tags[tag])]
+        found = {"text beside the pixels" for key in texts if key != "compression"} | set(named)
+        found |= {"EXIF"} if image.info.get("exif") or tags.get(EXIF_TAG) else set()
+    if len(woman) > 3 and woman.lower() in str(path).lower():
+        found.add("file path")
+    return sorted(found)
+
+
+def telling_paths(folder: Path) -> set[str]:
+    """The files of the cohort in ``folder`` whose path repeats a patient's name or number: no page prints it."""
+    path = folder / "identifying.csv"
+    if not path.exists():
+        return set()
+    named = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return set(named["file"][named["attributes"].str.split("; ").map(lambda words: "file path" in words)])
 
 
 def _filled(value: object) -> bool:

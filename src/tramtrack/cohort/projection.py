@@ -41,7 +41,9 @@ CBIS_NAME = re.compile(r"^(?:Calc|Mass)-(?:Training|Test)_(P_\d+)_(LEFT|RIGHT)_(
 """CBIS-DDSM writes woman, side and view into PatientID, and the number of a lesion behind it for crops and masks."""
 
 VIEW_POSITION = re.compile(r"^([LR]?)[ _-]?(CC|MLO)[ _-]?([LR]?)$")
-DESCRIBED = re.compile(r"(?<![A-Z])(?:(L|R|LEFT|RIGHT)[ _-]*)?(CC|MLO)(?![A-Z])")
+DESCRIBED = re.compile(r"(?<![A-Z])(?:(L|R|LEFT|RIGHT)[ _-]*)?(CC|MLO)(?![A-Z])(?:[ _-]+(L|R|LEFT|RIGHT)(?![A-Z]))?")
+OTHERS = re.compile(r"(?<![A-Z])[LR]?[ _-]*(ML|LM|LMO|XCC[LM]?|SIO)(?![A-Z])")
+"""Projections that are none of the two, as descriptions write them; words of two letters that mean others are left out."""
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName")
 
 Value = TypeVar("Value", Side, Position)
@@ -90,7 +92,19 @@ def find_position(dataset: Dataset) -> Found[Position] | Refusal:
         return Refusal(
             Reason.UNKNOWN_POSITION, "expected CC or MLO, found no view code, no ViewPosition and no view in PatientOrientation"
         )
-    return _believed(statements, [])
+    found = _believed(statements, [])
+    against = tuple(f"{name} says {other}, {found.source} {found.value}" for other, name in _other_projections(dataset))
+    return Found(found.value, found.source, found.contradictions + against)
+
+
+def _other_projections(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    """(projection, attribute) for what names neither CC nor MLO beside something that does."""
+    named = _text(dataset, "ViewPosition")
+    if named and not VIEW_POSITION.match(named):
+        yield named, "ViewPosition"
+    for key in DESCRIPTIONS:
+        for other in OTHERS.findall(_text(dataset, key)):
+            yield other, key
 
 
 def _believed(statements: list[tuple[Value, str]], consequences: list[tuple[Value, str]]) -> Found[Value]:
@@ -184,7 +198,8 @@ def _described(dataset: Dataset) -> list[tuple[str, Side | None, Position]]:
     """(attribute, side or None, position) of each view that a description names."""
     found = []
     for key in DESCRIPTIONS:
-        for side, position in DESCRIBED.findall(_text(dataset, key)):
+        for before, position, behind in DESCRIBED.findall(_text(dataset, key)):
+            side = before or behind
             found.append((key, Side(side[0]) if side else None, Position(position)))
     return found
 

@@ -19,13 +19,15 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Reading:
-    """What one reader said (1, 0 or None: uncertain or not read) of what ``key`` (woman, exam, side, view) names."""
+    """What one reader said (1, 0 or None: uncertain or not read) of what ``key`` (woman, exam, side, view) names; ``said`` is
+    the cell itself, empty where nothing was said."""
 
     line: int
     key: Key
     reader: str
     label: int | None
     mask: str
+    said: str = ""
 
 
 def consensus(labels: Mapping[str, int | None], rule: str) -> int | None:
@@ -54,8 +56,16 @@ def gather(readings: Sequence[Reading]) -> dict[Key, dict[str, Reading]]:
     return dict(found)
 
 
+def agreed(by_reader: Mapping[str, Reading], rule: str) -> int | None:
+    """The `consensus` of readings; an adjudicator who is uncertain leaves it unknown, one who is silent has no say."""
+    settled = by_reader.get(ADJUDICATOR)
+    if settled and settled.said and settled.label is None:
+        return None
+    return consensus({reader: reading.label for reader, reading in by_reader.items()}, rule)
+
+
 def disagreements(readings: Sequence[Reading]) -> pd.DataFrame:
-    """One row for what readers see differently and nobody has settled, with an empty column to settle it in.
+    """One row for what readers see differently, with a column to settle it in, and what was said there before.
 
     Columns woman, exam, side, view, one bac_<reader> for each reader, and bac_adjudicated: fill that in, and give the table
     back as a label table's adjudication.
@@ -64,11 +74,12 @@ def disagreements(readings: Sequence[Reading]) -> pd.DataFrame:
     rows = []
     for key, by_reader in gather(readings).items():
         said = {by_reader[name].label for name in readers if name in by_reader} - {None}
-        settled = by_reader.get(ADJUDICATOR)
-        if len(said) > 1 and (settled is None or settled.label is None):
+        if len(said) > 1:
+            settled = by_reader[ADJUDICATOR].said if ADJUDICATOR in by_reader else ""
             labels = {name: by_reader[name].label if name in by_reader else None for name in readers}
             said_by = {f"bac_{name}": "" if label is None else str(label) for name, label in labels.items()}
-            rows.append({**dict(zip(("woman", "exam", "side", "view"), key, strict=True)), **said_by, "bac_adjudicated": ""})
+            named = dict(zip(("woman", "exam", "side", "view"), key, strict=True))
+            rows.append({**named, **said_by, "bac_adjudicated": settled})
     return pd.DataFrame(
         rows, columns=["woman", "exam", "side", "view", *(f"bac_{name}" for name in readers), "bac_adjudicated"]
     )
@@ -79,8 +90,8 @@ def agreement(table: pd.DataFrame, unit: str) -> pd.DataFrame:
 
     ``table`` has a column woman and one for each reader, Int64, a row for each unit (missing: not known). An item counts
     where all readers compared know it. Returns unit, measure, readers, items, women, agreement (share of equal labels),
-    kappa, low, high and reason (why a kappa is not defined). Cohen, Educ Psychol Meas 1960;20:37; Fleiss, Psychol Bull
-    1971;76:378.
+    kappa, low, high and reason (why there is no kappa, or no interval). Cohen, Educ Psychol Meas 1960;20:37; Fleiss,
+    Psychol Bull 1971;76:378.
     """
     readers = [column for column in table.columns if column != "woman"]
     rows = [_row(table, unit, "Cohen", list(pair)) for pair in combinations(readers, 2)]
@@ -110,6 +121,9 @@ def _row(table: pd.DataFrame, unit: str, measure: str, readers: list[str]) -> di
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
     samples = _kappa(drawn @ sums, measure)
     low, high = np.nanpercentile(samples, (2.5, 97.5))
+    if high - low < 1e-12:
+        women = f"{len(names)} {'woman' if len(names) == 1 else 'women'}"
+        return {**row, "kappa": float(kappa), "reason": f"no interval: {women}, whose readers agree alike"}
     return {**row, "kappa": float(kappa), "low": float(min(low, kappa)), "high": float(max(high, kappa))}
 
 

@@ -143,10 +143,11 @@ def require_no_leak(views: pd.DataFrame, folds: pd.DataFrame) -> None:
                 )
 
 
-def require_no_copies(alike: Sequence[LookAlike]) -> None:
-    """Raise Leak where registration confirmed that two women's views are one exposure."""
+def require_no_copies(alike: Sequence[LookAlike], folds: pd.DataFrame) -> None:
+    """Raise Leak where registration confirmed that views of two women, both in a fold, are one exposure."""
+    taking_part = set(folds["woman"][folds["fold"].isin((*FOLDS, CALIBRATION))])
     for one in alike:
-        if one.confirmed:
+        if one.confirmed and taking_part.issuperset(one.women):
             raise Leak(
                 f"{one.first} and {one.second} are one exposure under two women, {' and '.join(one.women)} (hashes differ in "
                 f"{one.bits} of 256 bits, registered texture {one.texture:.2f}); give both the same woman, or take one out, "

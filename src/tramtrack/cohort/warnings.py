@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from tramtrack.errors import TramtrackError
 from tramtrack.imaging.breast import find_breast
 from tramtrack.imaging.pixels import read_picture
-from tramtrack.imaging.similarity import SAME_TEXTURE, near_pairs, same_texture, thumbnail
+from tramtrack.imaging.similarity import SAME_TEXTURE, THUMBNAIL, near_pairs, same_texture, thumbnail
+from tramtrack.progress import track
+from tramtrack.workers import Failure, run_each
 
 SUSPICIOUS_AUC = 0.6
 SUSPICIOUS_P = 0.05
@@ -37,18 +41,38 @@ class LookAlike:
         return self.texture >= SAME_TEXTURE
 
 
-def look_alikes(views: pd.DataFrame) -> list[LookAlike]:
+def look_alikes(views: pd.DataFrame, processes: int = 2) -> list[LookAlike]:
     """Near-duplicates among views of different women: found by hash, judged by registering the two files.
 
-    ``views`` has woman, file, pixels_sha256 and perceptual_hash. Identical pixels are left to the leak check.
+    ``views`` has woman, file, pixels_sha256 and perceptual_hash. Identical pixels are left to the leak check. Each file of a
+    pair is decoded once, in ``processes``, and its thumbnail kept on disk, so that time and memory do not grow with the number
+    of pairs. Raises TramtrackError where a file cannot be read any more.
     """
     hashed = views[views["perceptual_hash"] != ""].reset_index(drop=True)
+    pixels = hashed["pixels_sha256"].to_numpy()
+    pairs = [
+        pair
+        for pair in near_pairs(list(hashed["perceptual_hash"]), list(hashed["woman"]))
+        if pixels[pair[0]] != pixels[pair[1]]
+    ]
+    files, women = (hashed[column].astype(str).to_numpy() for column in ("file", "woman"))
+    place = {file: number for number, file in enumerate(dict.fromkeys(files[index] for pair in pairs for index in pair[:2]))}
     found = []
-    for first, second, bits in near_pairs(list(hashed["perceptual_hash"]), list(hashed["woman"])):
-        one, two = hashed.iloc[first], hashed.iloc[second]
-        if one["pixels_sha256"] != two["pixels_sha256"]:
-            texture = same_texture(_small(one["file"]), _small(two["file"]))
-            found.append(LookAlike(str(one["file"]), str(two["file"]), (str(one["woman"]), str(two["woman"])), bits, texture))
+    with tempfile.TemporaryFile() as stream:
+        size = int(np.prod(THUMBNAIL)) * 4
+        results = run_each(_small, list(place), processes=processes)
+        for file, small in track(results, "Looking at look-alikes", len(place)):
+            if isinstance(small, Failure):
+                raise TramtrackError(f"{file}: cannot be read any more ({small.detail}); ingest again")
+            stream.seek(place[file] * size)
+            stream.write(small.astype("<f4").tobytes())
+        for first, second, bits in pairs:
+            pair = []
+            for index in (first, second):
+                stream.seek(place[files[index]] * size)
+                pair.append(np.frombuffer(stream.read(size), dtype="<f4").reshape(THUMBNAIL))
+            one, two = str(files[first]), str(files[second])
+            found.append(LookAlike(one, two, (str(women[first]), str(women[second])), bits, same_texture(*pair)))
     return found
 
 
@@ -98,18 +122,23 @@ def _auc_of_levels(levels: np.ndarray, truth: np.ndarray) -> float:
     return float((ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
 
 
-def warning_table(views: pd.DataFrame, alike: Sequence[LookAlike]) -> pd.DataFrame:
-    """One row a warning (kind, what): look-alikes that registration did not confirm, factors that predict the label,
-    contradictions in headers, and text in images."""
+def warning_table(views: pd.DataFrame, analysed: pd.DataFrame, alike: Sequence[LookAlike]) -> pd.DataFrame:
+    """One row a warning (kind, what): images of two women that are alike or the same and no leak all the same (registration
+    did not confirm it, or one of the women is in no fold), factors that predict the label among the ``analysed`` views,
+    contradictions in headers, and text in images. Views are named by view_id: a path may tell whose they are."""
+    name = dict(zip(views["file"], views["view_id"], strict=True))
     rows = [
         {
             "kind": "look-alike images of two women",
-            "what": f"{one.first} and {one.second}: {one.bits} bits, texture {one.texture:.2f}",
+            "what": f"{name[one.first]} and {name[one.second]}: {one.bits} bits, texture {one.texture:.2f}"
+            + (", one exposure" if one.confirmed else ""),
         }
         for one in alike
-        if not one.confirmed
     ]
-    for row in confounders(views).to_dict("records"):
+    for _, same in views[views["pixels_sha256"] != ""].groupby("pixels_sha256", sort=False):
+        if same["woman"].nunique() > 1:
+            rows.append({"kind": "the same image under two women, one in no fold", "what": " and ".join(same["view_id"])})
+    for row in confounders(analysed).to_dict("records"):
         if row["suspicious"]:
             what = f"{row['factor']}: AUC {row['auc']:.2f}, p {row['p']:.3f}, {row['women']} women"
             rows.append({"kind": "predicts the label", "what": what})

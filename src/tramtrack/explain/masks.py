@@ -21,15 +21,15 @@ class MaskError(TramtrackError):
 def read_mask(path: Path, geometry: Geometry) -> np.ndarray:
     """A boolean mask (source_rows, source_columns) on the original grid.
 
-    A picture: non-zero is BAC. A CSV: boxes in original pixels, top, left, bottom, right, the last two exclusive. Raises
-    MaskError naming the file, with what was expected and received.
+    A picture: non-zero is BAC, whatever its transparency. A CSV: boxes in original pixels, top, left, bottom, right, the last
+    two exclusive. Raises MaskError naming the file, with what was expected and received.
     """
     size = (geometry.source_rows, geometry.source_columns)
     if path.suffix.lower() == ".csv":
         return _boxes(path, size)
     try:
         with Image.open(path) as image:
-            mask = np.asarray(image)
+            mask = np.asarray(image.convert(image.mode.removesuffix("A")) if image.mode in ("LA", "RGBA") else image)
     except (OSError, UnidentifiedImageError) as error:
         raise MaskError(f"{path}: expected a mask, cannot read it ({error})") from error
     mask = (mask if mask.ndim == 2 else mask.max(axis=2)) > 0

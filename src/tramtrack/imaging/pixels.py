@@ -29,6 +29,7 @@ PICTURE_SUFFIXES = (".png", ".tif", ".tiff")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_BIT_DEPTH = 24
 """Where a PNG's header keeps its bits for each channel."""
+TIFF_BITS = 258
 TIFF_PHOTOMETRIC = 262
 PLUGINS = {
     JPEGLSLossless: "pyjpegls",
@@ -136,7 +137,7 @@ def _count(dataset: Dataset, name: str, path: Path) -> int:
 def _aligned(stored: np.ndarray, dataset: Dataset, path: Path) -> np.ndarray:
     """``stored`` with Bits Stored in its lowest bits and, where signed, their sign in all bits above."""
     allocated, bits = stored.dtype.itemsize * 8, _count(dataset, "BitsStored", path)
-    high = int(dataset.get("HighBit", bits - 1))
+    high = bits - 1 if dataset.get("HighBit") is None else int(dataset.HighBit)
     if not bits <= high + 1 <= allocated:
         raise PixelError("unreadable", f"{path}: {bits} bits stored, the highest {high}, in {allocated} bits allocated")
     if bits == allocated:
@@ -176,14 +177,18 @@ def _read_picture(path: Path) -> np.ndarray:
             if frames > 1:
                 raise PixelError("multi-frame", f"{path}: expected one picture, found {frames}")
             grey = image.mode.startswith(("L", "I"))
-            if not grey and content.startswith(PNG_SIGNATURE) and content[PNG_BIT_DEPTH] == 16:
-                raise PixelError("not-grey", f"{path}: a 16-bit colour PNG would be read as 8 bit; save it as 16-bit grey")
-            white_is_zero = getattr(image, "tag_v2", {}).get(TIFF_PHOTOMETRIC) == 0
+            tags = getattr(image, "tag_v2", {})
+            depths = (content[PNG_BIT_DEPTH],) if content.startswith(PNG_SIGNATURE) else tags.get(TIFF_BITS, ())
+            if not grey and max(depths, default=8) > 8:
+                raise PixelError(
+                    "not-grey", f"{path}: a picture in 16-bit colour would be read as 8 bit; save it as 16-bit grey"
+                )
+            white_is_zero = tags.get(TIFF_PHOTOMETRIC) == 0
             values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
             values = values[..., 0] if image.mode == "LA" else values
             if white_is_zero and image.mode == "I;16":  # Pillow turns the other depths itself
                 values = np.iinfo(np.uint16).max - values
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
         raise PixelError("unreadable", f"{path}: expected a PNG or TIFF picture, {_one_line(error)}") from error
     if values.ndim == 3:
         colours = values[..., :3]
@@ -205,7 +210,7 @@ def _kind_of(error: Exception) -> str:
         return "no-decoder"
     if "no pixel data decoders" in text or ("transfer syntax" in text and "not supported" in text):
         return "no-decoder"
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, NotImplementedError) and "value representation" not in text:
         return "no-decoder"
     if any(sign in text for sign in ("less than", "doesn't match", "too short", "unexpected end", "truncat", "premature")):
         return "truncated"

@@ -20,6 +20,8 @@ from scipy.special import expit
 from tramtrack.errors import TramtrackError
 
 FOR_PROCESSING_CLASS = "1.2.840.10008.5.1.4.1.1.1.2.1"
+MALFORMED = (AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, NotImplementedError)
+"""What an attribute raises that is missing in a sequence, empty, or something else; not repeated, it may quote a value."""
 
 
 class PixelError(TramtrackError):
@@ -54,9 +56,13 @@ def present(stored: np.ndarray, dataset: Dataset) -> Picture:
     PixelError where the header's numbers describe no picture.
     """
     lowest, highest = int(stored.min()), int(stored.max())
-    if highest - lowest >= stored.size:
-        return _present(stored, dataset)
-    table = _present(np.arange(lowest, highest + 1, dtype=stored.dtype), dataset)
+    every = highest - lowest >= stored.size
+    try:
+        table = _present(stored if every else np.arange(lowest, highest + 1, dtype=stored.dtype), dataset)
+    except MALFORMED as error:
+        raise PixelError("unreadable", f"what the header says of grey values is malformed ({type(error).__name__})") from error
+    if every:
+        return table
     if stored.dtype in (np.uint8, np.uint16):  # indexing with what is stored saves a copy of eight bytes a pixel
         whole = np.zeros(highest + 1, dtype=np.float32)
         whole[lowest:] = table.values
@@ -65,16 +71,24 @@ def present(stored: np.ndarray, dataset: Dataset) -> Picture:
 
 
 def _present(stored: np.ndarray, dataset: Dataset) -> Picture:
-    steps: list[str] = []
-    values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
-    if "ModalityLUTSequence" in dataset:
+    steps = ["signed"] if stored.dtype.kind == "i" else []
+    values = np.asarray(stored, dtype=np.float64)
+    if dataset.get("ModalityLUTSequence"):
+        values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
         steps.append("modality LUT")
-    elif "RescaleSlope" in dataset:
-        steps.append(f"rescale {float(dataset.RescaleSlope):g} x + {float(dataset.get('RescaleIntercept', 0)):g}")
+    elif "RescaleSlope" in dataset or "RescaleIntercept" in dataset:
+        slope, intercept = _rescale(dataset)
+        values = values * slope + intercept
+        steps.append(f"rescale {slope:g} x + {intercept:g}")
     values = _raw(values, dataset, steps) if is_for_processing(dataset) else _value_of_interest(values, dataset, steps)
     if _smallest_is_white(dataset, steps):
         values = 1.0 - values
         steps.append("inverted (smallest value is white)")
+    relationship = str(dataset.get("PixelIntensityRelationship", "") or "")
+    if relationship and not is_for_processing(dataset):  # of what is for reading, it says how it was made, not how to show it
+        steps.append(
+            f"made of pixel intensity {relationship}, sign {dataset.get('PixelIntensityRelationshipSign', 'not stated')}"
+        )
     padding = _padding(stored, dataset)
     if padding is not None:
         values[padding] = 0.0
@@ -104,11 +118,16 @@ def _value_of_interest(values: np.ndarray, dataset: Dataset, steps: list[str]) -
 
 
 def window(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
-    """Values through a VOI window to [0, 1]: LINEAR, LINEAR_EXACT or SIGMOID of PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+    """Values through a VOI window to [0, 1]: LINEAR, LINEAR_EXACT or SIGMOID of PS3.3 C.11.2.1.2 and C.11.2.1.3.
+
+    Raises PixelError for another function, and for a width that is not above 0.
+    """
+    if not width > 0:
+        raise PixelError("unreadable", f"window width {width:g}: expected a number above 0")
     if function == "SIGMOID":
-        return np.asarray(expit(4.0 * (values - centre) / max(width, 1e-12)))
+        return np.asarray(expit(4.0 * (values - centre) / width))
     if function == "LINEAR_EXACT":
-        return np.clip((values - centre) / max(width, 1e-12) + 0.5, 0, 1)
+        return np.clip((values - centre) / width + 0.5, 0, 1)
     if function == "LINEAR":
         if width <= 1:
             return np.where(values > centre - 0.5, 1.0, 0.0)
@@ -145,18 +164,26 @@ def _smallest_is_white(dataset: Dataset, steps: list[str]) -> bool:
     shape = str(dataset.get("PresentationLUTShape", "") or "")
     if is_for_processing(dataset):
         return False  # its intensities say which end is dense
-    if photometric == "MONOCHROME1" and shape == "IDENTITY":
-        steps.append("PresentationLUTShape IDENTITY contradicts MONOCHROME1, which is believed")
+    if shape:
+        contradicts = photometric == "MONOCHROME1" and shape == "IDENTITY"
+        steps.append(f"PresentationLUTShape {shape}" + (" contradicts MONOCHROME1, which is believed" if contradicts else ""))
     return photometric == "MONOCHROME1" or shape == "INVERSE"
 
 
 def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     """Where stored values are padding (PixelPaddingValue to PixelPaddingRangeLimit), or None where the file names none."""
-    value = dataset.get("PixelPaddingValue")
+    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
     if value is None or value == "":
         return None
-    ends = sorted((int(value), int(dataset.get("PixelPaddingRangeLimit", value) or value)))
-    return (stored >= ends[0]) & (stored <= ends[1])
+    low, high = sorted(_as_stored(int(end), stored.dtype) for end in (value, value if limit in (None, "") else limit))
+    return (stored >= low) & (stored <= high)
+
+
+def _as_stored(value: int, dtype: np.dtype[Any]) -> int:
+    """A stored value that the file writes with a sign where its pixels have none, or without one where they have."""
+    holds = np.iinfo(dtype)
+    size = 1 << holds.bits
+    return value - size if holds.max < value < size else value + size if -size // 2 <= value < holds.min else value
 
 
 def _through_lut(values: np.ndarray, item: Dataset, little_endian: bool) -> np.ndarray:
@@ -185,9 +212,18 @@ def _range_after_modality(dataset: Dataset) -> tuple[float, float]:
     bits = int(dataset.get("BitsStored", 16))
     signed = int(dataset.get("PixelRepresentation", 0)) == 1
     low = -float(2 ** (bits - 1)) if signed else 0.0
-    slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
+    slope, intercept = _rescale(dataset)
     ends = sorted((low * slope + intercept, (low + 2**bits - 1) * slope + intercept))
     return ends[0], ends[1]
+
+
+def _rescale(dataset: Dataset) -> tuple[float, float]:
+    """Slope and intercept of the modality transformation: 1 and 0 where the file states none."""
+    stated = (dataset.get("RescaleSlope"), dataset.get("RescaleIntercept"))
+    slope, intercept = (
+        default if value in (None, "") else float(value) for value, default in zip(stated, (1.0, 0.0), strict=True)
+    )
+    return slope, intercept
 
 
 def _first(value: Any) -> float:

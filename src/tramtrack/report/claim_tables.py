@@ -99,14 +99,17 @@ def reader_rows(material: Material) -> list[dict[str, str]]:
             "readers": str(row["readers"]),
             "items": str(row["items"]),
             "agreement": percent(row["agreement"]) if known(row["agreement"]) else "–",
-            "kappa": (
-                f"{number(row['kappa'], 2)} ({number(row['low'], 2)} to {number(row['high'], 2)})"
-                if known(row["kappa"])
-                else f"Undefined: {row['reason']}"
-            ),
+            "kappa": _kappa(row),
         }
         for row in rows
     ]
+
+
+def _kappa(row: dict[Any, Any]) -> str:
+    if not known(row["kappa"]):
+        return f"Undefined: {row['reason']}"
+    interval = f"{number(row['low'], 2)} to {number(row['high'], 2)}" if known(row["low"]) else row["reason"]
+    return f"{number(row['kappa'], 2)} ({interval})"
 
 
 def _pair(row: dict[Any, Any]) -> str:

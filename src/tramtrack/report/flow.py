@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from tramtrack.cohort.privacy import telling_paths
 from tramtrack.cohort.split import CALIBRATION, DROPPED, FOLDS, UNLABELLED
 from tramtrack.report.reading import Material
 
@@ -91,9 +92,7 @@ def count_flow(material: Material) -> Flow:
         files=material.files_seen,
         excluded=len(cohort.exclusions),
         reasons=cohort.exclusions.by_reason(),
-        excluded_files=[
-            {"file": _short(item.file), "reason": str(item.reason), "detail": item.detail} for item in cohort.exclusions
-        ][:LISTED_AT_MOST],
+        excluded_files=_excluded_files(material),
         views=len(views),
         exams=exams,
         women=cohort.women,
@@ -107,6 +106,27 @@ def count_flow(material: Material) -> Flow:
         unmatched=[(kind, what[:LISTED_AT_MOST], len(what)) for kind, what in kinds],
         problems=_problems(material, folds),
     )
+
+
+def _excluded_files(material: Material) -> list[dict[str, str]]:
+    """The first excluded files; a path that repeats a patient's name or number stays in exclusions.csv.
+
+    A detail that speaks of another file names its view, or the end of its path.
+    """
+    cohort, telling = material.cohort, telling_paths(material.folder / "cohort")
+    names = {item.file: _short(item.file) for item in cohort.exclusions if item.file not in telling}
+    names |= {
+        item.file: f"exclusions.csv, line {line}" for line, item in enumerate(cohort.exclusions, 2) if item.file in telling
+    }
+    views = dict(zip(cohort.views["file"], cohort.views["view_id"], strict=True))
+    others = sorted((names | views).items(), key=lambda other: -len(other[0]))
+    listed = []
+    for item in list(cohort.exclusions)[:LISTED_AT_MOST]:
+        detail = item.detail
+        for file, name in others:
+            detail = detail.replace(file, name)
+        listed.append({"file": names[item.file], "reason": str(item.reason), "detail": detail})
+    return listed
 
 
 def _fold_count(material: Material, name: str) -> FoldCount:

@@ -17,9 +17,10 @@ from mammogram import breast_stored, mammogram, write, write_exam
 from tramtrack.cohort import audit_page
 from tramtrack.cohort import ingest as ingest_module
 from tramtrack.cohort.audit import audit
-from tramtrack.cohort.audit_page import tile, write_audit
+from tramtrack.cohort.audit_page import _chosen, _doubtful, _excluded, _Item, tile, write_audit
 from tramtrack.cohort.cohort import make_cohort
 from tramtrack.errors import TramtrackError
+from tramtrack.study import Study
 
 
 @pytest.fixture(autouse=True)
@@ -77,12 +78,20 @@ def test_the_page_is_one_file_with_contact_sheets_and_without_names(study: Path)
     page = write_audit(study)
     text = page.read_text()
     assert json.loads(page.with_suffix(".json").read_text())["identifying"]["PatientName"] == 16
+    assert json.loads(page.with_suffix(".json").read_text())["unmatched"] == {"view without a label row": 4}
+    assert "each in unmatched.csv: 4 view without a label row." in text
     assert "Rossi" not in text and "http" not in text.replace("http-equiv", "")
     assert "PatientName</td><td>16" in text and "as --key none asked" in text
     assert "Doubtful crops" in text and "1 views; 1 are shown." in text  # the one cut at the lower edge
     assert "2 files; 1 are shown, 1 show no picture." in text
     for picture in re.findall(r"base64,([^\"]+)", text):
         assert Image.open(io.BytesIO(base64.b64decode(picture))).size[0] == 6 * 208
+
+
+def test_a_study_writes_its_audit(study: Path) -> None:
+    assert Study(study).audit() == study / "cohort" / "audit.html"
+    with pytest.raises(TramtrackError, match="no cohort yet"):
+        Study(study / "none").audit()
 
 
 def test_a_tile_outlines_the_crop_and_needs_no_breast(tmp_path: Path) -> None:
@@ -94,13 +103,51 @@ def test_a_tile_outlines_the_crop_and_needs_no_breast(tmp_path: Path) -> None:
 
 
 def test_many_tiles_are_thinned_and_it_is_said(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = study / "cohort" / "exclusions.csv"
+    path.write_text(path.read_text().replace("not an image file", "not a standard view"))
     monkeypatch.setattr(audit_page, "MOST_TILES", 1)
     assert "2 files; " in (text := write_audit(study).read_text()) and "1 more of the same kinds" in text
 
 
+def test_of_a_rare_kind_all_are_shown_and_of_others_evenly_spread_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_page, "MOST_TILES", 5)
+    items = [_Item(str(number), "ultrasound" if number == 17 else "magnification", "") for number in range(40)]
+    chosen = [item.file for item in _chosen(items)]
+    assert len(chosen) == 5 and {"17", "0", "39"} <= set(chosen)
+    assert _chosen([]) == [] and len(_chosen(items[:3])) == 3
+
+
+def test_no_caption_repeats_a_path_that_repeats_a_name(study: Path) -> None:
+    folder = study / "cohort"
+    (folder / "identifying.csv").write_text(f"file,attributes\n{study.parent / 'in' / 'ml.dcm'},PatientID; file path\n")
+    assert [(item.name, item.shows) for item in _excluded(folder)] == [
+        ("exclusions.csv, line 2", True),
+        ("in/notes.txt", False),
+    ]
+    assert [item.name for item in _doubtful(folder)] == ["W0_9_L_CC"]
+
+
+def test_an_exam_of_the_one_breast_that_is_left_lacks_nothing(tmp_path: Path) -> None:
+    for number, history in enumerate(("", "left mastectomy 2011")):
+        for view in ("CC", "MLO"):
+            stored = breast_stored(seed=number * 10 + len(view))
+            tags = {"AdditionalPatientHistory": history, "Manufacturer": "inf", "Exposure": 60 + 60 * number}
+            write(mammogram(stored, woman=f"W{number}", side="R", view=view, **tags), tmp_path / "in" / f"{number}{view}.dcm")
+    make_cohort(tmp_path / "in", tmp_path / "study" / "cohort")
+    found = audit(tmp_path / "study" / "cohort")
+    assert {step["step"]: step["parts"] for step in found["steps"]}["exams"] == {
+        "lacking a view": 1,
+        "all views of her one breast": 1,
+    }
+    assert {row["value"]: row["views"] for row in found["by"]["exposure"]} == {"50 to 99 mAs": 2, "100 to 149 mAs": 2}
+    assert "<td>inf</td>" in write_audit(tmp_path / "study").read_text()  # a name that reads like a number
+
+
 def test_folds_are_counted_once_there_are_some_and_no_cohort_is_an_error(study: Path, tmp_path: Path) -> None:
     folds = pd.DataFrame({"woman": [f"W{n}" for n in range(4)], "fold": ["training", "test", "validation", "unlabelled"]})
-    folds.to_csv(study / "cohort" / "folds.csv", index=False)
+    folds.assign(bac_woman="", detail="").to_csv(study / "cohort" / "folds.csv", index=False)
+    (study / "cohort" / "warnings.csv").write_text("kind,what\npredicts the label,<vendor>: AUC 0.90\n")
+    assert "&lt;vendor&gt;: AUC 0.90" in write_audit(study).read_text()
     found = audit(study / "cohort")
     assert found["problems"] == []
     assert {step["step"]: step["parts"] for step in found["steps"]}["analysed views"] == dict.fromkeys(folds["fold"], 4)

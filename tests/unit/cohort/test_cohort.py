@@ -11,7 +11,7 @@ from mammogram import breast_stored, mammogram, write, write_exam
 from tramtrack.cohort import ingest as ingest_module
 from tramtrack.cohort.cohort import Cohort, analysed_views, load_cohort, make_cohort, require_same_intake
 from tramtrack.cohort.exam import STANDARD_VIEWS
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.protocol import Intake
 
 
@@ -126,3 +126,27 @@ def test_a_cohort_ingested_under_other_settings_than_the_protocols_is_refused(tm
     require_same_intake(tmp_path / "cohort", Intake())
     with pytest.raises(TramtrackError, match="analysed_exam: first against last"):
         require_same_intake(tmp_path / "cohort", Intake(analysed_exam="last"))
+
+
+@pytest.mark.parametrize(
+    ("tables", "error", "message"),
+    [
+        (
+            {"labels": "none.csv"},
+            TramtrackError,
+            "none.csv: expected a table with the columns woman and bac",
+        ),
+        ({"labels": "bad.csv"}, TramtrackError, "line 2: expected 1, 0"),
+        ({"labels": "good.csv", "adjudication": "none.csv"}, TramtrackError, "none.csv: expected a table of disagreements"),
+        ({"adjudication": "good.csv"}, UsageError, "--adjudication .*good.csv: .* so it needs their --labels"),
+        ({"findings": "none.csv"}, TramtrackError, "none.csv: expected a table of findings"),
+    ],
+)
+def test_tables_are_read_before_the_images(
+    tmp_path: Path, source: Path, tables: dict[str, str], error: type[TramtrackError], message: str
+) -> None:
+    (tmp_path / "good.csv").write_text("woman,bac\nW1,1\n")
+    (tmp_path / "bad.csv").write_text("woman,bac\nW1,perhaps\n")
+    with pytest.raises(error, match=message):
+        make_cohort(source, tmp_path / "study" / "cohort", **{name: tmp_path / file for name, file in tables.items()})
+    assert not (tmp_path / "study").exists()

@@ -120,7 +120,11 @@ def test_refusals(options: dict, reason: Reason, detail: str) -> None:
         ({"ProtocolName": "Breast specimen"}, Reason.SPECIMEN, "specimen"),
         ({"PartialView": "YES", "PartialViewDescription": "left lateral"}, Reason.PARTIAL_VIEW, "PartialView is YES"),
         ({"QualityControlImage": "YES"}, Reason.TEST_PATTERN, "QualityControlImage"),
-        ({"StudyDescription": "ACR phantom weekly"}, Reason.TEST_PATTERN, "ACR"),
+        ({"StudyDescription": "ACR phantom weekly"}, Reason.TEST_PATTERN, "phantom"),
+        ({"SeriesDescription": "ACR accreditation"}, Reason.TEST_PATTERN, "ACR accreditation"),
+        ({"SeriesDescription": "TEST"}, Reason.TEST_PATTERN, "TEST"),
+        ({"SeriesDescription": "Detector test image"}, Reason.TEST_PATTERN, "test image"),
+        ({"DistanceSourceToDetector": 660, "DistanceSourceToPatient": 360}, Reason.MAGNIFICATION, "magnified 1.83 times"),
         ({"view": "TAN"}, Reason.TANGENTIAL, "ViewPosition TAN"),
         ({"Modality": "US", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1"}, Reason.ULTRASOUND, "US"),
         ({"Modality": "XC", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.4"}, Reason.PHOTOGRAPH, "XC"),
@@ -129,6 +133,7 @@ def test_refusals(options: dict, reason: Reason, detail: str) -> None:
         ({"ImageType": ["DERIVED", "PRIMARY", "TOMO_PROJ", "LEFT"]}, Reason.TOMOSYNTHESIS, "tomosynthesis"),
         ({"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]}, Reason.SYNTHESISED_2D, "computed"),
         ({"SeriesDescription": "L CC C-View"}, Reason.SYNTHESISED_2D, "computed"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"]}, Reason.TOMOSYNTHESIS, "a slice"),
     ],
 )
 def test_what_is_not_a_standard_view_has_its_own_reason(options: dict, reason: Reason, detail: str) -> None:
@@ -136,7 +141,12 @@ def test_what_is_not_a_standard_view_has_its_own_reason(options: dict, reason: R
     assert found.reason == reason and detail in found.detail
 
 
-@pytest.mark.parametrize("words", ["latest screening", "MAMMOGRAPHY SCREENING BILATERAL", "Right breast follow-up", "CC"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "latest screening", "MAMMOGRAPHY SCREENING BILATERAL", "Right breast follow-up", "CC", "ACR C, dense", "BRCA tested",
+    ],
+)  # fmt: skip
 def test_ordinary_words_exclude_nothing(words: str) -> None:
     accepted(SeriesDescription=words, StudyDescription=words)
     accepted(DerivationDescription="Computed from a synthetic breast")
@@ -172,6 +182,9 @@ def test_the_side_is_found_in_its_other_places() -> None:
     assert (combined.side, combined.position, combined.side_source) == (Side.R, Position.MLO, "ViewPosition")
     described = accepted(side=None, view=None, SeriesDescription="Left CC")
     assert (described.side, described.position, described.view_source) == (Side.L, Position.CC, "SeriesDescription")
+    behind = accepted(side=None, view=None, SeriesDescription="Mammo MLO RIGHT")
+    assert (behind.side, behind.position) == (Side.R, Position.MLO)
+    assert refused(side=None, view=None, SeriesDescription="CC lateral").reason == Reason.UNKNOWN_SIDE
     assert refused(view=None, SeriesDescription="L CC / L MLO").reason == Reason.UNKNOWN_POSITION
 
 
@@ -202,6 +215,25 @@ def test_contradictions_of_the_position_are_reported() -> None:
     )
 
 
+def test_a_projection_that_is_neither_is_a_contradiction_too() -> None:
+    found = accepted(view="XCCL", ViewCodeSequence=[code("399162004")], SeriesDescription="L ML")
+    assert found.position == Position.CC and found.contradictions == (
+        "ViewPosition says XCCL, ViewCodeSequence CC",
+        "SeriesDescription says ML, ViewCodeSequence CC",
+    )
+
+
+def test_exams_without_a_uid_are_told_apart_by_their_day() -> None:
+    assert accepted(exam="").exam == "20240102" and accepted(exam="", StudyDate="20250102").exam == "20250102"
+    assert accepted(exam="", StudyDate="").exam == "exam"
+
+
+def test_a_reason_repeats_no_free_text() -> None:
+    for text in ("cropped image of Rossi", "Rossi spot"):
+        assert "Rossi" not in refused(SeriesDescription=text).detail
+    assert "ROSSI" not in refused(PaddleDescription="SPOT ROSSI").detail
+
+
 def test_an_absent_breast_is_known_only_with_its_side() -> None:
     assert absent_breast(mammogram(AdditionalPatientHistory="s/p left mastectomy")) is Side.L
     assert absent_breast(mammogram(PatientComments="Mastectomy RT 2003")) is Side.R
@@ -215,11 +247,19 @@ def test_kinds_of_images() -> None:
     raw = mammogram(PresentationIntentType="FOR PROCESSING")
     assert isinstance(read_header(raw, for_processing=True), Header)
     assert isinstance(read_header(mammogram(SeriesDescription="S-View"), synthesised=True), Header)
+    generated = mammogram(ImageType=["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"])
+    assert isinstance(read_header(generated, synthesised=True), Header)
+    slice_of_it = mammogram(ImageType=["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"])
+    found = read_header(slice_of_it, synthesised=True)
+    assert isinstance(found, Refusal) and found.reason is Reason.TOMOSYNTHESIS
 
 
 def test_magnification_from_distances_and_spacings_that_are_none() -> None:
     distances = mammogram(ImagerPixelSpacing=[0.07, 0.07], DistanceSourceToDetector=700, DistanceSourceToPatient=660)
     assert spacing_mm(distances) == pytest.approx(0.066)
+    film = mammogram(NominalScannedPixelSpacing=[0.05, 0.05], PixelSpacing=[0.2, 0.2])
+    film.EstimatedRadiographicMagnificationFactor = 1.25
+    assert spacing_mm(film) == pytest.approx(0.04)
     for spacing in ([0.07, 0.14], [0, 0], [-0.1, -0.1], [70, 70]):
         assert spacing_mm(mammogram(ImagerPixelSpacing=spacing)) is None
 

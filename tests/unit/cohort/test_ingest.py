@@ -261,6 +261,20 @@ def test_of_a_repeated_view_the_protocol_chooses_and_says_so(
     }
 
 
+@pytest.mark.parametrize("order", [(RAW, COMPUTED, {}), ({}, COMPUTED, RAW), (COMPUTED, {}, RAW), (RAW, {}, COMPUTED)])
+@pytest.mark.parametrize("repeated", ["first", "last"])
+def test_an_image_for_reading_comes_before_a_computed_one_and_that_before_raw_data(
+    tmp_path: Path, looked_at: list[str], order: tuple[dict, ...], repeated: str
+) -> None:
+    shown(*({**tags, "AcquisitionDate": f"2024010{day}"} for day, tags in enumerate(order, 1)), folder=tmp_path / "in")
+    every = Settings(for_processing=True, synthesised=True, repeated_view=repeated)
+    (view,) = ingest(tmp_path / "in", tmp_path / "cohort", every).views
+    assert view.kind == "presentation" and Path(view.file).name == f"{order.index({})}.dcm"
+    (tmp_path / "in" / Path(view.file).name).unlink()
+    (view,) = ingest(tmp_path / "in", tmp_path / "cohort", every).views
+    assert view.kind == "synthesised"
+
+
 def test_raw_data_alone_are_a_view_where_they_are_asked_for(tmp_path: Path, looked_at: list[str]) -> None:
     shown(RAW, folder=tmp_path / "in")
     (view,) = ingest(tmp_path / "in", tmp_path / "cohort", Settings(for_processing=True)).views
@@ -313,6 +327,29 @@ def test_pipes_and_very_deep_folders_are_accounted_for(tmp_path: Path, looked_at
     assert len(intake.views) == 5
     assert reasons(intake) == {"pipe.dcm": Reason.NOT_AN_IMAGE, "pipe.png": Reason.NOT_AN_IMAGE}
     subprocess.run(["rm", "-rf", str(source / "d")], check=True)  # deeper than what pytest can remove
+
+
+def test_a_folder_that_cannot_be_read_costs_only_itself(
+    tmp_path: Path, looked_at: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in"
+    write_exam(source)
+    (source / "lost+found").mkdir()
+    listed = Path.iterdir
+
+    def refused(folder: Path) -> Iterator[Path]:
+        if folder.name == closed:
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    closed = "lost+found"
+    intake = ingest(source, tmp_path / "cohort")
+    assert len(intake.views) == 4 and reasons(intake) == {"lost+found": Reason.UNREADABLE}
+    assert intake.exclusions.items[0].detail == "a folder: what lies in it was not looked at"
+    closed = "in"
+    with pytest.raises(TramtrackError, match=r"in: cannot be read \(Permission denied\); nothing was ingested"):
+        ingest(source, tmp_path / "cohort")
 
 
 def test_links_that_loop_end_and_linked_folders_are_seen(tmp_path: Path, looked_at: list[str]) -> None:

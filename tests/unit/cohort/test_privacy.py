@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import stat
+import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from pydicom.datadict import tag_for_keyword
 
 from mammogram import breast_stored, mammogram, write
 from tramtrack.cohort import ingest as ingest_module
@@ -14,7 +19,7 @@ from tramtrack.cohort.audit import audit
 from tramtrack.cohort.cohort import known_as, make_cohort
 from tramtrack.cohort.exam import Reason
 from tramtrack.cohort.inspect import Candidate, inspect_file
-from tramtrack.cohort.privacy import Secret, choose, fingerprint, identifying, own_key_file, pseudonym, read_key
+from tramtrack.cohort.privacy import IDENTIFYING, Secret, choose, fingerprint, identifying, own_key_file, pseudonym, read_key
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.study import Study
 
@@ -72,7 +77,7 @@ def test_with_a_key_no_number_is_in_any_output_either_and_labels_still_find_thei
     table.write_text(f"woman,bac\nPID1234,1\n{pseudonym(key, 'W', 'PID5678')},0\nPID0000,1\n")
     cohort = make_cohort(source, tmp_path / "study" / "cohort", table, secret=Secret(key))
     text = everything_written(tmp_path / "study")
-    for said in ("PID", "9.9.0", "1.2.0.1", "Ospedale", "Rossi", key.hex()):
+    for said in ("PID", "9.9.0", "1.2.0.1", "Ospedale", "Rossi", "ACC77", key.hex()):
         assert said not in text, said
     women = cohort.views.groupby("woman")["bac_woman"].first()
     assert women.to_dict() == {pseudonym(key, "W", "PID1234"): 1, pseudonym(key, "W", "PID5678"): 0}
@@ -82,6 +87,36 @@ def test_with_a_key_no_number_is_in_any_output_either_and_labels_still_find_thei
     assert list(again.views["woman"]) == list(cohort.views["woman"])  # the same key gives the same names
     other = make_cohort(source, tmp_path / "third" / "cohort", secret=Secret(b"k" * 32))
     assert not set(other.views["woman"]) & set(cohort.views["woman"])
+
+
+def test_a_label_table_may_name_exams_as_the_hospital_does(tmp_path: Path, own: Path) -> None:
+    """EMBED's clinical table does: acc_anon is the AccessionNumber of its files."""
+    for number, accession in enumerate(("70", "71")):
+        for view in ("CC", "MLO"):
+            stored = breast_stored(seed=number * 2 + len(view))
+            tags = {"AccessionNumber": accession, "StudyDate": f"2024010{number + 1}"}
+            path = tmp_path / "in" / f"{number}{view}.dcm"
+            write(mammogram(stored, woman="7", exam=f"1.2.840.1.5.6.{number}", view=view, **tags), path)
+    (tmp_path / "embed.csv").write_text("empi_anon,acc_anon,side,calcfind\n7,70,L,V\n7,71,L,A\n7,72,L,V\n")
+    study = Study(tmp_path / "study")
+    cohort = study.ingest(tmp_path / "in", tmp_path / "embed.csv")
+    breasts = (
+        cohort.views.set_index(["acquired", "view"])["bac_breast"].astype("object").where(lambda known: known.notna(), None)
+    )
+    assert breasts.to_dict() == {
+        ("20240101", "CC"): 1, ("20240101", "MLO"): 1, ("20240102", "CC"): None, ("20240102", "MLO"): None,
+    }  # fmt: skip
+    assert cohort.unmatched["kind"].tolist() == ["label row without a view"]  # of the exam that is not there
+    (tmp_path / "twice.csv").write_text("woman,exam,bac\n7,70,1\n7,1.2.840.1.5.6.0,0\n")
+    with pytest.raises(TramtrackError, match="lines 2 and 3: one exam stands there by two names"):
+        study.ingest(tmp_path / "in", tmp_path / "twice.csv")
+    (tmp_path / "findings.csv").write_text("woman,exam,side,view,burden_mm2\n7,71,L,CC,3\n")
+    study.ingest(tmp_path / "in", findings=tmp_path / "findings.csv")
+    (row,) = pd.read_csv(study.folder / "cohort" / "findings.csv").to_dict("records")
+    assert (
+        row["burden_mm2"] == 3
+        and row["view_id"] == cohort.views.query("acquired == '20240102' and view == 'CC'")["view_id"].item()
+    )
 
 
 def test_keys_are_private_and_lie_outside_the_study(tmp_path: Path) -> None:
@@ -107,8 +142,33 @@ def test_what_still_identifies_is_named_and_what_was_removed_is_not() -> None:
     nested.RequestAttributesSequence = [mammogram(woman="x", RequestingPhysician="Neri^Ugo")]
     nested.add_new((0x0009, 0x0010), "LO", "VENDOR")
     assert identifying(nested, "/data/pat77/x.dcm") == ["RequestingPhysician", "file path", "private attributes"]
+    deep = mammogram(PatientIdentityRemoved="YES")
+    deep.ReferencedStudySequence = [mammogram(woman="x", AccessionNumber="A1", InstitutionName="")]
+    deep.ReferencedStudySequence[0].add_new((0x0009, 0x0010), "LO", "VENDOR")
+    assert identifying(deep, "/data/x.dcm") == ["AccessionNumber", "private attributes"]
+    assert all(tag_for_keyword(name) for name in IDENTIFYING)
     named = mammogram(woman="1", PatientName="Rossi^Maria", PatientIdentityRemoved="YES")
     assert identifying(named, "/archive/ROSSI_MARIA/1.dcm") == ["PatientName", "file path"]
+
+
+def test_what_a_picture_says_beside_its_pixels_is_named(tmp_path: Path, own: Path) -> None:
+    pixels = [Image.fromarray(breast_stored(16, seed=number)) for number in range(4)]
+    said = PngInfo()
+    said.add_text("Comment", "Rossi Maria")
+    pixels[0].save(tmp_path / "said.png", pnginfo=said)
+    pixels[1].save(tmp_path / "plain.png", dpi=(300, 300))
+    pixels[2].save(tmp_path / "said.tif", tiffinfo={270: "Rossi Maria", 315: ""}, compression="tiff_lzw")
+    pixels[3].save(tmp_path / "pid1234.tif")
+    rows = ["said.png,L,CC", "plain.png,L,MLO", "said.tif,R,CC", "pid1234.tif,R,MLO"]
+    table = "\n".join(["file,side,view,woman,exam", *(f"{row},PID1234,1" for row in rows)])
+    (tmp_path / "views.csv").write_text(table)
+    study = Study(tmp_path / "study")
+    assert len(study.ingest(tmp_path / "views.csv").views) == 4
+    listed = pd.read_csv(study.folder / "cohort" / "identifying.csv")
+    assert {Path(row.file).name: row.attributes for row in listed.itertuples()} == {
+        "said.png": "text beside the pixels", "said.tif": "ImageDescription", "pid1234.tif": "file path",
+    }  # fmt: skip
+    assert "Rossi" not in everything_written(study.folder)
 
 
 @pytest.fixture
@@ -203,3 +263,30 @@ def test_a_malformed_header_does_not_give_a_name_away_in_its_reason(tmp_path: Pa
     outcome = inspect_file(Candidate(str(path)))
     assert outcome["exclusion"]["reason"] == Reason.UNREADABLE
     assert "malformed (BytesLengthException)" in outcome["exclusion"]["detail"] and "Rossi" not in str(outcome)
+
+
+def test_no_warning_of_a_librarys_quotes_a_value_and_dates_are_dates(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        odd = {"AcquisitionDate": "ROSSI", "AcquisitionTime": "MARIA", "PatientAge": "ROSSI", "PatientName": "Rossi\\Maria"}
+        path = write(mammogram(woman="Rossi" * 20, **odd), tmp_path / "a.dcm")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        outcome = inspect_file(Candidate(str(path), secret=Secret(bytes(32))))
+    assert not said and outcome["view"]["acquired"] == "20240102"
+    assert not any(name in json.dumps(outcome).lower() for name in ("rossi", "maria"))
+
+
+@pytest.mark.parametrize(
+    ("tags", "acquired"),
+    [
+        ({"AcquisitionDate": "20240105", "AcquisitionTime": "101500.25"}, "20240105101500.25"),
+        ({"AcquisitionDateTime": "20240106101500.5+0100"}, "20240106101500.5"),
+        ({"AcquisitionDateTime": "20240106", "AcquisitionDate": "20240105", "ContentTime": "10:15:00"}, "20240105101500"),
+        ({"StudyDate": "", "AcquisitionTime": "101500"}, ""),
+        ({"StudyDate": "2024.01.02"}, "20240102"),
+    ],
+)
+def test_when_a_view_was_acquired(tmp_path: Path, tags: dict[str, str], acquired: str) -> None:
+    path = write(mammogram(**tags), tmp_path / "a.dcm")
+    assert inspect_file(Candidate(str(path)))["view"]["acquired"] == acquired

@@ -127,7 +127,22 @@ def test_disagreements_are_listed_filled_in_and_come_back(tmp_path: Path, source
     listed.to_csv(tmp_path / "settled.csv", index=False)
     settled = views_of(tmp_path, source, "study", adjudication=tmp_path / "settled.csv")
     assert settled[("A", "L", "MLO")] == 1 and pd.isna(settled[("B", "L", "CC")])
-    assert pd.read_csv(path)["woman"].tolist() == ["B"]  # what stays uncertain is still to be settled
+    kept = pd.read_csv(path, dtype=str, keep_default_na=False)
+    assert kept.to_csv() == listed.to_csv()  # the answers stay with what they settle
+    kept.assign(comment="seen twice").to_csv(path, index=False)
+    kept = pd.read_csv(path, dtype=str, keep_default_na=False)
+    again = views_of(tmp_path, source, "study", adjudication=path)  # filled in where it lies, and given back from there
+    assert again.equals(settled) and pd.read_csv(path, dtype=str, keep_default_na=False).equals(kept)
+    labels = (tmp_path / "study" / "cohort" / "labels.csv").read_bytes()
+    with pytest.raises(TramtrackError, match="2 of its answers in bac_adjudicated would be lost"):
+        views_of(tmp_path, source, "study")
+    assert pd.read_csv(path, dtype=str, keep_default_na=False).equals(kept)
+    assert (tmp_path / "study" / "cohort" / "labels.csv").read_bytes() == labels
+    path.write_text("woman,seen\nA,yes\n")  # left without the column: there is no answer in it
+    assert views_of(tmp_path, source, "study")[("A", "L", "MLO")] == 0
+    path.write_text("")
+    with pytest.raises(TramtrackError, match="expected a table of disagreements, found an empty file"):
+        views_of(tmp_path, source, "study")
     with pytest.raises(TramtrackError, match="expected the column bac_adjudicated"):
         read_labels(tmp_path / "labels.csv", adjudication=tmp_path / "labels.csv")
 
@@ -140,7 +155,18 @@ def test_disagreements_come_back_under_pseudonyms(tmp_path: Path, source: Path) 
     assert listed["woman"].str.startswith("W-").all()
     listed.to_csv(tmp_path / "settled.csv", index=False)
     labels = views_of(tmp_path, source, "study", secret=secret, adjudication=tmp_path / "settled.csv")
-    assert (labels.dropna() == 1).sum() == 3 and pd.read_csv(path).empty
+    assert (labels.dropna() == 1).sum() == 3 and pd.read_csv(path)["bac_adjudicated"].tolist() == [1, 1]
+
+
+def test_readers_who_never_differ_have_a_kappa_and_no_interval_without_width() -> None:
+    (row,) = agreement(readers_of([1, 0, 1, 0], [1, 0, 1, 0]), "view").to_dict("records")
+    assert row["kappa"] == 1 and row["low"] is None and row["high"] is None
+    assert row["reason"] == "no interval: 2 women, whose readers agree alike"
+
+
+def test_an_adjudicator_who_is_uncertain_leaves_it_unknown_and_a_silent_one_does_not(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("woman,bac_a,bac_b,bac_c,bac_adjudicated\nA,1,1,0,uncertain\nB,1,1,0,\nC,1,1,0,0\n")
+    assert [row.label for row in read_labels(tmp_path / "a.csv").rows] == [None, 1, 0]
 
 
 def test_the_rule_of_the_protocol_is_kept_and_another_one_is_refused(tmp_path: Path, source: Path) -> None:
@@ -155,6 +181,8 @@ def test_the_rule_of_the_protocol_is_kept_and_another_one_is_refused(tmp_path: P
     [
         ("woman,bac_a,bac\nA,1,1\n", "readers stand in columns"),
         ("woman,reader,bac\nA,x,1\nA,x,0\n", "woman A stands by x in lines 2, 3"),
+        ("woman,bac_view,bac_woman\nA,1,1\n", "line 2: a reader cannot be called view, as a column is"),
+        ("woman,reader,bac\nA,exam,1\n", "line 2: a reader cannot be called exam"),
         ("woman,bac_a\nA,perhaps\n", "line 2: expected 1, 0, yes, no, positive, negative or nothing in bac_a"),
     ],
 )

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from mammogram import breast_stored, mammogram, write
+from tramtrack import study_files
+from tramtrack.cohort import ingest as ingest_module
+from tramtrack.cohort.folds import deal
 from tramtrack.cohort.split import (
     CALIBRATION,
     DROPPED,
@@ -19,6 +25,7 @@ from tramtrack.cohort.split import (
 from tramtrack.cohort.warnings import LookAlike
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Split
+from tramtrack.study import Study
 
 
 def cohort(positive: int, negative: int, unknown: int = 0, views: int = 4, positive_views: int = 3) -> pd.DataFrame:
@@ -185,9 +192,26 @@ def look_alike(texture: float) -> LookAlike:
 
 
 def test_a_confirmed_copy_is_a_leak_and_an_unconfirmed_one_is_not() -> None:
-    require_no_copies([look_alike(0.1)])
+    folds = pd.DataFrame({"woman": ["W1", "W2"], "fold": ["training", "training"]})
+    require_no_copies([look_alike(0.1)], folds)
     with pytest.raises(Leak, match="one exposure under two women, W1 and W2"):
-        require_no_copies([look_alike(0.1), look_alike(0.9)])
+        require_no_copies([look_alike(0.1), look_alike(0.9)], folds)
+    require_no_copies([look_alike(0.9)], folds.assign(fold=["training", "unlabelled"]))  # as with identical pixels
+
+
+def test_a_leak_through_an_exam_that_is_not_analysed_is_found(tmp_path: Path) -> None:
+    views = cohort(10, 30).assign(perceptual_hash="", acquired="2020", site="", contradictions="", burned_in="")
+    views = views.assign(manufacturer="", model="", view_id=[str(number) for number in range(len(views))])
+    women = list(dict.fromkeys(views["woman"]))
+    later = views[views["woman"] == women[0]].head(1).assign(exam="later", acquired="2022")
+    later["pixels_sha256"] = views.loc[views["woman"] == women[-1], "pixels_sha256"].iloc[0]  # of another woman's only exam
+    every = pd.concat([views, later], ignore_index=True)
+    for name in ("views.csv", "labels.csv"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(Leak, match="the same image stands"):
+        deal(tmp_path, every, views, Split(training_prevalence=0), list)
+    assert not (tmp_path / "folds.csv").exists()
+    assert len(deal(tmp_path, views, views, Split(training_prevalence=0), list)) == 40
 
 
 def test_an_image_that_is_in_no_fold_is_no_leak() -> None:
@@ -197,3 +221,27 @@ def test_an_image_that_is_in_no_fold_is_no_leak() -> None:
     require_no_leak(views, folds)
     views["pixels_sha256"] = ""  # not known is not the same
     require_no_leak(views, folds)
+
+
+def test_what_is_alike_is_looked_for_once_for_all_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest_module, "run_each", lambda task, units, **_: ((unit, task(unit)) for unit in units))
+    looked: list[int] = []
+
+    def none_alike(views: pd.DataFrame) -> list[LookAlike]:
+        looked.append(len(views))
+        return []
+
+    monkeypatch.setattr(study_files, "look_alikes", none_alike)
+    rows = ["woman,bac"]
+    for number in range(20):
+        write(mammogram(breast_stored(seed=number), woman=f"W{number}", exam=str(number)), tmp_path / "in" / f"{number}.dcm")
+        rows.append(f"W{number},{number % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    study = Study(tmp_path / "study", repeats=3)
+    study.ingest(tmp_path / "in", tmp_path / "labels.csv", key="none")
+    first = study.split()
+    others = [pd.read_csv(path) for path in sorted((study.folder / "repeats").glob("*/cohort/folds.csv"))]
+    assert looked == [20] and len(others) == 2
+    assert all(list(other["fold"]) != list(first["fold"]) for other in others)
+    study.split()
+    assert looked == [20]  # what was dealt stays

@@ -6,13 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 from scipy import ndimage
 
 from mammogram import breast_picture
+from tramtrack.cohort import warnings as warnings_module
 from tramtrack.cohort.warnings import confounders, look_alikes, warning_table
+from tramtrack.errors import TramtrackError
 from tramtrack.imaging.breast import find_breast
 from tramtrack.imaging.similarity import near_pairs, perceptual_hash, thumbnail
+from tramtrack.workers import Failure
+
+
+@pytest.fixture(autouse=True)
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """No worker processes: what they do is tested elsewhere. What was decoded, in order."""
+    files: list[str] = []
+
+    def here(task, units, **_):  # type: ignore[no-untyped-def]
+        files.extend(units)
+        return ((unit, task(unit)) for unit in units)
+
+    monkeypatch.setattr(warnings_module, "run_each", here)
+    return files
 
 
 def textured(seed: int) -> np.ndarray:
@@ -46,16 +63,35 @@ def test_alike_in_shape_and_not_in_texture_is_only_a_warning(tmp_path: Path) -> 
     views["perceptual_hash"] = views["perceptual_hash"].iloc[0]
     (found,) = look_alikes(views)
     assert not found.confirmed and abs(found.texture) < 0.2
-    blank = dict.fromkeys(("manufacturer", "model", "site", "acquired", "contradictions", "burned_in", "view_id"), "")
-    views = views.assign(**blank, bac_woman=pd.array([pd.NA, pd.NA], dtype="Int64"))
-    (row,) = warning_table(views, [found]).to_dict("records")
-    assert row["kind"] == "look-alike images of two women" and "0.png and" in row["what"]
+    blank = dict.fromkeys(("manufacturer", "model", "site", "acquired", "contradictions", "burned_in"), "")
+    views = views.assign(**blank, view_id=["first", "second"], bac_woman=pd.array([pd.NA, pd.NA], dtype="Int64"))
+    (row,) = warning_table(views, views, [found]).to_dict("records")
+    assert row["kind"] == "look-alike images of two women" and row["what"].startswith("first and second: ")
+    (row,) = warning_table(views.assign(pixels_sha256="x"), views, []).to_dict("records")
+    assert row["kind"] == "the same image under two women, one in no fold" and row["what"] == "first and second"
 
 
 def test_the_same_woman_and_identical_pixels_are_not_looked_at(tmp_path: Path) -> None:
     views = cohort(tmp_path, [textured(1), textured(1)])
     assert len(look_alikes(views)) == 1
     assert look_alikes(views.assign(woman="W")) == [] and look_alikes(views.assign(pixels_sha256="x")) == []
+
+
+def test_each_file_of_many_pairs_is_decoded_once(tmp_path: Path, decoded: list[str]) -> None:
+    views = cohort(tmp_path, [textured(number) for number in range(3)] + [textured(0)])
+    views["perceptual_hash"] = views["perceptual_hash"].iloc[0]
+    found = look_alikes(views)
+    assert sorted(decoded) == sorted(views["file"]) and len(found) == 6
+    assert [one.women for one in found if one.confirmed] == [("W0", "W3")]
+    assert [one.texture for one in found if one.confirmed] == [pytest.approx(1)]
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = cohort(tmp_path, [textured(1), textured(1)])
+    broken = lambda task, units, **_: ((unit, Failure("error", "no such file")) for unit in units)  # noqa: E731
+    monkeypatch.setattr(warnings_module, "run_each", broken)
+    with pytest.raises(TramtrackError, match=r"0\.png: cannot be read any more \(no such file\); ingest again"):
+        look_alikes(views)
 
 
 def test_near_pairs_counts_bits() -> None:
@@ -70,7 +106,14 @@ def women(labels: np.ndarray, **columns: object) -> pd.DataFrame:
     names = [f"W{index:03}" for index in range(number)]
     blank = dict.fromkeys(("manufacturer", "model", "site", "acquired", "contradictions", "burned_in"), "")
     table = pd.DataFrame(
-        {"woman": names, "view_id": names, "file": names, "bac_woman": pd.array(labels, dtype="Int64"), **blank}
+        {
+            "woman": names,
+            "view_id": names,
+            "file": names,
+            "pixels_sha256": names,
+            "bac_woman": pd.array(labels, dtype="Int64"),
+            **blank,
+        }
     )
     return table.assign(**columns)
 
@@ -83,7 +126,7 @@ def test_a_vendor_that_predicts_the_label_is_warned_with_its_auc() -> None:
     found = confounders(views).set_index("factor")
     assert list(found.index) == ["vendor", "site"]
     assert found.loc["vendor", "auc"] > 0.8 and found.loc["vendor", "suspicious"] and not found.loc["site", "suspicious"]
-    (row,) = warning_table(views, []).to_dict("records")
+    (row,) = warning_table(views, views, []).to_dict("records")
     assert row["kind"] == "predicts the label" and row["what"].startswith("vendor: AUC 0.8")
 
 

@@ -85,7 +85,9 @@ def test_masks_are_pictures_or_boxes_of_the_views_own_size(tmp_path):
     Image.fromarray(mask).save(tmp_path / "mask.png")
     boxes = pd.DataFrame([(10, 30, 20, 50)], columns=["top", "left", "bottom", "right"])
     boxes.to_csv(tmp_path / "boxes.csv", index=False)
-    for name in ("mask.png", "boxes.csv"):
+    for mode in ("RGBA", "LA"):  # opaque everywhere
+        Image.fromarray(mask).convert(mode).save(tmp_path / f"{mode}.png")
+    for name in ("mask.png", "boxes.csv", "RGBA.png", "LA.png"):
         assert np.array_equal(read_mask(tmp_path / name, geometry), mask > 0)
     Image.fromarray(mask[:100]).save(tmp_path / "short.png")
     (tmp_path / "text.png").write_text("no picture")

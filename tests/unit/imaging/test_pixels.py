@@ -146,10 +146,14 @@ def test_presentation_lut_shape_inverse_alone_inverts_once() -> None:
     np.testing.assert_allclose(present(stored, dataset).values, 1 - present(stored, plain).values, atol=1e-6)
 
 
-def test_an_unknown_window_function_is_refused() -> None:
+def test_an_unknown_window_function_and_a_width_of_none_are_refused() -> None:
     dataset = with_window(1, 2, "CURVED")
     with pytest.raises(PixelError, match="VOI LUT function CURVED: expected LINEAR"):
         present(dataset.pixel_array, dataset)
+    for width in (0, -10):
+        dataset = with_window(1, width, "LINEAR")
+        with pytest.raises(PixelError, match=f"window width {width}: expected a number above 0"):
+            present(dataset.pixel_array, dataset)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless, ImplicitVRLittleEndian, ExplicitVRBigEndian])
@@ -298,11 +302,31 @@ def png_of_16_bit_colour() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
+def tiff_of_16_bit_colour(order: str) -> bytes:
+    """A TIFF of one grey pixel in three channels of 16 bits, which Pillow reads as 8; ``order``: < or >."""
+    import struct
+
+    values = (
+        (256, 4, 1, 1), (257, 4, 1, 1), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 140), (277, 3, 1, 3),
+        (278, 4, 1, 1), (279, 4, 1, 6), (284, 3, 1, 1),
+    )  # fmt: skip
+    entries = b""
+    for tag, kind, count, value in values:
+        short = kind == 3 and count == 1
+        entries += struct.pack(order + ("HHIHH" if short else "HHII"), tag, kind, count, value, *([0] if short else []))
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, len(values))
+    return head + entries + struct.pack(order + "I3H3H", 0, 16, 16, 16, 4660, 4660, 4660)
+
+
 def test_pictures_that_are_refused(tmp_path: Path) -> None:
     colour = np.zeros((20, 20, 3), dtype=np.uint8)
     colour[5, 5] = (1, 2, 3)
     save(Image.fromarray(colour), tmp_path / "colour.png")
     (tmp_path / "deep.png").write_bytes(png_of_16_bit_colour())
+    for name, order in (("deep.tif", "<"), ("deep-big.tif", ">")):
+        (tmp_path / name).write_bytes(tiff_of_16_bit_colour(order))
+        with Image.open(tmp_path / name) as image:
+            assert (image.mode, image.size) == ("RGB", (1, 1)) and image.tag_v2[258] == (16, 16, 16)  # type: ignore[attr-defined]
     (tmp_path / "empty.png").write_bytes(b"")
     stream = io.BytesIO()
     Image.fromarray(breast_stored(16)).save(stream, "PNG")
@@ -313,6 +337,8 @@ def test_pictures_that_are_refused(tmp_path: Path) -> None:
     expected = {
         "colour.png": "not-grey",
         "deep.png": "not-grey",
+        "deep.tif": "not-grey",
+        "deep-big.tif": "not-grey",
         "empty.png": "unreadable",
         "half.png": "unreadable",
         "float.tif": "not-grey",

@@ -17,10 +17,12 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
     generate_uid,
 )
@@ -54,6 +56,24 @@ def recoded(plain: Path, syntax: str, path: Path) -> Path:
     assert writer.Write()
     assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == syntax
     return path
+
+
+def signed_if_below_0(bits: int) -> np.ndarray:
+    """A breast of so many bits; below 0 stands for so many with a sign, values on either side of 0."""
+    if bits > 0:
+        return breast_stored(bits)
+    return (breast_stored(-bits).astype(np.int32) - (1 << (-bits - 1))).astype(np.int16)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize("bits", [-12, -16])
+def test_signed_values_survive_every_lossless_syntax(tmp_path: Path, syntax: str, bits: int) -> None:
+    dataset = mammogram(signed_if_below_0(bits), bits=-bits)
+    plain = write(dataset, tmp_path / "plain.dcm")
+    dataset.compress(syntax, generate_instance_uid=False)
+    coded = write(dataset, tmp_path / "coded.dcm")
+    assert read_stored(plain).min() < 0 and np.array_equal(read_stored(plain), read_stored(coded))
+    assert png_bytes(prepare_file(plain, SMALL).pixels) == png_bytes(prepare_file(coded, SMALL).pixels)
 
 
 def full(stored: np.ndarray | None = None, **tags: Any) -> Dataset:
@@ -95,9 +115,9 @@ def test_pictures_are_highdicoms(tmp_path: Path, photometric: str, signed: bool,
 
 
 @pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
-@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16, -12, -16])
 def test_jpeg_lossless_prepares_to_the_same_bytes(tmp_path: Path, syntax: str, bits: int) -> None:
-    plain = write(mammogram(breast_stored(bits), bits=bits), tmp_path / "plain.dcm")
+    plain = write(mammogram(signed_if_below_0(bits), bits=abs(bits)), tmp_path / "plain.dcm")
     coded = recoded(plain, syntax, tmp_path / "coded.dcm")
     assert np.array_equal(read_stored(plain), read_stored(coded))
     assert png_bytes(prepare_file(plain, SMALL).pixels) == png_bytes(prepare_file(coded, SMALL).pixels)
@@ -194,6 +214,56 @@ def test_signed_padding() -> None:
     dataset = mammogram(stored, PixelPaddingValue=-2000)
     dataset["PixelPaddingValue"].VR = "SS"
     assert (present(stored, dataset).values[:10] == 0).all()
+
+
+def test_a_padding_range_that_ends_at_zero_and_one_written_without_its_sign() -> None:
+    stored = np.clip(breast_stored().astype(np.int32) - 2048, -2000, None).astype(np.int16)
+    stored[:5], stored[5:10] = -30, 0
+    from_zero = mammogram(stored, PixelPaddingValue=-40, PixelPaddingRangeLimit=0)
+    unsigned = mammogram(stored, PixelPaddingValue=65536 - 40, PixelPaddingRangeLimit=0)
+    for dataset in (from_zero, unsigned):
+        assert (present(stored, dataset).values[:10] == 0).all()
+    assert (present(stored, mammogram(stored, PixelPaddingValue=-30)).values[5:10] > 0).all()
+    high = np.full((4, 4), 65535, dtype=np.uint16)
+    assert (present(high, mammogram(high, bits=16, PixelPaddingValue=-1)).values == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("tags", "steps"),
+    [
+        ({"RescaleSlope": 2}, ("rescale 2 x + 0", "no window: the stored range")),
+        ({"RescaleIntercept": -100}, ("rescale 1 x + -100", "no window: the stored range")),
+        ({"RescaleSlope": "", "RescaleIntercept": ""}, ("rescale 1 x + 0", "no window: the stored range")),
+        ({"ModalityLUTSequence": []}, ("no window: the stored range",)),
+    ],
+)
+def test_half_a_rescale_is_done_as_it_is_said(tags: dict[str, Any], steps: tuple[str, ...]) -> None:
+    stored = breast_stored()
+    found = present(stored, mammogram(stored, **tags))
+    assert found.steps == steps
+    np.testing.assert_allclose(found.values, present(stored, mammogram(stored)).values, atol=1e-6)
+
+
+def test_what_the_header_says_of_greys_is_logged_though_nothing_follows_from_it() -> None:
+    stored = (breast_stored().astype(np.int32) - 2048).astype(np.int16)
+    tags = {"PresentationLUTShape": "IDENTITY", "PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": -1}
+    found = present(stored, mammogram(stored, **tags))
+    assert found.steps == (
+        "signed", "no window: the stored range", "PresentationLUTShape IDENTITY", "made of pixel intensity LOG, sign -1",
+    )  # fmt: skip
+    assert np.array_equal(found.values, present(stored, mammogram(stored)).values)
+
+
+@pytest.mark.parametrize("name", ["VOILUTSequence", "ModalityLUTSequence"])
+@pytest.mark.parametrize("descriptor", [None, [3, 0], [3, 0, 16]])
+def test_a_lut_without_its_parts_is_refused_in_one_line(name: str, descriptor: list[int] | None) -> None:
+    item = Dataset()
+    if descriptor:
+        item.LUTDescriptor = descriptor
+        item["LUTDescriptor"].VR = "US"
+    stored = breast_stored()
+    with pytest.raises(PixelError, match=r"what the header says of grey values is malformed \(\w+\)$"):
+        present(stored, mammogram(stored, **{name: [item]}))
 
 
 def test_the_shape_of_the_presentation_lut_never_overrules_the_photometric_interpretation() -> None:

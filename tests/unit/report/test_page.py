@@ -12,6 +12,7 @@ import pytest
 
 from html_page import Page
 from tramtrack import store
+from tramtrack.cohort.cohort import load_cohort
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Intake
 from tramtrack.report import pictures
@@ -75,11 +76,13 @@ def test_the_readers_agreement_stands_beside_the_networks(study_folder: ModuleTy
     table = "unit,measure,readers,items,women,agreement,kappa,low,high,reason\n"
     table += 'view,Cohen,"<a>, b",40,10,0.9,0.781,0.6,0.9,\n'
     table += 'woman,Cohen,"<a>, b",9,9,1.0,,,,all readers give every item the same label\n'
+    table += 'breast,Cohen,"<a>, b",9,9,1.0,1.0,,,no interval: 9 women\n'
     (study.folder / "cohort" / "readers.csv").write_text(table)
     html = write_report(*study.arguments()).read_text(encoding="utf-8")
     assert Page(html).rows["readers"][1:] == [
         ["<a>, b", "view", "Cohen", "40", "90.0\u00a0%", "0.78 (0.60 to 0.90)"],
         ["<a>, b", "woman", "Cohen", "9", "100.0\u00a0%", "Undefined: all readers give every item the same label"],
+        ["<a>, b", "breast", "Cohen", "9", "100.0\u00a0%", "1.00 (no interval: 9 women)"],
     ]
     assert html.index('id="comparison"') < html.index('id="readers"') < html.index('id="h-cohort"')
 
@@ -97,6 +100,24 @@ def test_synthetic_is_stamped_if_and_only_if_it_is(tmp_path: Path, study_folder:
     assert bool(re.search(r">\s*synthetic\s*</text>", html)) is synthetic
     if not synthetic:
         assert "ynthetic" not in html[html.index("<body") :]
+
+
+def test_no_excluded_path_that_repeats_a_name_is_printed(study_folder: ModuleType, tmp_path: Path) -> None:
+    study = study_folder.fabricate(tmp_path / "study")
+    cohort = study.folder / "cohort"
+    kept = pd.read_csv(cohort / "views.csv").iloc[0]
+    telling = "/archive/ROSSI_MARIA/1.dcm"
+    repeated = f"{telling},repeated view,the later image {kept['file']} of the same view is kept\n"
+    copy = f"in/copy.dcm,duplicate SOP instance,the same SOP instance as {telling}\n"
+    (cohort / "exclusions.csv").write_text(f"file,reason,detail\n{repeated}{copy}")
+    (cohort / "identifying.csv").write_text(f"file,attributes\n{telling},PatientName; file path\n")
+    folder, protocol, _, *others = study.arguments()
+    html = write_report(folder, protocol, load_cohort(cohort), *others).read_text(encoding="utf-8")
+    assert Page(html).rows["exclusions"][1:] == [
+        ["exclusions.csv, line 2", "repeated view", f"the later image {kept['view_id']} of the same view is kept"],
+        ["in/copy.dcm", "duplicate SOP instance", "the same SOP instance as exclusions.csv, line 2"],
+    ]
+    assert "ROSSI" not in html
 
 
 def test_odd_names_stay_text(html: str, study_folder: ModuleType) -> None:
