@@ -372,6 +372,31 @@ def test_what_a_header_lacks_or_says_wrongly_is_left_empty(tmp_path: Path) -> No
     assert picture.LossyImageCompression == "01"
 
 
+@pytest.mark.parametrize(
+    ("character_set", "name", "told"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう", "ISO_IR 192"),
+        (["ISO 2022 IR 6", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동", "ISO_IR 192"),
+        ("GB18030", "Wang^XiaoDong=王^小东", "ISO_IR 192"),
+        ("ISO_IR 100", "Müller^Jörg", "ISO_IR 100"),
+        ("", "Doe^Jane", None),
+    ],
+)
+def test_a_name_keeps_its_letters(tmp_path: Path, character_set: Any, name: str, told: str | None) -> None:
+    """Of whatever alphabet, as the source has it; highdicom takes neither an empty first value nor Korean or Chinese sets."""
+    tags = {"PatientName": name, "ReferringPhysicianName": name, "PatientOrientation": ["A", "R"]}
+    file = exam(tmp_path / "exam", SpecificCharacterSet=character_set, **tags)["L", "CC"]
+    assert str(pydicom.dcmread(file).PatientName) == name
+    heatmap = hot_at(80, 40, (160, 120))
+    view = ViewResult(file, heatmap, SCALE, {RUN: heatmap > 0.7})
+    done = write_results(tmp_path, answer({("L", "CC"): 0.8}), {("L", "CC"): view}, "grad-cam++")
+    assert len(done.files) == len(KINDS) and not done.left_out
+    for result in map(pydicom.dcmread, done.files):
+        assert (str(result.PatientName), str(result.ReferringPhysicianName)) == (name, name)
+        assert result.get("SpecificCharacterSet") == told
+    assert not [line for line in complaints(tmp_path / "bac.sr.dcm") if line.startswith("Error")]
+
+
 def test_what_cannot_be_written_is_refused(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
     picture = tmp_path / "L_CC.png"
     with pytest.raises(UsageError, match="a picture without one"):

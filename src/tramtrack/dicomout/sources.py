@@ -39,6 +39,11 @@ WELL_FORMED = {
 }
 """What the standard allows in them (PS3.5 6.2); anything else is inherited as empty, since no conforming object may hold it."""
 
+UTF_8 = "ISO_IR 192"
+ONE_CHARACTER_SET = re.compile(r"ISO_IR (13|100|101|109|110|126|127|138|144|148|166|192|203)")
+"""Character sets that a result keeps (PS3.3 C.12.1.1.2); several at once, as in Japan and Korea, and GB18030 become UTF-8,
+which says the same: highdicom does not take them all."""
+
 DIRECTION = re.compile(r"[LRAPHF]{1,3}")
 """A value of PatientOrientation (PS3.3 C.7.6.1.1.1); collections of film write the view there."""
 
@@ -102,4 +107,15 @@ def _read(side: str, view: str, file: Path) -> SourceImage:
         allowed = WELL_FORMED.get(name)
         if value is None or (allowed and not allowed.fullmatch(str(value))):
             setattr(header, name, "")
+    _say_characters_plainly(header)
     return SourceImage(side, view, file, header)
+
+
+def _say_characters_plainly(header: Dataset) -> None:
+    """One character set that every result can have, or none where the header names none."""
+    found = header.get("SpecificCharacterSet")
+    if not found:
+        header.pop("SpecificCharacterSet", None)
+    elif not ONE_CHARACTER_SET.fullmatch(str(found)):
+        header.decode()
+        header.SpecificCharacterSet = UTF_8
