@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from answers import RUN, WEIGHTS, answer, burden
 from mammogram import write, write_exam
@@ -370,6 +372,78 @@ def test_what_a_header_lacks_or_says_wrongly_is_left_empty(tmp_path: Path) -> No
     assert not report.PatientSex and not report.StudyDate and report.PatientID == "W1"
     assert not picture.PatientOrientation and not any(line.startswith("Error") for line in complaints(tmp_path / "L_CC.sc.dcm"))
     assert picture.LossyImageCompression == "01"
+
+
+def table(entries: np.ndarray, bits: int, **more: Any) -> Dataset:
+    """An item of a sequence of tables."""
+    made = Dataset()
+    made.LUTDescriptor = [len(entries), 0, bits]
+    made.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_state_shows_the_grey_values_that_its_image_asks_for(tmp_path: Path, syntax: str) -> None:
+    """A VOI LUT of 12 bits beside a window, as many mammographs write both; and a modality LUT, whose values stay."""
+    curve, modality = np.arange(4096) ** 2 // 4095, np.linspace(65535, 0, 4096)
+    both = {"VOILUTSequence": [table(curve, 12)], "WindowCenter": [2048, 900], "WindowWidth": [4096, 300]}
+    tags = {**both, "ModalityLUTSequence": [table(modality, 16, ModalityLUTType="US")], "PatientOrientation": ["A", "R"]}
+    source = pydicom.dcmread(exam(tmp_path / "exam", **tags)["L", "CC"])
+    source.file_meta.TransferSyntaxUID = syntax
+    file = tmp_path / "one.dcm"
+    pydicom.dcmwrite(file, source, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    view = ViewResult(file, hot_at(80, 40, (160, 120)), SCALE)
+    assert not write_results(tmp_path, answer({("L", "CC"): 0.8}), {("L", "CC"): view}, "grad-cam++").left_out
+    state = pydicom.dcmread(tmp_path / "L_CC.pr.dcm")
+    (shown,) = state.SoftcopyVOILUTSequence
+    assert "WindowCenter" not in shown and list(shown.VOILUTSequence[0].LUTDescriptor) == [4096, 0, 16]
+    found = np.frombuffer(shown.VOILUTSequence[0].LUTData, "<u2")
+    assert np.array_equal(found, np.rint(curve * (65535 / 4095)))
+    assert np.array_equal(np.frombuffer(state.ModalityLUTSequence[0].LUTData, "<u2"), modality.astype("<u2"))
+    assert not [line for line in complaints(tmp_path / "L_CC.pr.dcm") if line.startswith("Error")]
+
+
+@pytest.mark.parametrize(
+    ("tags", "windows"),
+    [
+        ({"WindowCenter": [2000, 1000], "WindowWidth": [4000, 500], "WindowCenterWidthExplanation": "NORMAL"}, [4000, 500]),
+        ({"WindowCenter": 2000, "WindowWidth": 0}, None),
+        ({"WindowCenter": 2000}, None),
+        ({"VOILUTSequence": [], "WindowCenter": 2000, "WindowWidth": 900}, [900]),
+    ],
+)
+def test_an_odd_window_costs_no_result(tmp_path: Path, tags: dict[str, Any], windows: list[float] | None) -> None:
+    file = exam(tmp_path / "exam", PatientOrientation=["A", "R"], **tags)["L", "CC"]
+    view = ViewResult(file, hot_at(80, 40, (160, 120)), SCALE)
+    assert not write_results(tmp_path, answer({("L", "CC"): 0.8}), {("L", "CC"): view}, "grad-cam++").left_out
+    state = pydicom.dcmread(tmp_path / "L_CC.pr.dcm")
+    shown = [item.WindowWidth for item in state.get("SoftcopyVOILUTSequence", [])]
+    assert np.ravel(shown).tolist() == (windows or [])
+    assert not [line for line in complaints(tmp_path / "L_CC.pr.dcm") if line.startswith("Error")]
+
+
+def test_what_is_malformed_is_not_inherited(tmp_path: Path) -> None:
+    """Each of these ended in an error of dciodvfy or in no result at all; numbers by which archives file stay as they are."""
+    wrong = {
+        "PatientAge": "55", "StudyDescription": "d" * 80, "ReferringPhysicianName": ["A^B", "C^D"], "ContentDate": "2024-01-02",
+        "ContentTime": "10:10", "ReferencedStudySequence": [], "EthnicGroup": "e" * 30, "PatientWeight": "7045",
+    }  # fmt: skip
+    with warnings.catch_warnings(action="ignore"):
+        file = exam(tmp_path / "exam", PatientOrientation=["A", "R"], AccessionNumber="A" * 20, **wrong)["L", "CC"]
+        file.write_bytes(file.read_bytes().replace(b"7045", b"70,5"))
+    view = ViewResult(file, hot_at(80, 40, (160, 120)), SCALE)
+    with warnings.catch_warnings(action="error"):
+        done = write_results(tmp_path, answer({("L", "CC"): 0.8}), {("L", "CC"): view}, "grad-cam++")
+    assert len(done.files) == 5
+    for result in done.files:
+        said = [line for line in complaints(result) if line.startswith("Error")]
+        assert all("Accession" in line or "invalid data values" in line for line in said) and said, said
+        with warnings.catch_warnings(action="ignore"):
+            dataset = pydicom.dcmread(result)
+        assert dataset.AccessionNumber == "A" * 20 and dataset.ReferringPhysicianName == ""
+        assert not set(wrong) - {"ReferringPhysicianName", "ContentDate", "ContentTime"} & set(dataset.dir())
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,9 @@ def write_results(
     the exam is no DICOM, TramtrackError where its files do not belong to one study, a map does not fit its image, or a header
     cannot carry results.
     """
-    context = Context(answer, read_sources({place: view.file for place, view in views.items()}), method, calibrated)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom warns of odd values by printing them, names among them
+        context = Context(answer, read_sources({place: view.file for place, view in views.items()}), method, calibrated)
     for source in context.sources:
         _require_fit(source, views[source.side, source.view])
     for name in WRITTEN:
