@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from answers import RUN, WEIGHTS, answer, burden
 from mammogram import write, write_exam
-from tramtrack.dicomout.names import WRITTEN
+from tramtrack.dicomout.names import WRITTEN, kinds_of
 from tramtrack.dicomout.write import ViewResult, write_results
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.phantom.cohort import write_cohort
@@ -341,6 +341,20 @@ def test_without_heat_maps_the_report_alone_is_written(files: dict[tuple[str, st
     done = write_results(tmp_path, answer(SCORES), {place: ViewResult(file) for place, file in files.items()}, "")
     assert [file.name for file in done.files] == ["bac.sr.dcm"] == [file.name for file in tmp_path.iterdir()]
     assert set(done.left_out.values()) == {"no heat map was made"} and len(done.left_out) == 13
+
+
+def test_the_kinds_that_are_wanted_are_written_and_nothing_refers_to_the_others(
+    files: dict[tuple[str, str], Path], written: dict[str, Path], tmp_path: Path
+) -> None:
+    made = answer(SCORES, burden=BURDEN)
+    done = write_results(tmp_path, made, views_of(files), "grad-cam++", kinds=kinds_of("sr, cad"))
+    assert [file.name for file in done.files] == ["bac.sr.dcm", "bac.cad.dcm"] and done.left_out == {}
+    report = pydicom.dcmread(tmp_path / "bac.sr.dcm")
+    known = {str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID) for file in files.values()}
+    referred = {str(item.ReferencedSOPInstanceUID) for item in items(report) if "ReferencedSOPInstanceUID" in item}
+    assert referred == known and complaints(tmp_path / "bac.sr.dcm") == []
+    assert "12.5" in texts(report), "the area stands there all the same"
+    assert report.SOPInstanceUID != pydicom.dcmread(written["bac.sr.dcm"]).SOPInstanceUID, "it is another report"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from tramtrack.dicomout.cad import NoCalls, cad_report
 from tramtrack.dicomout.conformance import problems
 from tramtrack.dicomout.context import Context
 from tramtrack.dicomout.heat import NoAxes, parametric_map
-from tramtrack.dicomout.names import WRITTEN, name_of
+from tramtrack.dicomout.names import KINDS, WRITTEN, name_of
 from tramtrack.dicomout.overlay import overlay
 from tramtrack.dicomout.report import measurement_report
 from tramtrack.dicomout.sources import Place, SourceImage, read_sources
@@ -51,6 +51,10 @@ class Written:
     files: list[Path] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
+    def told(self) -> str:
+        """In one line what was left out, and why; empty where nothing was."""
+        return "; ".join(f"{', '.join(names)} left out: {reason}" for reason, names in self.reasons().items())
+
     def reasons(self) -> dict[str, list[str]]:
         """The names of what was left out, by the reason."""
         by: dict[str, list[str]] = {}
@@ -65,17 +69,19 @@ def write_results(
     views: Mapping[Place, ViewResult],
     method: str,
     calibrated: Mapping[str, Mapping[str, Any] | None] = MappingProxyType({}),
+    kinds: Collection[str] = KINDS,
 ) -> Written:
     """Write the DICOM results of an exam into ``folder``; what an earlier exam left there under the same names is removed.
 
     ``views`` holds every view that ``answer`` scores; ``method`` is how their heat maps were made, ``calibrated`` by run how
-    these become a burden, as plain numbers, or None. The same input gives the same identifiers again. Raises UsageError where
-    the exam is no DICOM, TramtrackError where its files do not belong to one study, a map does not fit its image, or a header
-    cannot carry results.
+    these become a burden, as plain numbers, or None; of all ``kinds`` of results (`ENDINGS`) those that are wanted. The same
+    input gives the same identifiers again. Raises UsageError where the exam is no DICOM, TramtrackError where its files do not
+    belong to one study, a map does not fit its image, or a header cannot carry results.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pydicom warns of odd values by printing them, names among them
-        context = Context(answer, read_sources({place: view.file for place, view in views.items()}), method, calibrated)
+        sources = read_sources({place: view.file for place, view in views.items()})
+    context = Context(answer, sources, method, calibrated, segmented="burden" in kinds)
     for source in context.sources:
         _require_fit(source, views[source.side, source.view])
     for name in WRITTEN:
@@ -84,7 +90,7 @@ def write_results(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # highdicom warns of odd names by printing them
-            for name, result in _results(context, views, written.left_out):
+            for name, result in _results(context, views, frozenset(kinds), written.left_out):
                 written.files.append(_save(folder / name, result))
     except (ValueError, TypeError, KeyError, AttributeError) as error:  # what highdicom raises over a header that it cannot use
         names = ", ".join(source.file.name for source in context.sources)
@@ -94,29 +100,37 @@ def write_results(
     return written
 
 
-def _results(context: Context, views: Mapping[Place, ViewResult], left_out: dict[str, str]) -> Iterator[tuple[str, Dataset]]:
+def _results(
+    context: Context, views: Mapping[Place, ViewResult], kinds: frozenset[str], left_out: dict[str, str]
+) -> Iterator[tuple[str, Dataset]]:
     """Each result with its file's name; one view is held at a time."""
     segmentations: dict[Place, tuple[Dataset, dict[str, int]]] = {}
     heatmaps: dict[Place, tuple[np.ndarray, float]] = {}
     for number, source in enumerate(context.sources, 1):
         place = source.side, source.view
         view = views[place]
+        if view.heatmap is not None:
+            heatmaps[place] = view.heatmap, view.scale
         for kind, make in (("overlay", overlay), ("map", parametric_map), ("state", presentation_state)):
             name = name_of(kind, *place)
+            if kind not in kinds:
+                continue
             if view.heatmap is None:
                 left_out[name] = NO_MAP
                 continue
-            heatmaps[place] = view.heatmap, view.scale
             try:
                 yield name, make(context, source, view.heatmap, view.scale, number)
             except NoAxes as reason:
                 left_out[name] = str(reason)
-        segments = segments_of(view.calcified)
+        segments = segments_of(view.calcified) if "burden" in kinds else {}
         if segments:
             made = segmentation(context, source, view.calcified, number)
             segmentations[place] = made, segments
             yield name_of("burden", *place), made
-    yield name_of("report"), _checked(measurement_report(context, segmentations))
+    if "report" in kinds:
+        yield name_of("report"), _checked(measurement_report(context, segmentations))
+    if "cad" not in kinds:
+        return
     name = name_of("cad")
     if len(heatmaps) < len(context.sources):
         left_out[name] = NO_MAP

@@ -138,6 +138,8 @@ def test_waits_double_up_to_the_longest():
         ({"--from": "MODALITY"}, "expected an application entity as TITLE@host"),
         ({"--title": "A B"}, "expected 1 to 16 printable characters"),
         ({"--authorization": "nothing"}, "cannot be read"),
+        ({"--results": "sr,jpg"}, r"--results sr,jpg: expected one or more of sr, cad, sc, map, seg, pr .* received 'jpg'"),
+        ({"--results": ""}, "received 'nothing'"),
         ({"--quiet": "-1"}, "quiet_seconds"),
         ({"--prevalence": "2"}, "prevalence 2.0: expected a share between 0 and 1"),
         ({"--key": "nothing"}, "expected the file of the key under which the study's women go, found none"),
@@ -148,6 +150,13 @@ def test_listen_refuses_before_anything_is_loaded(tmp_path, changes, said):
     with pytest.raises(UsageError, match=said):
         ask("listen", tmp_path / "run", *(word for pair in {**options, **changes}.items() for word in pair))
     assert not (tmp_path / "queue").exists()
+
+
+def test_an_authorization_goes_to_no_application_entity(tmp_path):
+    (tmp_path / "word").write_text("Bearer 0123\n")
+    words = ("--queue", tmp_path / "queue", "--from", "MODALITY@127.0.0.1", "--to", "PACS@127.0.0.1:104", "--key", "none")
+    with pytest.raises(UsageError, match="expected a DICOMweb address behind --to, received PACS@127"):
+        ask("listen", tmp_path / "run", *words, "--authorization", tmp_path / "word")
 
 
 def test_the_log_has_no_words_of_libraries():
