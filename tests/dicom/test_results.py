@@ -213,6 +213,7 @@ def test_the_report_is_read_back(files: dict[tuple[str, str], Path], written: di
     assert calls["view L CC"] == calls["woman"] == ["Present"] and calls["view R MLO"] == ["Absent"]
     (finding,) = (e.value for e in groups["woman"].get_qualitative_evaluations() if e.name.value == "conformal")
     assert finding.meaning == "BAC likely" and GUARANTEE.format(alpha=10) in texts(report)
+    assert "By 20 women with BAC and 40 without who were kept for this." in texts(report)
     measured = {
         group[0].ContentSequence[0].value: {m.name.value: (m.value, m.unit.value) for m in group.get_measurements()}
         for group in report.content.get_planar_roi_measurement_groups()
@@ -300,6 +301,18 @@ def test_without_a_spacing_there_are_pixels_and_no_millimetres(tmp_path: Path) -
         for group in highdicom.sr.srread(tmp_path / "out" / "bac.sr.dcm").content.get_planar_roi_measurement_groups()
     }
     assert areas == {f"burden R MLO {RUN}": [0.0, 1.0], "burden R MLO mobilenet/last-conv/seed-0": [200.0, 1.0]}
+
+
+def test_the_report_says_how_far_several_runs_lie_apart(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    made = answer({("R", "CC"): 0.7})
+    apart = {"by_run": (0.6, 0.8), "spread": 0.2, "sd": 0.2 / 2**0.5}
+    told = made.model_copy(
+        update={"runs": made.runs * 2, "scores": tuple(scored.model_copy(update=apart) for scored in made.scores)}
+    )
+    view = {("R", "CC"): ViewResult(files["R", "CC"], hot_at(80, 40), SCALE)}
+    write_results(tmp_path, told, view, "grad-cam++")
+    said = "2 runs answered together; by themselves they say 0.600 to 0.800 (standard deviation 0.141)."
+    assert said in texts(pydicom.dcmread(tmp_path / "bac.sr.dcm")) and not made.disagreement()
 
 
 def test_no_threshold_no_call_and_no_cad_report(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:

@@ -351,6 +351,8 @@ def test_bac_likely_or_unlikely_comes_from_women_kept_for_nothing_else(study, ru
     done = command("predict", runs, woman, "--out", tmp_path / "out", "--alpha", "0.4", "--no-heatmaps")
     assert f"{answer.conformal.finding} at an error rate of 0.4" in done.stdout
     assert "2 women with BAC and 2 without kept for calibration" in done.stdout
+    assert re.search(r"2 runs answered together; by themselves they say 0\.\d{3} to 0\.\d{3} \(standard", done.stdout)
+    assert "By 2 women with BAC and 2 without who were kept for this." in (tmp_path / "out" / "prediction.html").read_text()
     done = command("predict", runs, woman, "--out", tmp_path / "out", "--alpha", "0.01")
     assert done.returncode == 2 and "the smallest possible alpha is 0.3334" in done.stderr
 
@@ -540,6 +542,9 @@ def test_results_go_into_the_exams_own_study(runs, exam, command, tmp_path):
     assert answer.runs[0].weights_file_sha256 == results["bac.sr.dcm"].get("DeviceSerialNumber")
     heat = results["L_CC.map.dcm"]
     assert heat.Rows == source.Rows and np.ptp(np.frombuffer(heat.FloatPixelData, "<f4")) > 0
+    done = command("predict", runs / "seed-0", exam, "--out", out, "--dicom", "--json", "--no-heatmaps")
+    assert Answer.model_validate_json(done.stdout).scores and "L_CC.map.dcm" in done.stderr
+    assert "left out: no heat map was made" in done.stderr and [file.name for file in (out / "dicom").iterdir()] == ["bac.sr.dcm"]
 
 
 def test_a_picture_has_no_study_that_results_could_go_into(together, tmp_path):
