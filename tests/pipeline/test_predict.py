@@ -483,6 +483,8 @@ def test_a_site_validates_an_export_on_its_own_exams(study, runs, exported, inge
     assert set(scores.index.get_level_values("unit")) == {"view", "breast", "woman"} and set(scores["fold"]) == {"external"}
     figure = signed.numbers.units["woman"].figures["auc_roc"]
     assert figure.estimate == scores.loc[("woman", "auc_roc"), "estimate"] and signed.numbers.units["woman"].positives == 10
+    groups = pd.read_csv(folder / "subgroups.csv")
+    assert {"all", "projection"} <= set(groups["factor"]) and set(groups["fold"]) == {"external"}
     assert "SYN-" not in (folder / "validation.json").read_text()
     assert all(count is None or count >= 5 for count in signed.numbers.vendors.values())
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("predictions.csv")}

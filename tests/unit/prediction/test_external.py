@@ -1,4 +1,4 @@
-"""Whose exams an external validation refuses: those of its runs' own study, the test fold's with them."""
+"""Whose exams an external validation refuses, those of its runs' own study, the test fold's with them; and its subgroups."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from tramtrack.cohort.exam import STANDARD_VIEWS, View
 from tramtrack.errors import TramtrackError
 from tramtrack.judgement.scoring import Chosen
 from tramtrack.prediction import panel as panels
-from tramtrack.prediction.external import _views
+from tramtrack.prediction.external import FOLD, _views, subgroups
 from tramtrack.prediction.panel import Panel
 from tramtrack.protocol import Protocol
+from tramtrack.training.record import Run
 
 FOLDS = {"w-training": "training", "w-validation": "validation", "w-test": "test", "w-dropped": "dropped"}
 
@@ -67,3 +68,22 @@ def test_other_women_are_scored(panel: Panel, tmp_path: Path) -> None:
     assert len(_views(panel, cohort(tmp_path / "site", {"new": "new", "newer": "newer"}))) == 8
     of_exported = replace(panel, seen=replace(panel.seen, women={}, pixels={}, tested=frozenset()))
     assert len(_views(of_exported, cohort(tmp_path / "other", {"w-test": "w-test"}))) == 4
+
+
+def test_the_site_finds_its_women_by_age_and_vendor_beside_age_alone(panel: Panel, tmp_path: Path) -> None:
+    """Scores that order the women of vendor A rightly and those of B wrongly; age alone orders all of them rightly."""
+    rows = []
+    for number in range(16):
+        vendor, bac, low = "AB"[number % 2], int(number >= 8), 0.2 + number / 1000
+        score = low if bac == (vendor == "B") else 1 - low
+        for side, position in STANDARD_VIEWS:
+            about = {"view_id": f"{number}{side}{position}", "woman": f"w{number}", "side": side, "view": position}
+            labels = dict.fromkeys(("bac_view", "bac_breast", "bac_woman"), bac)
+            rows.append({**about, **labels, "fold": FOLD, "score": score, "manufacturer": vendor, "age_years": 45 + number})
+    table = pd.DataFrame(rows)
+    together = Run(tmp_path, {"network": "both", "variant": "last-conv", "seed": "0 + 1", "weights": "pretrained"}, {})
+    found = subgroups(together, table, table.drop(columns="fold"), panel).set_index(["network", "factor", "group"])
+    of_runs = found.loc["both"]
+    assert of_runs.loc[("vendor", "A"), "estimate"] == 1 and of_runs.loc[("vendor", "B"), "estimate"] == 0
+    assert found.loc[("age alone", "all", "all"), "estimate"] == 1 and "vendor alone" not in found.index.get_level_values(0)
+    assert set(of_runs.index.get_level_values(0)) == {"all", "age", "vendor", "projection"} and set(found["fold"]) == {FOLD}
