@@ -6,6 +6,8 @@ a half (PS3.3 C.10.5.1.2 for presentation states, C.18.6.1 for reports).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from skimage.measure import approximate_polygon, find_contours
 
@@ -13,6 +15,20 @@ SHARE = 0.5
 """An outline runs where the map falls below this share of the value that is shown brightest (ours)."""
 LONGEST_SIDE = 512
 """Outlines are looked for on a grid no finer than this: a map's cells are coarser by far."""
+
+
+@dataclass(frozen=True)
+class Hot:
+    """Where a map is hot: the ``centre`` of its hottest pixel (see `hottest`), and ``outlines`` at SHARE of what is shown
+    brightest."""
+
+    centre: tuple[float, float] | None
+    outlines: list[np.ndarray]
+
+
+def hot_of(heatmap: np.ndarray, scale: float) -> Hot:
+    """Where a map (rows, columns) float32 >= 0 that is shown brightest at ``scale`` is hot."""
+    return Hot(hottest(heatmap), outlines(heatmap, SHARE * scale))
 
 
 def hottest(heatmap: np.ndarray) -> tuple[float, float] | None:

@@ -21,7 +21,7 @@ from pydicom.multival import MultiValue
 
 from tramtrack.dicomout.context import Context
 from tramtrack.dicomout.overlay import captions
-from tramtrack.dicomout.regions import SHARE, outlines
+from tramtrack.dicomout.regions import SHARE, Hot
 from tramtrack.dicomout.sources import SourceImage
 from tramtrack.imaging.presentation import lut_of
 
@@ -37,14 +37,14 @@ GREY_VALUES = (
 mammographs write, forgets a modality LUT, and calls every table one of 16 bits."""
 
 
-def presentation_state(context: Context, source: SourceImage, heatmap: np.ndarray, scale: float, number: int) -> Dataset:
-    """Outlines of where one view's map (rows, columns) float32 reaches half of ``scale``, and what the score is, in a layer.
+def presentation_state(context: Context, source: SourceImage, hot: Hot, scale: float, number: int) -> Dataset:
+    """Outlines of where one view's map reaches half of ``scale``, and what the score is, in a layer.
 
     The grey values are shown as the image itself asks for: by its first VOI LUT, else by its windows. A MONOCHROME1 image needs
     the inverse said (PS3.3 C.11.6.1.2).
     """
     layer = GraphicLayer("BAC_HEAT_MAP", 1, f"{context.method} of {context.algorithm}. Research use only"[:64])
-    graphics = [GraphicObject("POLYLINE", outline, "PIXEL") for outline in outlines(heatmap, SHARE * scale)]
+    graphics = [GraphicObject("POLYLINE", outline, "PIXEL") for outline in hot.outlines]
     text = "\r\n".join([*captions(context, source, scale), f"Outlines: {SHARE:.0%} of the brightest"])
     words = TextObject(text, "DISPLAY", bounding_box=(0.02, 0.02, 0.6, 0.2), text_justification="LEFT")
     shape = "INVERSE" if source.header.get("PhotometricInterpretation") == "MONOCHROME1" else "IDENTITY"

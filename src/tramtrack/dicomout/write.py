@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from tramtrack.dicomout.context import Context
 from tramtrack.dicomout.heat import NoAxes, parametric_map
 from tramtrack.dicomout.names import KINDS, WRITTEN, name_of
 from tramtrack.dicomout.overlay import overlay
+from tramtrack.dicomout.regions import Hot, hot_of
 from tramtrack.dicomout.report import measurement_report
 from tramtrack.dicomout.sources import Place, SourceImage, read_sources
 from tramtrack.dicomout.state import presentation_state
@@ -28,6 +29,8 @@ from tramtrack.errors import TramtrackError
 from tramtrack.prediction.answer import Answer
 
 NO_MAP = "no heat map was made"
+REFUSALS = (ValueError, TypeError, KeyError, AttributeError)
+"""What highdicom raises over a header that it cannot use."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class ViewResult:
 
 @dataclass
 class Written:
-    """The ``files`` that were written, and why others, by their names, were ``left_out``."""
+    """The ``files`` that were written, and why others, by their names, were ``left_out``; a reason may quote a header."""
 
     files: list[Path] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -92,7 +95,7 @@ def write_results(
             warnings.simplefilter("ignore", UserWarning)  # highdicom warns of odd names by printing them
             for name, result in _results(context, views, frozenset(kinds), written.left_out):
                 written.files.append(_save(folder / name, result))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:  # what highdicom raises over a header that it cannot use
+    except REFUSALS as error:
         names = ", ".join(source.file.name for source in context.sources)
         raise TramtrackError(
             f"{names}: a header cannot carry DICOM results ({' '.join(str(error).split())}); the answer itself is written"
@@ -105,40 +108,51 @@ def _results(
 ) -> Iterator[tuple[str, Dataset]]:
     """Each result with its file's name; one view is held at a time."""
     segmentations: dict[Place, tuple[Dataset, dict[str, int]]] = {}
-    heatmaps: dict[Place, tuple[np.ndarray, float]] = {}
+    hot: dict[Place, Hot] = {}
     for number, source in enumerate(context.sources, 1):
         place = source.side, source.view
         view = views[place]
-        if view.heatmap is not None:
-            heatmaps[place] = view.heatmap, view.scale
-        for kind, make in (("overlay", overlay), ("map", parametric_map), ("state", presentation_state)):
-            name = name_of(kind, *place)
-            if kind not in kinds:
-                continue
-            if view.heatmap is None:
-                left_out[name] = NO_MAP
-                continue
-            try:
-                yield name, make(context, source, view.heatmap, view.scale, number)
-            except NoAxes as reason:
-                left_out[name] = str(reason)
-        segments = segments_of(view.calcified) if "burden" in kinds else {}
-        if segments:
-            made = segmentation(context, source, view.calcified, number)
-            segmentations[place] = made, segments
-            yield name_of("burden", *place), made
+        if view.heatmap is not None and kinds & {"state", "cad"}:
+            hot[place] = hot_of(view.heatmap, view.scale)
+        segments = segments_of(view.calcified)
+        shown: dict[str, tuple[Callable[..., Dataset], Any]] = {
+            "overlay": (overlay, view.heatmap),
+            "map": (parametric_map, view.heatmap),
+            "state": (presentation_state, hot.get(place)),
+        }
+        for kind, (make, what) in shown.items():
+            if kind in kinds:
+                arguments = None if what is None else (context, source, what, view.scale, number)
+                yield from _made(name_of(kind, *place), make, arguments, left_out)
+        if segments and "burden" in kinds:
+            for name, made in _made(
+                name_of("burden", *place), segmentation, (context, source, view.calcified, number), left_out
+            ):
+                segmentations[place] = made, segments
+                yield name, made
     if "report" in kinds:
         yield name_of("report"), _checked(measurement_report(context, segmentations))
-    if "cad" not in kinds:
-        return
-    name = name_of("cad")
-    if len(heatmaps) < len(context.sources):
-        left_out[name] = NO_MAP
-        return
+    if "cad" in kinds:
+        yield from _made(name_of("cad"), _cad, (context, hot) if len(hot) == len(context.sources) else None, left_out)
+
+
+def _cad(context: Context, hot: Mapping[Place, Hot]) -> Dataset:
+    return _checked(cad_report(context, hot))
+
+
+def _made(
+    name: str, make: Callable[..., Dataset], arguments: tuple[Any, ...] | None, left_out: dict[str, str]
+) -> list[tuple[str, Dataset]]:
+    """The result that goes by this name, or none and why it is left out; ``arguments`` are None without a heat map."""
     try:
-        yield name, _checked(cad_report(context, heatmaps))
-    except NoCalls as reason:
+        if arguments is not None:
+            return [(name, make(*arguments))]
+        left_out[name] = NO_MAP
+    except (NoAxes, NoCalls) as reason:
         left_out[name] = str(reason)
+    except REFUSALS as error:
+        left_out[name] = f"a header cannot carry it ({' '.join(str(error).split())})"
+    return []
 
 
 def _require_fit(source: SourceImage, view: ViewResult) -> None:

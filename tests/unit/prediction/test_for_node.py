@@ -41,7 +41,7 @@ class Ready:
 
     def save_dicom(self, out, kinds):
         Ready.asked["kinds"] = kinds
-        return Written(left_out={"L_CC.map.dcm": "no axes", "L_MLO.map.dcm": "no axes"})
+        return Written(left_out=dict.fromkeys(("L_CC.map.dcm", "L_MLO.map.dcm"), "DOE^JANE is no name"))
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ def ready(monkeypatch):
 
 def test_what_is_stated_reaches_each_prediction(ready, tmp_path):
     predict = load((str(tmp_path),), *SAID, "cpu", ("report",))
-    assert predict(tmp_path, tmp_path / "out") == "L_CC.map.dcm, L_MLO.map.dcm left out: no axes"
+    said = predict(tmp_path, tmp_path / "out")
+    assert said == "L_CC.map.dcm, L_MLO.map.dcm left out; `tramtrack predict` on its images says why"
     assert Ready.asked == {"prevalence": 0.2, "alpha": 0.05, "key": "none", "kinds": ("report",)}
 
 
