@@ -381,6 +381,10 @@ def test_burned_in_is_told_truthfully(tmp_path: Path, tags: dict[str, str], flag
     write_results(tmp_path, made, {("L", "CC"): ViewResult(files["L", "CC"], hot_at(80, 40, (160, 120)), SCALE)}, "grad-cam++")
     assert pydicom.dcmread(tmp_path / "L_CC.sc.dcm").get("BurnedInAnnotation") == burned
     assert pydicom.dcmread(tmp_path / "L_CC.pr.dcm").PresentationLUTShape == "INVERSE"
+    files = exam(tmp_path / "exam", PatientOrientation=["A", "R"], PresentationLUTShape="INVERSE", **tags)
+    view = ViewResult(files["L", "CC"], hot_at(80, 40, (160, 120)), SCALE)
+    write_results(tmp_path, made, {("L", "CC"): view}, "grad-cam++", kinds=("state",))
+    assert pydicom.dcmread(tmp_path / "L_CC.pr.dcm").PresentationLUTShape == "INVERSE"
 
 
 @pytest.mark.filterwarnings("error:.*only a single component")  # highdicom, with the name

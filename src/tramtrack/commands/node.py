@@ -150,7 +150,7 @@ def queue(
         say(f"{retried} {'exam is' if retried == 1 else 'exams are'} tried again")
     for trouble in troubles:
         say(
-            f"{trouble.what} in trouble for {_span(now - trouble.since)}, {trouble.attempts} attempts, "
+            f"{trouble.what} in trouble for {_span(now - trouble.since)}, attempts: {trouble.attempts}, "
             f"the next in {_span(trouble.next_at - now)}: {trouble.reason}"
         )
     table([_row(exam, now) for exam in exams], f"Exams in {folder}")

@@ -40,14 +40,15 @@ mammographs write, forgets a modality LUT, and calls every table one of 16 bits.
 def presentation_state(context: Context, source: SourceImage, hot: Hot, scale: float, number: int) -> Dataset:
     """Outlines of where one view's map reaches half of ``scale``, and what the score is, in a layer.
 
-    The grey values are shown as the image itself asks for: by its first VOI LUT, else by its windows. A MONOCHROME1 image needs
-    the inverse said (PS3.3 C.11.6.1.2).
+    The grey values are shown as the image itself asks for: by its first VOI LUT, else by its windows. An image whose smallest
+    value is white needs the inverse said (PS3.3 C.11.6.1.2).
     """
     layer = GraphicLayer("BAC_HEAT_MAP", 1, f"{context.method} of {context.algorithm}. Research use only"[:64])
     graphics = [GraphicObject("POLYLINE", outline, "PIXEL") for outline in hot.outlines]
     text = "\r\n".join([*captions(context, source, scale), f"Outlines: {SHARE:.0%} of the brightest"])
     words = TextObject(text, "DISPLAY", bounding_box=(0.02, 0.02, 0.6, 0.2), text_justification="LEFT")
-    shape = "INVERSE" if source.header.get("PhotometricInterpretation") == "MONOCHROME1" else "IDENTITY"
+    white = ("PhotometricInterpretation", "MONOCHROME1"), ("PresentationLUTShape", "INVERSE")
+    shape = "INVERSE" if any(source.header.get(name) == value for name, value in white) else "IDENTITY"
     result = GrayscaleSoftcopyPresentationState(
         referenced_images=[_without_grey_values(source.header)],
         content_label="BAC_HEAT_MAP",
