@@ -15,7 +15,7 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.cohort import analysed_views, load_cohort, require_same_intake
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.aggregate import UNITS, Units
 from tramtrack.evaluation.intervals import standard_error
 from tramtrack.evaluation.resampling import resample_women, resampled
@@ -25,7 +25,7 @@ from tramtrack.judgement.results import name_of
 from tramtrack.judgement.scoring import COLUMNS, Tables, predictions_of, score_units
 from tramtrack.judgement.subgroups import BASELINES, subgroup_table
 from tramtrack.prediction.panel import Panel
-from tramtrack.prediction.site_file import FEWEST, Figure, SiteNumbers, UnitFigures, suppressed
+from tramtrack.prediction.site_file import FEWEST, LONGEST_NAME, Figure, SiteNumbers, UnitFigures, suppressed
 from tramtrack.protocol import Prepare
 from tramtrack.training.record import Run, read_predictions, write_predictions
 from tramtrack.training.run import predict_views
@@ -45,9 +45,12 @@ def validate(
     """Score every labelled woman of ``study`` (ingested, with labels; no split is needed) and write the evaluation.
 
     Views and predictions that are there already are kept, so it goes on where it stopped. Returns what the site may send back
-    under the name ``site``, and scores.csv. Raises TramtrackError where no woman has a label, the cohort was ingested under
-    other settings than the runs', or women or images of it took part in the runs' study.
+    under the name ``site``, and scores.csv. Raises UsageError for a name that the file cannot have, TramtrackError where no
+    woman has a label, the cohort was ingested under other settings than the runs', or women or images of it took part in the
+    runs' study.
     """
+    if not 0 < len(site) <= LONGEST_NAME:
+        raise UsageError(f"--site: expected a name of 1 to {LONGEST_NAME} characters, received {len(site)}")
     views = _views(panel, study)
     folder = external_folder(panel, study)
     prepared = _prepared(views, folder / "prepared", panel.protocols[0].prepare, processes)

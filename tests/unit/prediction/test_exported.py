@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from tramtrack import store
+from tramtrack.commands.export import card
 from tramtrack.errors import TramtrackError
 from tramtrack.evaluation.aggregate import UNITS
 from tramtrack.evaluation.calibration import Recalibration
@@ -125,6 +126,17 @@ def other_size(member: dict[str, Any]) -> dict[str, Any]:
     other = json.loads(json.dumps(member))
     other["protocol"]["prepare"]["height"] *= 2
     return other
+
+
+def test_a_strangers_card_cannot_write_over_your_terminal(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(written, tmp_path / "export")
+    (copy / "CARD.md").write_bytes(b"# A card\n\x1b[2J\x1b]0;title\x07 of \xff ours\n")
+    listed_again(copy, "CARD.md")
+    card(copy)
+    said = capsys.readouterr().out
+    assert said.startswith("# A card\n[2J]0;title of \ufffd ours\n") and said.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize("content", [b"no tensors", safetensors.torch.save({"x": torch.zeros(1)})])

@@ -11,10 +11,10 @@ import pytest
 
 from tramtrack import store
 from tramtrack.cohort.exam import STANDARD_VIEWS, View
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.judgement.scoring import Chosen
 from tramtrack.prediction import panel as panels
-from tramtrack.prediction.external import FOLD, _views, subgroups
+from tramtrack.prediction.external import FOLD, _views, subgroups, validate
 from tramtrack.prediction.panel import Panel
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run
@@ -62,6 +62,12 @@ def test_an_image_of_the_test_fold_is_refused_under_another_name(panel: Panel, t
     site = cohort(tmp_path / "site", {"new": "new", "renamed": "w-test"})
     with pytest.raises(TramtrackError, match="site: 1 of its women took part in the runs' own study"):
         _views(panel, site)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101])
+def test_a_name_that_the_file_cannot_have_is_said_before_anything_is_scored(panel: Panel, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="expected a name of 1 to 100 characters"):
+        validate(panel, tmp_path / "nothing", name)
 
 
 def test_other_women_are_scored(panel: Panel, tmp_path: Path) -> None:
