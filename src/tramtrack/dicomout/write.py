@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -49,7 +50,7 @@ class ViewResult:
 
 @dataclass
 class Written:
-    """The ``files`` that were written, and why others, by their names, were ``left_out``; a reason may quote a header."""
+    """The ``files`` that were written, and why others, by their names, were ``left_out``; no reason quotes a header's text."""
 
     files: list[Path] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -98,7 +99,7 @@ def write_results(
     except REFUSALS as error:
         names = ", ".join(source.file.name for source in context.sources)
         raise TramtrackError(
-            f"{names}: a header cannot carry DICOM results ({' '.join(str(error).split())}); the answer itself is written"
+            f"{names}: a header cannot carry DICOM results ({_kind_and_place(error)}); the answer itself is written"
         ) from error
     return written
 
@@ -151,8 +152,14 @@ def _made(
     except (NoAxes, NoCalls) as reason:
         left_out[name] = str(reason)
     except REFUSALS as error:
-        left_out[name] = f"a header cannot carry it ({' '.join(str(error).split())})"
+        left_out[name] = f"a header cannot carry it ({_kind_and_place(error)})"
     return []
+
+
+def _kind_and_place(error: Exception) -> str:
+    """Of an error whose words may quote a value of the header, and so a name."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(last.filename).name}, line {last.lineno}"
 
 
 def _require_fit(source: SourceImage, view: ViewResult) -> None:

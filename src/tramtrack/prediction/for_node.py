@@ -112,9 +112,8 @@ def load(
             raise Unanswerable("expected the images of one woman, received those of several under one study") from error
         case.save(out)
         try:
-            left_out = case.save_dicom(out, kinds).left_out  # whose reasons may quote a header as well
-        except TramtrackError as error:  # its message may quote a header
+            return case.save_dicom(out, kinds).told()
+        except TramtrackError as error:
             raise Unanswerable("the headers of its images cannot carry DICOM results") from error
-        return f"{', '.join(left_out)} left out; `tramtrack predict` on its images says why" if left_out else ""
 
     return predict

@@ -41,7 +41,7 @@ class Ready:
 
     def save_dicom(self, out, kinds):
         Ready.asked["kinds"] = kinds
-        return Written(left_out=dict.fromkeys(("L_CC.map.dcm", "L_MLO.map.dcm"), "DOE^JANE is no name"))
+        return Written(left_out=dict.fromkeys(("L_CC.map.dcm", "L_MLO.map.dcm"), "no axes"))
 
 
 @pytest.fixture
@@ -51,8 +51,7 @@ def ready(monkeypatch):
 
 def test_what_is_stated_reaches_each_prediction(ready, tmp_path):
     predict = load((str(tmp_path),), *SAID, "cpu", ("report",))
-    said = predict(tmp_path, tmp_path / "out")
-    assert said == "L_CC.map.dcm, L_MLO.map.dcm left out; `tramtrack predict` on its images says why"
+    assert predict(tmp_path, tmp_path / "out") == "L_CC.map.dcm, L_MLO.map.dcm left out: no axes"
     assert Ready.asked == {"prevalence": 0.2, "alpha": 0.05, "key": "none", "kinds": ("report",)}
 
 
