@@ -311,7 +311,8 @@ def test_the_report_says_how_far_several_runs_lie_apart(files: dict[tuple[str, s
         update={"runs": made.runs * 2, "scores": tuple(scored.model_copy(update=apart) for scored in made.scores)}
     )
     view = {("R", "CC"): ViewResult(files["R", "CC"], hot_at(80, 40), SCALE)}
-    write_results(tmp_path, told, view, "grad-cam++")
+    done = write_results(tmp_path, told, view, "grad-cam++")
+    assert not [line for file in done.files for line in complaints(file)]
     said = "2 runs answered together; by themselves they say 0.600 to 0.800 (standard deviation 0.141)."
     assert said in texts(pydicom.dcmread(tmp_path / "bac.sr.dcm")) and not made.disagreement()
 
