@@ -462,10 +462,11 @@ def test_what_is_malformed_is_not_inherited(tmp_path: Path) -> None:
     wrong = {
         "PatientAge": "55", "StudyDescription": "d" * 80, "ReferringPhysicianName": ["A^B", "C^D"], "ContentDate": "2024-01-02",
         "ContentTime": "10:10", "ReferencedStudySequence": [], "EthnicGroup": "e" * 30, "PatientWeight": "7045",
+        "KVP": "2855",
     }  # fmt: skip
     with warnings.catch_warnings(action="ignore"):
         file = exam(tmp_path / "exam", PatientOrientation=["A", "R"], AccessionNumber="A" * 20, **wrong)["L", "CC"]
-        file.write_bytes(file.read_bytes().replace(b"7045", b"70,5"))
+        file.write_bytes(file.read_bytes().replace(b"7045", b"70,5").replace(b"2855", b"28,5"))
     view = ViewResult(file, hot_at(80, 40, (160, 120)), SCALE)
     with warnings.catch_warnings(action="error"):
         done = write_results(tmp_path, answer({("L", "CC"): 0.8}), {("L", "CC"): view}, "grad-cam++")

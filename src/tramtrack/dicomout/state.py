@@ -65,7 +65,10 @@ def presentation_state(context: Context, source: SourceImage, hot: Hot, scale: f
 
 def _without_grey_values(header: Dataset) -> Dataset:
     plain = Dataset()
-    plain.update({element.tag: element for element in header if element.keyword not in GREY_VALUES})
+    plain.update(dict(header.items()))  # as they were read: a value of a wrong form among the others is nobody's concern
+    for name in GREY_VALUES:
+        if name in plain:
+            delattr(plain, name)
     return plain
 
 
