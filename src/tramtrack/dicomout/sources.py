@@ -16,6 +16,7 @@ from pydicom.multival import MultiValue
 from pydicom.valuerep import VR, validate_value
 
 from tramtrack.cohort.exam import STANDARD_VIEWS
+from tramtrack.cohort.inspect import HEADER_ERRORS
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.pixels import PICTURE_SUFFIXES, read_dicom
 
@@ -128,14 +129,14 @@ def _leave_out_the_malformed(header: Dataset) -> None:
         try:
             element = header[tag]
             sound = element.keyword in AS_THEY_ARE or _is_well_formed(element)
-        except (ValueError, TypeError, NotImplementedError, OverflowError):  # what pydicom raises over a value of a wrong form
+        except HEADER_ERRORS:
             sound = False
         if not sound:
             del header[tag]
 
 
 def _is_well_formed(element: DataElement) -> bool:
-    """Whether a value, or each of several, is what its representation allows; raises ValueError where it is not."""
+    """Whether a value, or each of several, is what its representation allows; raises one of HEADER_ERRORS where it is not."""
     if element.VR == VR.UI:  # identifiers are referred to as they are
         return True
     if element.VR == VR.SQ:

@@ -15,6 +15,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from tramtrack import store
+from tramtrack.cohort.inspect import HEADER_ERRORS
 from tramtrack.dicomout.burden import segmentation, segments_of
 from tramtrack.dicomout.cad import NoCalls, cad_report
 from tramtrack.dicomout.conformance import problems
@@ -30,8 +31,6 @@ from tramtrack.errors import TramtrackError
 from tramtrack.prediction.answer import Answer
 
 NO_MAP = "no heat map was made"
-REFUSALS = (ValueError, TypeError, KeyError, AttributeError)
-"""What highdicom raises over a header that it cannot use."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def write_results(
             warnings.simplefilter("ignore", UserWarning)  # highdicom warns of odd names by printing them
             for name, result in _results(context, views, frozenset(kinds), written.left_out):
                 written.files.append(_save(folder / name, result))
-    except REFUSALS as error:
+    except HEADER_ERRORS as error:
         names = ", ".join(source.file.name for source in context.sources)
         raise TramtrackError(
             f"{names}: a header cannot carry DICOM results ({_kind_and_place(error)}); the answer itself is written"
@@ -151,7 +150,7 @@ def _made(
         left_out[name] = NO_MAP
     except (NoAxes, NoCalls) as reason:
         left_out[name] = str(reason)
-    except REFUSALS as error:
+    except HEADER_ERRORS as error:
         left_out[name] = f"a header cannot carry it ({_kind_and_place(error)})"
     return []
 
