@@ -17,7 +17,7 @@ from tramtrack.prediction import panel as panels
 from tramtrack.prediction.external import FOLD, _views, subgroups, validate
 from tramtrack.prediction.panel import Panel
 from tramtrack.protocol import Protocol
-from tramtrack.training.record import Run
+from tramtrack.training.record import Run, read_predictions, write_predictions
 
 FOLDS = {"w-training": "training", "w-validation": "validation", "w-test": "test", "w-dropped": "dropped"}
 
@@ -78,17 +78,20 @@ def test_other_women_are_scored(panel: Panel, tmp_path: Path) -> None:
 
 def test_the_site_finds_its_women_by_age_and_vendor_beside_age_alone(panel: Panel, tmp_path: Path) -> None:
     """Scores that order the women of vendor A rightly and those of B wrongly; age alone orders all of them rightly."""
-    rows = []
-    for number in range(16):
-        vendor, bac, low = "AB"[number % 2], int(number >= 8), 0.2 + number / 1000
-        score = low if bac == (vendor == "B") else 1 - low
-        for side, position in STANDARD_VIEWS:
-            about = {"view_id": f"{number}{side}{position}", "woman": f"w{number}", "side": side, "view": position}
-            labels = dict.fromkeys(("bac_view", "bac_breast", "bac_woman"), bac)
-            rows.append({**about, **labels, "fold": FOLD, "score": score, "manufacturer": vendor, "age_years": 45 + number})
-    table = pd.DataFrame(rows)
+    site = cohort(tmp_path / "site", {f"w{number:02}": f"w{number:02}" for number in range(16)})
+    number = {f"w{number:02}": number for number in range(16)}
+    views, labels = (pd.read_csv(site / "cohort" / f"{name}.csv", dtype=str) for name in ("views", "labels"))
+    women = views["woman"].map(number)
+    bac = (women >= 8).astype(int)
+    views = views.assign(manufacturer=women.map(lambda one: "AB"[one % 2]), age_years=(45 + women).astype(str))
+    store.write_csv(site / "cohort" / "views.csv", views)
+    store.write_csv(site / "cohort" / "labels.csv", labels.assign(bac_view=bac, bac_breast=bac, bac_woman=bac))
+    logits = ((bac == (women % 2 == 0)) * 4 - 2 + women / 1000).to_numpy()
+    known = _views(panel, site)
+    write_predictions(tmp_path / "predictions.csv", known.assign(fold=FOLD), logits)
     together = Run(tmp_path, {"network": "both", "variant": "last-conv", "seed": "0 + 1", "weights": "pretrained"}, {})
-    found = subgroups(together, table, table.drop(columns="fold"), panel).set_index(["network", "factor", "group"])
+    table = subgroups(together, read_predictions(tmp_path / "predictions.csv"), known, panel)
+    found = table.set_index(["network", "factor", "group"])
     of_runs = found.loc["both"]
     assert of_runs.loc[("vendor", "A"), "estimate"] == 1 and of_runs.loc[("vendor", "B"), "estimate"] == 0
     assert found.loc[("age alone", "all", "all"), "estimate"] == 1 and "vendor alone" not in found.index.get_level_values(0)
