@@ -35,6 +35,10 @@ class SeveralExams(UsageError):
     """Where one exam is expected there are several."""
 
 
+class Sealed(TramtrackError):
+    """An exam of the study's test fold, at which nobody has looked yet."""
+
+
 class NoView(TramtrackError):
     """No file of an exam is a view; ``answer`` says why of each."""
 

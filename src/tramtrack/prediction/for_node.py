@@ -95,7 +95,7 @@ def load(
 
     Why an exam is Unanswerable counts what the intake says of the files, and repeats no text of a header.
     """
-    from tramtrack.prediction.case import NoView, SeveralExams
+    from tramtrack.prediction.case import NoView, Sealed, SeveralExams
     from tramtrack.prediction.predictor import Predictor
 
     ready = Predictor(list(runs), device=device, processes=1)
@@ -110,6 +110,8 @@ def load(
             raise Unanswerable(f"none of its images is a standard view ({found})") from error
         except SeveralExams as error:
             raise Unanswerable("expected the images of one woman, received those of several under one study") from error
+        except Sealed as error:
+            raise Unanswerable("it is of the study's test fold, which is sealed") from error
         case.save(out)
         try:
             return case.save_dicom(out, kinds).told()

@@ -16,7 +16,7 @@ from tramtrack.dicomout.write import Written
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.node.seam import NoAnswer
 from tramtrack.prediction import predictor
-from tramtrack.prediction.case import SeveralExams
+from tramtrack.prediction.case import Sealed, SeveralExams
 from tramtrack.prediction.for_node import AnsweringProcess, answerer, load
 from tramtrack.prediction.worker import Unanswerable
 
@@ -60,12 +60,14 @@ def test_an_alpha_that_cannot_be_kept_is_refused_before_the_first_exam(ready, tm
         load((str(tmp_path),), 0.2, 0.01, "none", "cpu")
 
 
-def test_only_several_exams_are_called_those_of_several_women(ready, tmp_path, monkeypatch):
-    """A key that vanished is the node's own trouble, tried again; images of several women are an exam that has no answer."""
+def test_what_never_has_an_answer_is_told_from_the_nodes_own_troubles(ready, tmp_path, monkeypatch):
+    """A key that vanished is tried again; images of several women, or of a sealed test fold, are an exam without an answer."""
     predict = load((str(tmp_path),), *SAID, "cpu")
-    raised = [SeveralExams("two"), UsageError("--key: found none")]
+    raised = [SeveralExams("two"), Sealed("of the test fold"), UsageError("--key: found none")]
     monkeypatch.setattr(Ready, "predict", lambda self, images, **said: (_ for _ in ()).throw(raised.pop(0)))
     with pytest.raises(Unanswerable, match="several under one study"):
+        predict(tmp_path, tmp_path / "out")
+    with pytest.raises(Unanswerable, match="of the study's test fold, which is sealed"):
         predict(tmp_path, tmp_path / "out")
     with pytest.raises(UsageError, match="--key: found none"):
         predict(tmp_path, tmp_path / "out")
