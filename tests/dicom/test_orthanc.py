@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import socket
@@ -10,20 +11,25 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 
 pytest.importorskip("pynetdicom", reason="the extra pacs is not installed")
 
+from answers import RUN, burden
+from answers import answer as made_up
 from debian_packages import DICOMWEB
+from mammogram import write_exam
 from node_peers import RESULTS, answer, exam, send, settings, start, until
+from tramtrack.dicomout.write import ViewResult, write_results
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.node import deliver, dicomweb
 from tramtrack.node.addresses import Entity
 from tramtrack.node.listen import Node
 from tramtrack.node.pull import pull
 from tramtrack.node.queue import Queue
-from tramtrack.node.rows import DONE
+from tramtrack.node.rows import DONE, IN_DOUBT, Result
 
 KINDS = ["C-STORE", "STOW-RS"]
 
@@ -188,8 +194,6 @@ def test_an_instance_that_orthanc_has_already_is_its_word(orthanc, chosen, tmp_p
         (row,) = node.queue.exams(finished=True)
         (folder,) = (tmp_path / "queue" / row["folder"]).glob("results-*")
         results = [(path, pydicom.dcmread(path)) for path in sorted(folder.glob("*.dcm"))]
-    from tramtrack.node.rows import Result
-
     for kind, connect in (("C-STORE", deliver.by_c_store), ("STOW-RS", dicomweb.by_stow)):
         configured = chosen(kind)
         asked = [
@@ -200,6 +204,35 @@ def test_an_instance_that_orthanc_has_already_is_its_word(orthanc, chosen, tmp_p
             for result, (path, _) in zip(asked, results, strict=True):
                 link.send(result, path)
     assert len(orthanc.classes(images[0].StudyInstanceUID)) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_result_comes_back_as_it_was_sent(orthanc, chosen, tmp_path, kind):
+    """Reports, secondary capture, parametric map, segmentation and presentation state of an exam with a burden."""
+    study = f"1.2.826.0.1.3680043.10.1.18{KINDS.index(kind)}"
+    tags = {"SeriesInstanceUID": f"{study}.1", "PatientOrientation": ["A", "R"], "ImagerPixelSpacing": [0.1, 0.1]}
+    heatmap = np.zeros((160, 120), np.float32)
+    heatmap[60:80, 30:50] = 1
+    view = ViewResult(write_exam(tmp_path / "exam", exam=study, **tags)[0], heatmap, 1.0, {RUN: heatmap > 0.5})
+    made = made_up({("L", "CC"): 0.9}, burden=(burden({("L", "CC"): 4.0}),))
+    files = write_results(tmp_path / "results", made, {("L", "CC"): view}, "grad-cam++").files
+    results = []
+    for file in files:
+        found = pydicom.dcmread(file)
+        about = (found.SOPInstanceUID, study, found.SeriesInstanceUID, found.SOPClassUID, found.file_meta.TransferSyntaxUID)
+        results.append(Result(*about, "", IN_DOUBT))
+    configured = chosen(kind)
+    connect = deliver.by_c_store if kind == "C-STORE" else dicomweb.by_stow
+    with connect(configured, configured.destination)(results) as link:
+        for result, file in zip(results, files, strict=True):
+            assert not link.holds(result)
+            link.send(result, file)
+            assert link.holds(result)
+    assert len(set(orthanc.classes(study))) == len(files) == 6
+    for result, file in zip(results, files, strict=True):
+        ((named,),) = [orthanc.ask("/tools/lookup", str(result.sop).encode())]
+        with urllib.request.urlopen(f"http://127.0.0.1:{orthanc.http}/instances/{named['ID']}/file", timeout=20) as got:
+            assert pydicom.dcmread(io.BytesIO(got.read())) == pydicom.dcmread(file), file.name
 
 
 def test_an_orthanc_that_is_down_or_knows_nobody(orthanc, chosen):

@@ -33,6 +33,7 @@ def listening(run, queue, pacs):
     words = [
         "listen", run, "--queue", queue, "--from", "MODALITY@127.0.0.1", "--to", f"PACS@127.0.0.1:{pacs.port}",
         "--port", 0, "--status-port", -1, "--settle", 0, "--quiet", 1, "--device", "cpu", "--keep-free-mib", 1,
+        "--results", "sr,cad,sc,pr",
     ]  # fmt: skip
     with (queue.parent / "log").open("ab") as log:
         process = subprocess.Popen(
@@ -65,7 +66,8 @@ def test_an_exam_is_answered_by_a_trained_run(random_run, images, tmp_path, comm
     assert refused["reason"] == "none of its images is a standard view (2 for processing)"
     assert set(pacs.stored.values()) == {1} and done["sent"] == done["results"] == len(pacs.stored)
     assert set(pacs.study_of.values()) == {done["study"]}
-    classes = sorted(UID(uid).name for uid in pacs.class_of.values())
-    assert any("SR" in name for name in classes) and any("Secondary Capture" in name for name in classes), classes
+    classes = {UID(uid).name.removesuffix(" Storage") for uid in pacs.class_of.values()}
+    assert classes >= {"Comprehensive SR", "Secondary Capture Image", "Grayscale Softcopy Presentation State"}, classes
+    assert "Parametric Map" not in classes, "it was not to be sent"
     log = (tmp_path / "log").read_text()
     assert done["name"] in log and not any(str(image.PatientID) in log for image in images)

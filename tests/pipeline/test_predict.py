@@ -351,6 +351,8 @@ def test_bac_likely_or_unlikely_comes_from_women_kept_for_nothing_else(study, ru
     done = command("predict", runs, woman, "--out", tmp_path / "out", "--alpha", "0.4", "--no-heatmaps")
     assert f"{answer.conformal.finding} at an error rate of 0.4" in done.stdout
     assert "2 women with BAC and 2 without kept for calibration" in done.stdout
+    assert re.search(r"2 runs answered together; by themselves they say 0\.\d{3} to 0\.\d{3} \(standard", done.stdout)
+    assert "By 2 women with BAC and 2 without who were kept for this." in (tmp_path / "out" / "prediction.html").read_text()
     done = command("predict", runs, woman, "--out", tmp_path / "out", "--alpha", "0.01")
     assert done.returncode == 2 and "the smallest possible alpha is 0.3334" in done.stderr
 
@@ -386,11 +388,11 @@ def exported(runs, command, tmp_path_factory):
     return out
 
 
-def test_an_exported_folder_answers_as_the_runs_do(exported, together, woman, command):
+def test_an_exported_folder_answers_as_the_runs_do(study, exported, together, woman, command):
     """All that is said of an exam, and the maps; no woman of the study stands in it."""
     assert {path.suffix for path in exported.rglob("*") if path.is_file()} == {".json", ".toml", ".md", ".safetensors"}
     text = (exported / "panel.json").read_text() + (exported / "CARD.md").read_text()
-    assert "SYN-" not in text and str(exported.parent) not in text
+    assert "SYN-" not in text and not any(str(place) in text for place in (exported.parent, study.parent))
     case = tt.predict(woman, exported, processes=1)
     assert case.answer.model_dump() == together.answer.model_dump()
     assert case.heatmap("L", "CC").values == pytest.approx(together.heatmap("L", "CC").values, abs=1e-5)
@@ -481,6 +483,8 @@ def test_a_site_validates_an_export_on_its_own_exams(study, runs, exported, inge
     assert set(scores.index.get_level_values("unit")) == {"view", "breast", "woman"} and set(scores["fold"]) == {"external"}
     figure = signed.numbers.units["woman"].figures["auc_roc"]
     assert figure.estimate == scores.loc[("woman", "auc_roc"), "estimate"] and signed.numbers.units["woman"].positives == 10
+    groups = pd.read_csv(folder / "subgroups.csv")
+    assert {"all", "projection"} <= set(groups["factor"]) and set(groups["fold"]) == {"external"}
     assert "SYN-" not in (folder / "validation.json").read_text()
     assert all(count is None or count >= 5 for count in signed.numbers.vendors.values())
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("predictions.csv")}
@@ -540,6 +544,10 @@ def test_results_go_into_the_exams_own_study(runs, exam, command, tmp_path):
     assert answer.runs[0].weights_file_sha256 == results["bac.sr.dcm"].get("DeviceSerialNumber")
     heat = results["L_CC.map.dcm"]
     assert heat.Rows == source.Rows and np.ptp(np.frombuffer(heat.FloatPixelData, "<f4")) > 0
+    done = command("predict", runs / "seed-0", exam, "--out", out, "--dicom", "--json", "--no-heatmaps")
+    assert Answer.model_validate_json(done.stdout).scores and "L_CC.map.dcm" in done.stderr
+    assert "left out: no heat map was made" in done.stderr
+    assert [file.name for file in (out / "dicom").iterdir()] == ["bac.sr.dcm"]
 
 
 def test_a_picture_has_no_study_that_results_could_go_into(together, tmp_path):

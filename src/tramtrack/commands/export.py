@@ -37,7 +37,8 @@ def card(run: RunFolder, also: Also = None) -> None:
 
     panel = open_panel([run, *(also or [])])
     if is_export(run):
-        say((run / CARD).read_text(encoding="utf-8"))
+        text = (run / CARD).read_text(encoding="utf-8", errors="replace")
+        say("".join(letter for letter in text if letter == "\n" or letter.isprintable()))  # a stranger's, on your terminal
         say(f"SHA-256 of export.json: {fingerprint(run)}")
         return
     say(card_of(panel))

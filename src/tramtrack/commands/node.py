@@ -44,6 +44,9 @@ def listen(
         int, typer.Option("--keep-free-mib", min=1, help="Below so much free disk, MiB, no image is taken.")
     ] = 1024,
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="A prediction's time at most.")] = 300,
+    results: Annotated[
+        str, typer.Option("--results", help="What is sent, with commas between; without what the archive does not take.")
+    ] = "sr,cad,sc,map,seg,pr",
     prevalence: Prevalence = None,
     alpha: Alpha = None,
     key: Key = None,
@@ -53,6 +56,7 @@ def listen(
     """Be a DICOM node: take exams in, answer each when it is complete or quiet, and send the results back."""
     _need_pacs()
     from tramtrack.cohort.privacy import choose, require_key
+    from tramtrack.dicomout.names import kinds_of
     from tramtrack.errors import UsageError
     from tramtrack.node import addresses, log
     from tramtrack.node.dicomweb import read_authorization
@@ -61,8 +65,11 @@ def listen(
 
     if prevalence is not None and not 0 < prevalence < 1:
         raise UsageError(f"prevalence {prevalence}: expected a share between 0 and 1")
+    kinds = kinds_of(results)
     require_key(key)
     word = read_authorization(authorization)
+    if word is not None and not addresses.is_web(destination):
+        raise UsageError(f"--authorization: expected a DICOMweb address behind --to, received {destination}; it takes none")
     settings = Settings(
         queue=queue,
         callers=tuple(addresses.caller(text) for text in callers),
@@ -88,7 +95,7 @@ def listen(
     from tramtrack.prediction.for_node import answerer
 
     log.to_standard_error()
-    said: dict[str, Any] = {"prevalence": prevalence, "alpha": alpha, "key": key, "device": device}
+    said: dict[str, Any] = {"prevalence": prevalence, "alpha": alpha, "key": key, "device": device, "kinds": kinds}
     with answerer(runs, **said, seconds=seconds) as answers, Node(settings, answers) as node:
         say(f"{settings.title} listens on {settings.address}:{node.port}; results go to {settings.destination}")
         if settings.status_port is not None:
@@ -143,7 +150,7 @@ def queue(
         say(f"{retried} {'exam is' if retried == 1 else 'exams are'} tried again")
     for trouble in troubles:
         say(
-            f"{trouble.what} in trouble for {_span(now - trouble.since)}, {trouble.attempts} attempts, "
+            f"{trouble.what} in trouble for {_span(now - trouble.since)}, attempts: {trouble.attempts}, "
             f"the next in {_span(trouble.next_at - now)}: {trouble.reason}"
         )
     table([_row(exam, now) for exam in exams], f"Exams in {folder}")

@@ -38,6 +38,7 @@ def predict(
     from tramtrack.errors import TramtrackError, UsageError
     from tramtrack.prediction.case import WRITTEN, NoView
     from tramtrack.prediction.predictor import Predictor
+    from tramtrack.progress import announce
 
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, received a file")
@@ -56,8 +57,8 @@ def predict(
     answer = case.answer
     if as_json:
         print(answer.model_dump_json(indent=2))
-        if dicom:
-            case.save_dicom(out / "dicom")
+        if dicom and (left_out := case.save_dicom(out / "dicom").told()):
+            announce(left_out)
         return
     _say_answer(answer, out)
     if pictures:
@@ -80,6 +81,8 @@ def _say_answer(answer: Any, out: Path) -> None:
         for scored in answer.scores
     ]
     table(rows, f"Exam {answer.exam} of {answer.woman}{' (synthetic)' if answer.synthetic else ''}")
+    if answer.disagreement():
+        say(answer.disagreement())
     chance = answer.probability
     if chance is not None and chance.value is not None:
         say(f"probability {chance.value:.2f} among women of whom {chance.prevalence:.0%} have BAC")

@@ -29,7 +29,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MammographyCADSRStorage
 from tramtrack.dicomout.concepts import VASCULAR_CALCIFICATION
 from tramtrack.dicomout.context import Context
 from tramtrack.dicomout.library import entry
-from tramtrack.dicomout.regions import SHARE, around, hottest, outlines
+from tramtrack.dicomout.regions import Hot, around
 from tramtrack.dicomout.sources import Place, SourceImage
 
 CONTAINS, MODIFIES = RelationshipTypeValues.CONTAINS, RelationshipTypeValues.HAS_CONCEPT_MOD
@@ -45,23 +45,22 @@ class NoCalls(Exception):
     """The answer calls no view, positive or negative, or no positive one has a place to mark: a CAD report could not say so."""
 
 
-def cad_report(context: Context, heatmaps: Mapping[Place, tuple[np.ndarray, float]]) -> Dataset:
+def cad_report(context: Context, hot: Mapping[Place, Hot]) -> Dataset:
     """The report of all views: of each that is called positive one finding, at the hottest place of its map.
 
-    ``heatmaps`` holds of each view its map (rows, columns) float32 and the value that is shown brightest. A positive view whose
-    map is all zeros has no finding, and is told of in the impression. Raises NoCalls where validation gave no threshold for a
+    ``hot`` says of each view where its map is hot. A positive view whose map is all zeros has no finding, and is told of in the
+    impression. Raises NoCalls where validation gave no threshold for a
     view, and where no view that is called positive has a place to mark: the report would say that there are no findings.
     """
     called = [source for source in context.sources if context.answer.of("view", source.side, source.view).call]
     if len(called) < len(context.sources):
         raise NoCalls("no threshold for views, so that no view is called; a CAD report states calls")
     positive = [source for source in called if context.answer.of("view", source.side, source.view).call == "positive"]
-    centres = [(source, hottest(heatmaps[source.side, source.view][0])) for source in positive]
-    marked = [(source, centre) for source, centre in centres if centre is not None]
-    unmarked = [f"{source.side} {source.view}" for source, centre in centres if centre is None]
+    marked = [source for source in positive if hot[source.side, source.view].centre is not None]
+    unmarked = [f"{source.side} {source.view}" for source in positive if source not in marked]
     if unmarked and not marked:
         raise NoCalls("the heat map of every view that is called positive is empty, so there is no place to mark")
-    findings = [_impression(context, centre, *heatmaps[source.side, source.view]) for source, centre in marked]
+    findings = [_impression(context, hot[source.side, source.view]) for source in marked]
     root = ContainerContentItem(codes.DCM.MammographyCADReport, is_content_continuous=False, template_id="4000")
     root.ContentSequence = ContentSequence(
         [
@@ -77,7 +76,7 @@ def cad_report(context: Context, heatmaps: Mapping[Place, tuple[np.ndarray, floa
     plain = _plain(root)
     for image in plain.ContentSequence[LIBRARY_PLACE - 1].ContentSequence:
         del image.ConceptNameCodeSequence  # TID 4020 gives its images no name
-    _point_at_images(plain, context.sources, [source for source, _ in marked])
+    _point_at_images(plain, context.sources, marked)
     return context.finish(_document(context, plain), context.sources)
 
 
@@ -95,11 +94,12 @@ def _summary(context: Context, findings: Sequence[ContentItem], unmarked: Sequen
     return summary
 
 
-def _impression(context: Context, centre: tuple[float, float], heatmap: np.ndarray, scale: float) -> ContainerContentItem:
+def _impression(context: Context, hot: Hot) -> ContainerContentItem:
     """TID 4003 with the one finding of a view, TID 4006, at the hottest place of its map."""
     finding = CodeContentItem(codes.DCM.SingleImageFinding, SINGLE_FINDING, CONTAINS)
-    outline = around(centre, outlines(heatmap, SHARE * scale))
-    shapes = [ScoordContentItem(codes.DCM.Center, "POINT", np.array([centre]), relationship_type=PROPERTY)]
+    assert hot.centre is not None
+    outline = around(hot.centre, hot.outlines)
+    shapes = [ScoordContentItem(codes.DCM.Center, "POINT", np.array([hot.centre]), relationship_type=PROPERTY)]
     if outline is not None:
         shapes.append(ScoordContentItem(codes.DCM.Outline, "POLYLINE", outline, relationship_type=PROPERTY))
     calcified = CodeContentItem(codes.DCM.CalcificationType, VASCULAR_CALCIFICATION, PROPERTY)

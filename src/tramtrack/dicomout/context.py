@@ -32,13 +32,14 @@ lies in the series of its side (right: one more), since Laterality (0020,0060) b
 
 @dataclass(frozen=True)
 class Context:
-    """The ``answer`` of an exam, the images ``sources`` that it is about, the name of the heat maps' ``method``, and how their
-    burden was ``calibrated``, by run."""
+    """The ``answer`` of an exam, the images ``sources`` that it is about, the name of the heat maps' ``method``, how their
+    burden was ``calibrated``, by run, and whether what counts as calcified may be ``segmented``, which the report refers to."""
 
     answer: Answer
     sources: tuple[SourceImage, ...]
     method: str = ""
     calibrated: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    segmented: bool = True
 
     @cached_property
     def identity(self) -> str:
@@ -55,6 +56,7 @@ class Context:
             "conformal": [kept.alpha, kept.calibration_with_bac, kept.calibration_without_bac] if kept else None,
             "burden": {run: None if found is None else dict(found) for run, found in self.calibrated.items()},
             "method": self.method,
+            "segmented": self.segmented,
             "tramtrack": self.answer.tramtrack,
         }
         return json.dumps(told, sort_keys=True)

@@ -6,6 +6,8 @@ a half (PS3.3 C.10.5.1.2 for presentation states, C.18.6.1 for reports).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from skimage.measure import approximate_polygon, find_contours
 
@@ -13,6 +15,22 @@ SHARE = 0.5
 """An outline runs where the map falls below this share of the value that is shown brightest (ours)."""
 LONGEST_SIDE = 512
 """Outlines are looked for on a grid no finer than this: a map's cells are coarser by far."""
+MOST_OUTLINES = 100
+"""A map of attributions to pixels has thousands of specks; of more outlines than a person can look at the longest stay."""
+
+
+@dataclass(frozen=True)
+class Hot:
+    """Where a map is hot: the ``centre`` of its hottest pixel (see `hottest`), and ``outlines`` at SHARE of what is shown
+    brightest."""
+
+    centre: tuple[float, float] | None
+    outlines: list[np.ndarray]
+
+
+def hot_of(heatmap: np.ndarray, scale: float) -> Hot:
+    """Where a map (rows, columns) float32 >= 0 that is shown brightest at ``scale`` is hot."""
+    return Hot(hottest(heatmap), outlines(heatmap, SHARE * scale))
 
 
 def hottest(heatmap: np.ndarray) -> tuple[float, float] | None:
@@ -25,7 +43,8 @@ def hottest(heatmap: np.ndarray) -> tuple[float, float] | None:
 
 
 def outlines(heatmap: np.ndarray, level: float) -> list[np.ndarray]:
-    """Closed outlines of where a map (rows, columns) reaches ``level``, the longest first: arrays (points, 2), first = last.
+    """Closed outlines of where a map (rows, columns) reaches ``level``, the longest first and no more than MOST_OUTLINES:
+    arrays (points, 2), first = last.
 
     Empty where it nowhere does. All points lie within the image.
     """
@@ -35,7 +54,7 @@ def outlines(heatmap: np.ndarray, level: float) -> list[np.ndarray]:
     step = max(1, -(-max(rows, columns) // LONGEST_SIDE))
     thinned = np.pad(heatmap[::step, ::step], 1)  # a border of zeros closes what runs into the image's edge
     found = []
-    for contour in find_contours(thinned, level):
+    for contour in sorted(find_contours(thinned, level), key=len, reverse=True)[:MOST_OUTLINES]:
         points = (approximate_polygon(contour, 0.5)[:, ::-1] - 1) * step + 0.5
         points = np.clip(points, 0, (columns, rows))
         if len(points) >= 4:

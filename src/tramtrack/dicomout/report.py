@@ -98,11 +98,13 @@ def measurement_report(context: Context, segmentations: Segmentations) -> Datase
 
 
 def comments(context: Context) -> list[str]:
-    """What must be read with the numbers: their use, each flag of the answer, and why a call or a probability is missing."""
+    """What must be read with the numbers: their use, how far several runs lie apart, each flag of the answer, by whom BAC is
+    found likely and what that is worth, and why a call or a probability is missing."""
     answer = context.answer
     told = [
         answer.use,
         *(["Synthetic images."] if answer.synthetic else []),
+        *filter(None, [answer.disagreement()]),
         *(f"Read with care: {flag}" for flag in answer.flags),
     ]
     missing = dict.fromkeys(f"No call by {scored.unit}: {scored.reason}" for scored in answer.scores if scored.call is None)
@@ -112,7 +114,8 @@ def comments(context: Context) -> list[str]:
     found = answer.conformal
     if found is not None:
         missing_finding = f"Neither BAC likely nor BAC unlikely is said: {found.reason}"
-        told += [text for text in (found.reason, found.guarantee) if text] if found.finding else [missing_finding]
+        words = (found.reason, answer.calibrated_by(), found.guarantee)
+        told += [text for text in words if text] if found.finding else [missing_finding]
     told += [f"Burden of the woman by {burden.run}: {burden.reason}" for burden in answer.burden if burden.reason]
     if any(burden.views for burden in answer.burden):
         told.append(MEANT)

@@ -186,8 +186,11 @@ def _as_stored(value: int, dtype: np.dtype[Any]) -> int:
     return value - size if holds.max < value < size else value + size if -size // 2 <= value < holds.min else value
 
 
-def _through_lut(values: np.ndarray, item: Dataset, little_endian: bool) -> np.ndarray:
-    """Values through a VOI LUT to [0, 1]: PS3.3 C.11.2.1.1, below the first mapped value its first entry, above the last."""
+def lut_of(item: Dataset, little_endian: bool) -> tuple[int, np.ndarray]:
+    """The first mapped value of a table, as its file has it, and its entries (n,) float64 in [0, 1]: PS3.3 C.11.2.1.1.
+
+    Raises PixelError where it is none.
+    """
     entries, first, bits = (int(number) for number in item.LUTDescriptor)
     entries = entries or 65536
     if isinstance(item.LUTData, bytes):
@@ -198,10 +201,16 @@ def _through_lut(values: np.ndarray, item: Dataset, little_endian: bool) -> np.n
     table = table[:entries].astype(np.float64)
     if table.size == 0 or not 1 <= bits <= 16:
         raise PixelError("unreadable", f"VOI LUT: expected entries of 1 to 16 bits, found {table.size} of {bits} bits")
+    return first, np.clip(table / float(2**bits - 1), 0, 1)
+
+
+def _through_lut(values: np.ndarray, item: Dataset, little_endian: bool) -> np.ndarray:
+    """Values through a VOI LUT to [0, 1]: below the first mapped value its first entry, above the last."""
+    first, table = lut_of(item, little_endian)
     if first > 32767 and values.min() < 0:  # a negative first value written as unsigned
         first -= 65536
     index = np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
-    return np.clip(table[index] / float(2**bits - 1), 0, 1)
+    return np.asarray(table[index])
 
 
 def _range_after_modality(dataset: Dataset) -> tuple[float, float]:

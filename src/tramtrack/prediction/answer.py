@@ -139,3 +139,19 @@ class Answer(_Frozen):
             if (scored.unit, scored.side, scored.view) == (unit, side, view):
                 return scored
         raise KeyError(f"no score of {' '.join(filter(None, (unit, side, view)))} in this exam")
+
+    def disagreement(self) -> str:
+        """How far several runs lie apart on the woman, in a sentence; empty for a single run."""
+        woman = self.of("woman")
+        if woman.sd is None:
+            return ""
+        between = f"{min(woman.by_run):.3f} to {max(woman.by_run):.3f}"
+        return f"{len(self.runs)} runs answered together; by themselves they say {between} (standard deviation {woman.sd:.3f})."
+
+    def calibrated_by(self) -> str:
+        """By how many women of each class it is found whether BAC is likely, in a sentence; empty where nothing is."""
+        found = self.conformal
+        if found is None or found.finding is None:
+            return ""
+        women = f"{found.calibration_with_bac} women with BAC and {found.calibration_without_bac} without"
+        return f"By {women} who were kept for this."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 
 from tramtrack import store
 from tramtrack.cohort.exam import STANDARD_VIEWS
+from tramtrack.dicomout.names import KINDS
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.explain.burden import Calibration
 from tramtrack.imaging.geometry import Geometry
@@ -31,6 +33,10 @@ WRITTEN = ("prediction.json", "prediction.html", *(f"heatmap_{side}_{view}.png" 
 
 class SeveralExams(UsageError):
     """Where one exam is expected there are several."""
+
+
+class Sealed(TramtrackError):
+    """An exam of the study's test fold, at which nobody has looked yet."""
 
 
 class NoView(TramtrackError):
@@ -81,11 +87,12 @@ class Case:
         store.write_text(Path(folder) / "prediction.json", self.answer.model_dump_json(indent=2) + "\n")
         return store.write_text(Path(folder) / "prediction.html", page(self.answer, self.pictures, self.together()))
 
-    def save_dicom(self, folder: str | Path) -> Written:
+    def save_dicom(self, folder: str | Path, kinds: Collection[str] = KINDS) -> Written:
         """Write the answer into the study that the exam's DICOM files belong to, as new objects in ``folder``.
 
         A measurement report and a CAD report of the exam; of each view its heat map over the image, as raw values and as
-        outlines, and what counts as calcified where a burden was measured. They carry the woman's name and ID as her images do;
+        outlines, and what counts as calcified where a burden was measured; of these the ``kinds`` that are asked for: "report",
+        "cad", "overlay", "map", "state", "burden". They carry the woman's name and ID as her images do;
         the same exam and runs give the same identifiers again. Returns the files and what was left out, and why. Raises
         UsageError where the exam is no DICOM, TramtrackError where its files are not of one study, or are no longer there.
         """
@@ -100,7 +107,7 @@ class Case:
         }
         calibrated = {run: None if found is None else asdict(found) for run, found in self.calibrations.items()}
         method = next((one.method for one in shown.values()), "")
-        return write_results(Path(folder), self.answer, views, method, calibrated)
+        return write_results(Path(folder), self.answer, views, method, calibrated, kinds)
 
     def _calcified(self, place: Place) -> dict[str, np.ndarray]:
         """By run, which pixels of a view's original image count as calcified; see `mask_of`."""

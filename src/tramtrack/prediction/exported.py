@@ -10,14 +10,14 @@ import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tramtrack import store
 from tramtrack.errors import TramtrackError, UsageError
-from tramtrack.evaluation.aggregate import Aggregation, Unit
+from tramtrack.evaluation.aggregate import UNITS, Aggregation, Unit
 from tramtrack.evaluation.calibration import Recalibration
 from tramtrack.evaluation.conformal import Conformal
 from tramtrack.evaluation.scores import Undefined
@@ -25,13 +25,16 @@ from tramtrack.evaluation.threshold import Rule, Threshold
 from tramtrack.explain.burden import Calibration
 from tramtrack.judgement.results import name_of
 from tramtrack.judgement.scoring import Chosen
-from tramtrack.prediction.panel import Panel, Seen, load_panel
+from tramtrack.prediction.panel import NEEDED, Panel, Seen, load_panel
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run
 
 LIST, PANEL, CARD = "export.json", "panel.json", "CARD.md"
 KINDS = frozenset((".json", ".toml", ".md", ".safetensors", ".onnx"))
 """What may lie in such a folder: none of it can run code when it is read."""
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
@@ -44,7 +47,7 @@ class Member(_Strict):
     identity: dict[str, Any]
     information: dict[str, Any]
     protocol: dict[str, Any]
-    scale: float = Field(ge=0)
+    scale: float = Field(ge=0, allow_inf_nan=False)
     calibration: Calibration | None
 
 
@@ -56,6 +59,14 @@ class Decided(_Strict):
     found: Threshold | Undefined
 
 
+class Women(_Strict):
+    """How many of validation decided it: units, those with BAC, women."""
+
+    n: int
+    positives: int
+    women: int
+
+
 class Content(_Strict):
     """A Panel as data."""
 
@@ -64,14 +75,14 @@ class Content(_Strict):
     aggregation: Aggregation
     thresholds: tuple[Decided, ...]
     recalibrations: dict[Unit, Recalibration | Undefined]
-    validation: dict[str, int]
+    validation: Women
     manufacturers: tuple[str, ...]
     spacings_mm: tuple[float, float] | None
     synthetic: bool
-    calibration_with_bac: tuple[float, ...]
-    calibration_without_bac: tuple[float, ...]
+    calibration_with_bac: tuple[Share, ...]
+    calibration_without_bac: tuple[Share, ...]
     no_calibration: str
-    spread_limit: float | None
+    spread_limit: Share | None
 
 
 class Listed(_Strict):
@@ -130,7 +141,7 @@ def content_of(panel: Panel, scales: Sequence[float]) -> Content:
         aggregation=panel.aggregation,
         thresholds=tuple(Decided(unit=unit, rule=rule, found=found) for (unit, rule), found in panel.chosen.thresholds.items()),
         recalibrations=dict(panel.chosen.recalibrations),
-        validation=panel.validation,
+        validation=Women.model_validate(panel.validation),
         manufacturers=tuple(sorted(panel.seen.manufacturers)),
         spacings_mm=panel.seen.spacings_mm,
         synthetic=panel.seen.synthetic,
@@ -156,31 +167,25 @@ def read_export(folder: Path) -> Panel:
     listed = _parse(Listed, folder / LIST)
     require_listed(folder, listed.files)
     content = _parse(Content, folder / PANEL)
-    runs = []
-    for member in content.members:
-        run = Run(folder, member.identity, member.information)
-        try:
-            runs.append(Run(folder / "runs" / name_of(run), member.identity, member.information))
-            wanted, dtype = member.information["weights_file_sha256"], member.identity["dtype"]
-        except (KeyError, TypeError) as error:
-            raise TramtrackError(f"{folder / PANEL}: a run lacks {error}; ask for the folder anew") from error
-        if dtype not in ("float32", "bfloat16"):
-            raise TramtrackError(f"{folder / PANEL}: expected the dtype float32 or bfloat16, received {dtype!r}")
-        name = f"runs/{name_of(run)}/weights.safetensors"
-        if listed.files.get(name) != wanted:
-            raise TramtrackError(f"{folder / name}: not the weights that panel.json speaks of; ask for the folder anew")
+    runs = tuple(_run(folder, member, listed.files) for member in content.members)
     kept = content.no_calibration or Conformal(
         np.sort(np.array(content.calibration_with_bac)), np.sort(np.array(content.calibration_without_bac))
     )
-    protocols = tuple(_protocol(member.protocol, folder) for member in content.members)
+    protocol, *protocols = (_protocol(one, folder) for one in (content.protocol, *(each.protocol for each in content.members)))
+    chosen = Chosen({(each.unit, each.rule): each.found for each in content.thresholds}, content.recalibrations)
+    for unit in UNITS:
+        if (unit, protocol.evaluation.threshold) not in chosen.thresholds or unit not in chosen.recalibrations:
+            raise TramtrackError(f"{folder / PANEL}: lacks what validation decided by {unit}; ask for the folder anew")
+    if any(other.prepare != protocols[0].prepare for other in protocols):
+        raise TramtrackError(f"{folder / PANEL}: expected runs that see views of one size, found several; ask for it anew")
     return Panel(
-        runs=tuple(runs),
-        protocols=protocols,
+        runs=runs,
+        protocols=tuple(protocols),
         study=None,
-        protocol=_protocol(content.protocol, folder),
+        protocol=protocol,
         aggregation=content.aggregation,
-        chosen=Chosen({(each.unit, each.rule): each.found for each in content.thresholds}, content.recalibrations),
-        validation=content.validation,
+        chosen=chosen,
+        validation=content.validation.model_dump(),
         seen=Seen(frozenset(content.manufacturers), content.spacings_mm, content.synthetic, {}, {}),
         conformal=kept,
         spread_limit=content.spread_limit,
@@ -188,6 +193,21 @@ def read_export(folder: Path) -> Panel:
         scales=tuple(member.scale for member in content.members),
         validation_files=(),
     )
+
+
+def _run(folder: Path, member: Member, files: dict[str, str]) -> Run:
+    """A member as a run whose weights are those that are listed."""
+    for part, names in NEEDED.items():
+        lacking = [name for name in names if name not in getattr(member, part)]
+        if lacking:
+            raise TramtrackError(f"{folder / PANEL}: a run lacks {lacking[0]}; ask for the folder anew")
+    dtype = member.identity["dtype"]
+    if dtype not in ("float32", "bfloat16"):
+        raise TramtrackError(f"{folder / PANEL}: expected the dtype float32 or bfloat16, received {dtype!r}; ask for it anew")
+    name = f"runs/{name_of(Run(folder, member.identity, member.information))}"
+    if files.get(f"{name}/weights.safetensors") != member.information["weights_file_sha256"]:
+        raise TramtrackError(f"{folder / name}: not the weights that panel.json speaks of; ask for the folder anew")
+    return Run(folder / name, member.identity, member.information)
 
 
 def require_listed(folder: Path, files: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.cohort import analysed_views, load_cohort, require_same_intake
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.evaluation.aggregate import UNITS, Units
 from tramtrack.evaluation.intervals import standard_error
 from tramtrack.evaluation.resampling import resample_women, resampled
@@ -23,10 +23,11 @@ from tramtrack.evaluation.scores import COUNT_METRICS, Undefined, confusion
 from tramtrack.imaging.gallery import prepare_views
 from tramtrack.judgement.results import name_of
 from tramtrack.judgement.scoring import COLUMNS, Tables, predictions_of, score_units
+from tramtrack.judgement.subgroups import BASELINES, subgroup_table
 from tramtrack.prediction.panel import Panel
-from tramtrack.prediction.site_file import FEWEST, Figure, SiteNumbers, UnitFigures, suppressed
+from tramtrack.prediction.site_file import FEWEST, LONGEST_NAME, Figure, SiteNumbers, UnitFigures, suppressed
 from tramtrack.protocol import Prepare
-from tramtrack.training.record import read_predictions, write_predictions
+from tramtrack.training.record import Run, read_predictions, write_predictions
 from tramtrack.training.run import predict_views
 
 FOLD = "external"
@@ -44,22 +45,25 @@ def validate(
     """Score every labelled woman of ``study`` (ingested, with labels; no split is needed) and write the evaluation.
 
     Views and predictions that are there already are kept, so it goes on where it stopped. Returns what the site may send back
-    under the name ``site``, and scores.csv. Raises TramtrackError where no woman has a label, the cohort was ingested under
-    other settings than the runs', or women or images of it took part in the runs' study.
+    under the name ``site``, and scores.csv. Raises UsageError for a name that the file cannot have, TramtrackError where no
+    woman has a label, the cohort was ingested under other settings than the runs', or women or images of it took part in the
+    runs' study.
     """
+    if not 0 < len(site) <= LONGEST_NAME:
+        raise UsageError(f"--site: expected a name of 1 to {LONGEST_NAME} characters, received {len(site)}")
     views = _views(panel, study)
     folder = external_folder(panel, study)
     prepared = _prepared(views, folder / "prepared", panel.protocols[0].prepare, processes)
     table = _scored(panel, views, folder, prepared, device)
     predictions = predictions_of(table, FOLD)
     settings, tables = panel.protocol.evaluation, Tables()
-    where = {
+    together = {
         "network": " + ".join(dict.fromkeys(run.key.network for run in panel.runs)),
         "variant": " + ".join(dict.fromkeys(run.key.variant for run in panel.runs)),
         "seed": " + ".join(str(run.key.seed) for run in panel.runs),
         "weights": " + ".join(dict.fromkeys(run.weights for run in panel.runs)),
-        "fold": FOLD,
     }
+    where = {**together, "fold": FOLD}
     units = {unit: predictions.units(unit, panel.aggregation) for unit in UNITS}
     for of_unit in units.values():
         draws = resample_women(max(1, of_unit.women), settings.resamples, np.random.default_rng(settings.seed))
@@ -67,6 +71,7 @@ def validate(
     for name in COLUMNS:
         if name != "operating_points":
             store.write_csv(folder / f"{name}.csv", tables.table(name))
+    store.write_csv(folder / "subgroups.csv", subgroups(Run(folder, together, {}), table, views, panel))
     scores = tables.table("scores")
     makers = views.drop_duplicates("woman")["manufacturer"].replace("", "not named").value_counts()
     numbers = SiteNumbers(
@@ -79,6 +84,22 @@ def validate(
         vendors=suppressed({str(name): int(count) for name, count in makers.items()}),
     )
     return numbers, scores
+
+
+def subgroups(together: Run, table: pd.DataFrame, views: pd.DataFrame, panel: Panel) -> pd.DataFrame:
+    """AUC-ROC of the runs ``together``, whose scores ``table`` has, by age, vendor, density and projection, beside age alone.
+
+    What vendor alone would reach is left out: how often women of a vendor have BAC, only a training fold could tell.
+    """
+    found = subgroup_table(
+        [together],
+        {together.folder: table},
+        views.assign(fold=FOLD),
+        panel.aggregation,
+        panel.protocol.evaluation,
+        FOLD,
+    )
+    return found[found["network"] != BASELINES["vendor"]]
 
 
 def _views(panel: Panel, study: Path) -> pd.DataFrame:

@@ -31,9 +31,12 @@ def flags_of_exam(exam: Exam, panel: Panel) -> tuple[str, ...]:
         found.append("trained on synthetic mammograms alone, and this exam is not synthetic")
     if exam.missing:
         found.append(f"view missing: {', '.join(f'{side} {view}' for side, view in exam.missing)}")
-    unseen = sorted({view.manufacturer or "not named" for view in exam.views} - panel.seen.manufacturers)
+    vendors = {view.manufacturer for view in exam.views}
+    unseen = sorted(vendor or "not named" for vendor in vendors - panel.seen.manufacturers)
     if unseen and panel.seen.manufacturers:
         found.append(f"vendor unseen in training: {', '.join(unseen)}")
+    elif vendors - {""} and not panel.seen.manufacturers:
+        found.append("training images named no vendor")
     for view in exam.views:
         found += [f"{view.side} {view.view}: {what}" for what in _of_view(view, panel)]
     return tuple(found)

@@ -31,6 +31,13 @@ SPREAD_SHARE = 0.95
 """Share of validation women on whom the runs may not differ more than on a new one, else she is flagged. Ours."""
 
 
+NEEDED: dict[str, tuple[str, ...]] = {
+    "identity": ("network", "variant", "seed", "weights", "dtype", "protocol"),
+    "information": ("weights_file_sha256",),
+}
+"""What an answer needs of what a run says of itself; in its study also which folds it was trained under."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What the views that the runs were trained on have in common: makers, spacings in mm (lowest, highest), and whether all
@@ -134,11 +141,7 @@ def _runs_in(path: Path) -> list[Run]:
 
 def _require_whole(run: Run) -> None:
     """Raise TramtrackError where something of a run is missing, or its predictions are not those that it wrote."""
-    needed: dict[str, tuple[str, ...]] = {
-        "identity": ("network", "variant", "seed", "weights", "dtype", "protocol", "folds"),
-        "information": ("weights_file_sha256",),
-    }
-    for part, names in needed.items():
+    for part, names in {**NEEDED, "identity": (*NEEDED["identity"], "folds")}.items():
         lacking = [name for name in names if name not in getattr(run, part)]
         if lacking:
             raise TramtrackError(f"{run.folder / 'run.json'}: {part} lacks {lacking[0]}; train the run again")

@@ -20,7 +20,7 @@ from tramtrack.imaging.prepare import read_prepared
 from tramtrack.judgement.results import name_of
 from tramtrack.prediction.answering import Stated, answer_of, no_view
 from tramtrack.prediction.burden import burdens
-from tramtrack.prediction.case import Case, SeveralExams
+from tramtrack.prediction.case import Case, Sealed, SeveralExams
 from tramtrack.prediction.exported import open_panel
 from tramtrack.prediction.heatmap import together
 from tramtrack.prediction.panel import Panel
@@ -68,7 +68,7 @@ class Predictor:
         ``prevalence`` in (0, 1) is the one for which the woman's probability is stated, ``alpha`` in (0, 0.5) the error rate of
         "BAC likely" and "BAC unlikely" (the protocol's if None); ``key`` as for `Study.ingest`; without ``heatmaps`` no maps
         are made. Raises UsageError for a folder with several exams, for an alpha that the calibration fold cannot keep and for
-        a key that is not there, NoView where no file is a view, TramtrackError for an exam of a test fold that is sealed.
+        a key that is not there, NoView where no file is a view, Sealed for an exam of a test fold that is sealed.
         """
         panel, stated = self.panel, self.stated(prevalence, alpha)
         require_key(key)
@@ -80,7 +80,7 @@ class Predictor:
                 raise no_view(source, found, panel)
             one = _only_exam(source, found)
             if panel.seen.sealed & {one.woman, *(view.pixels_sha256 for view in one.views)}:
-                raise TramtrackError(
+                raise Sealed(
                     f"{source}: this exam is of the study's test fold, which is sealed: a score would be a look at it that "
                     "nobody logs; `tramtrack run` or `tramtrack evaluate --unseal` opens the fold when all runs are done"
                 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from tramtrack.errors import TramtrackError
 from tramtrack.explain.atlas import display_scale, explainer_of
@@ -35,14 +36,20 @@ class Reader:
     """The network of ``run``, rebuilt once; ``protocol`` is the one that it was trained under.
 
     ``scale`` is the value that its maps show brightest, where it is known; else it is taken from the prepared views
-    ``validation``, once a map is asked for. Raises TramtrackError where the run's weights were changed.
+    ``validation``, once a map is asked for. Raises TramtrackError where the run's weights were changed, or do not fit.
     """
 
     def __init__(self, run: Run, protocol: Protocol, validation: Sequence[Path], scale: float | None, device: str) -> None:
         self.run, self._validation, self._scale = run, validation, scale
         self._device, self._dtype = choose_device(device), getattr(torch, run.identity["dtype"])
         self._explainer = explainer_of(protocol)
-        self.model = rebuild(run, protocol, self._device)
+        try:
+            self.model = rebuild(run, protocol, self._device)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, SafetensorError) as error:  # what torch and safetensors raise over other tensors than expected
+            what = f"{run.folder}: its weights do not fit {run.key.network}"
+            raise TramtrackError(f"{what} ({str(error).strip().splitlines()[0]}); ask for them anew") from error
         self._trunk = self.model.fast_trunk(self._device, self._dtype)
 
     def scores(self, files: Sequence[Path]) -> np.ndarray:

@@ -22,6 +22,7 @@ from tramtrack.evaluation.aggregate import Unit
 
 FEWEST = 5
 """Smaller counts are left out: they could point to persons."""
+LONGEST_NAME = 100
 
 
 class _Strict(BaseModel):
@@ -58,7 +59,7 @@ class SiteNumbers(_Strict):
     kind: Literal["tramtrack validation"] = "tramtrack validation"
     schema_version: Literal[1] = 1
     tramtrack: str
-    site: str = Field(min_length=1, max_length=100)
+    site: str = Field(min_length=1, max_length=LONGEST_NAME)
     weights: tuple[str, ...]
     protocol: str
     synthetic: bool

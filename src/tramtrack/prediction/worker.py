@@ -27,8 +27,8 @@ from tramtrack.workers import start_process
 Predict = Callable[[Path, Path], str]
 """Predicts the exam in a folder (first) and writes what it gives into another (second).
 
-Returns in one line what could not be made, and why, or nothing. A TramtrackError says in one line why there is no score; what
-was written by then is kept."""
+Returns in one line which results could not be made, and why, or nothing. A TramtrackError says in one line why there is no
+score, an Unanswerable that there never will be one; what was written by then is kept."""
 Load = Callable[[], Predict]
 """Loads the networks, in the process that will predict; importable and picklable."""
 
@@ -40,21 +40,25 @@ SCRATCH = "scratch"
 """The folder beside an exam for temporary files."""
 
 
+class Unanswerable(TramtrackError):
+    """An exam that gets no score however often it is asked; says why."""
+
+
 @dataclass(frozen=True)
 class Ended:
-    """How a prediction ended, and why, in a sentence.
+    """How a prediction ended, and why, in a sentence; of one that was answered, which results could not be made.
 
-    ``unanswered``: the exam gets no score; ``broke``: the disk or the memory failed; ``died``: so did the process; ``late``:
-    it outlasted its time; ``stopped``: nobody wants it any more.
+    ``unanswered``: the exam gets no score; ``unanswerable``: it never will; ``broke``: the disk or the memory failed; ``died``:
+    so did the process; ``late``: it outlasted its time; ``stopped``: nobody wants it any more.
     """
 
-    how: Literal["answered", "unanswered", "broke", "late", "died", "stopped"]
+    how: Literal["answered", "unanswered", "unanswerable", "broke", "late", "died", "stopped"]
     message: str = ""
 
     @property
     def alive(self) -> bool:
         """Whether the process can predict another exam."""
-        return self.how in ("answered", "unanswered", "broke")
+        return self.how in ("answered", "unanswered", "unanswerable", "broke")
 
 
 class Worker:
@@ -138,9 +142,14 @@ def _answer(predict: Predict, exam: Path, results: Path) -> tuple[str, str]:
         os.environ["TMPDIR"], tempfile.tempdir = str(scratch), None
         note = predict(exam, results)
     except Exception as error:
-        how = "broke" if isinstance(error, OSError | MemoryError) else "unanswered"
-        return how, without_places(_words(error), exam)
+        return _how(error), without_places(_words(error), exam)
     return "answered", without_places(note, exam)
+
+
+def _how(error: Exception) -> str:
+    if isinstance(error, OSError | MemoryError):
+        return "broke"
+    return "unanswerable" if isinstance(error, Unanswerable) else "unanswered"
 
 
 def _words(error: Exception) -> str:

@@ -35,7 +35,7 @@ def load(runs: tuple[str, ...], prevalence: float | None, alpha: float | None, k
         except TramtrackError as error:
             return f"there are no DICOM results: {error}"
         pack(written.files, results / "dicom.zip")
-        return "; ".join(f"{name} was left out: {reason}" for name, reason in written.left_out.items())
+        return written.told()
 
     return predict
 

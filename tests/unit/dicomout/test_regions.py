@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tramtrack.dicomout.heat import NoAxes, axes
-from tramtrack.dicomout.regions import LONGEST_SIDE, around, hottest, outlines
+from tramtrack.dicomout.regions import LONGEST_SIDE, MOST_OUTLINES, around, hottest, outlines
 
 
 def disc(rows: int, columns: int, row: float, column: float, radius: float) -> np.ndarray:
@@ -60,3 +60,10 @@ def test_axes_are_those_that_the_letters_name() -> None:
     for unknown in ([], ["A"], ["A", ""], ["A", "AF"], ["X", "R"]):
         with pytest.raises(NoAxes):
             axes(unknown)
+
+
+def test_a_map_of_specks_has_its_longest_outlines() -> None:
+    specks = (np.random.default_rng(9108).random((400, 300)) > 0.9).astype(np.float32)
+    specks[100:160, 100:180] = 1
+    found = outlines(specks, 0.5)
+    assert 50 < len(found) <= MOST_OUTLINES and around((140, 130), found) is not None

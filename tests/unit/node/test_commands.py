@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from tramtrack.loopback import is_loopback
 from tramtrack.node import addresses
 from tramtrack.node.dicomweb import read_authorization
 from tramtrack.node.listen import Node
+from tramtrack.node.queue import Queue
 from tramtrack.node.settings import Limits, Retries
 
 
@@ -57,6 +59,21 @@ def test_queue_shows_what_waits_and_tries_it_again(waiting):
     assert "1 exam is tried again" in ask("queue", waiting, "--retry", sending["name"])
     with pytest.raises(UsageError, match="no exam of this name"):
         ask("queue", waiting, "--retry", "E-000000000000")
+
+
+def test_queue_shows_what_is_in_trouble_and_when_it_is_tried_again(tmp_path):
+    queue = Queue(tmp_path)
+    for _ in range(2):
+        queue.trouble("destination", "PACS@127.0.0.1:104: no association", Retries(first=500, longest=9000))
+    queue.trouble("disk", "10 MiB left", Retries(first=7, longest=7))
+    text = ask("queue", tmp_path)
+    destination, disk = (line for line in text.splitlines() if "in trouble" in line)
+    assert destination.startswith("destination in trouble for 0 s, attempts: 2, the next in 17 min: PACS@127.0.0.1:104: no")
+    assert re.match("disk in trouble for 0 s, attempts: 1, the next in [67] s: 10 MiB left", disk)
+    told = json.loads(ask("queue", tmp_path, "--json"))["troubles"]
+    assert [(trouble["what"], trouble["attempts"]) for trouble in told] == [("destination", 2), ("disk", 1)]
+    queue.over("disk")
+    assert "disk in trouble" not in ask("queue", tmp_path)
 
 
 def test_queue_needs_a_queue(tmp_path):
@@ -138,6 +155,8 @@ def test_waits_double_up_to_the_longest():
         ({"--from": "MODALITY"}, "expected an application entity as TITLE@host"),
         ({"--title": "A B"}, "expected 1 to 16 printable characters"),
         ({"--authorization": "nothing"}, "cannot be read"),
+        ({"--results": "sr,jpg"}, r"--results sr,jpg: expected one or more of sr, cad, sc, map, seg, pr .* received 'jpg'"),
+        ({"--results": ""}, "received 'nothing'"),
         ({"--quiet": "-1"}, "quiet_seconds"),
         ({"--prevalence": "2"}, "prevalence 2.0: expected a share between 0 and 1"),
         ({"--key": "nothing"}, "expected the file of the key under which the study's women go, found none"),
@@ -148,6 +167,13 @@ def test_listen_refuses_before_anything_is_loaded(tmp_path, changes, said):
     with pytest.raises(UsageError, match=said):
         ask("listen", tmp_path / "run", *(word for pair in {**options, **changes}.items() for word in pair))
     assert not (tmp_path / "queue").exists()
+
+
+def test_an_authorization_goes_to_no_application_entity(tmp_path):
+    (tmp_path / "word").write_text("Bearer 0123\n")
+    words = ("--queue", tmp_path / "queue", "--from", "MODALITY@127.0.0.1", "--to", "PACS@127.0.0.1:104", "--key", "none")
+    with pytest.raises(UsageError, match="expected a DICOMweb address behind --to, received PACS@127"):
+        ask("listen", tmp_path / "run", *words, "--authorization", tmp_path / "word")
 
 
 def test_the_log_has_no_words_of_libraries():

@@ -67,7 +67,10 @@ def test_training_images_without_a_spacing_are_told_of_where_the_exam_has_one() 
 def test_an_unseen_vendor_and_an_exam_that_is_not_synthetic_are_told_of() -> None:
     assert flags(manufacturer="B") == ("vendor unseen in training: B",)
     assert flags(manufacturer="") == ("vendor unseen in training: not named",)
-    assert flags({"manufacturers": frozenset()}, manufacturer="B") == ()
+    unnamed = {"manufacturers": frozenset()}  # pictures, as a rule
+    assert flags(unnamed) == ("training images named no vendor",)
+    picture = View("w", "e", *STANDARD_VIEWS[0], "f", "", spacing_mm=0.15)
+    assert flags_of_exam(Exam("w", "e", (picture,)), panel(**unnamed)) == ("view missing: L MLO, R CC, R MLO",)
     assert flags({"synthetic": True}) == ("trained on synthetic mammograms alone, and this exam is not synthetic",)
 
 

@@ -12,11 +12,13 @@ import psutil
 import pytest
 
 import answering_tasks
+from tramtrack.dicomout.write import Written
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.node.seam import NoAnswer
 from tramtrack.prediction import predictor
-from tramtrack.prediction.case import SeveralExams
+from tramtrack.prediction.case import Sealed, SeveralExams
 from tramtrack.prediction.for_node import AnsweringProcess, answerer, load
+from tramtrack.prediction.worker import Unanswerable
 
 SAID = (0.2, 0.05, "none")
 
@@ -35,7 +37,11 @@ class Ready:
 
     def predict(self, images, **said):
         Ready.asked = said
-        return SimpleNamespace(save=lambda out: None, save_dicom=lambda out: None)
+        return SimpleNamespace(save=lambda out: None, save_dicom=self.save_dicom)
+
+    def save_dicom(self, out, kinds):
+        Ready.asked["kinds"] = kinds
+        return Written(left_out=dict.fromkeys(("L_CC.map.dcm", "L_MLO.map.dcm"), "no axes"))
 
 
 @pytest.fixture
@@ -44,9 +50,9 @@ def ready(monkeypatch):
 
 
 def test_what_is_stated_reaches_each_prediction(ready, tmp_path):
-    predict = load((str(tmp_path),), *SAID, "cpu")
-    assert predict(tmp_path, tmp_path / "out") == ""
-    assert Ready.asked == {"prevalence": 0.2, "alpha": 0.05, "key": "none"}
+    predict = load((str(tmp_path),), *SAID, "cpu", ("report",))
+    assert predict(tmp_path, tmp_path / "out") == "L_CC.map.dcm, L_MLO.map.dcm left out: no axes"
+    assert Ready.asked == {"prevalence": 0.2, "alpha": 0.05, "key": "none", "kinds": ("report",)}
 
 
 def test_an_alpha_that_cannot_be_kept_is_refused_before_the_first_exam(ready, tmp_path):
@@ -54,12 +60,15 @@ def test_an_alpha_that_cannot_be_kept_is_refused_before_the_first_exam(ready, tm
         load((str(tmp_path),), 0.2, 0.01, "none", "cpu")
 
 
-def test_only_several_exams_are_called_those_of_several_women(ready, tmp_path, monkeypatch):
-    """A key that vanished is the node's own trouble, tried again; images of several women are an exam that has no answer."""
+def test_what_never_has_an_answer_is_told_from_the_nodes_own_troubles(ready, tmp_path, monkeypatch):
+    """A key that vanished is tried again; images of several women, or of a sealed test fold, are an exam without an answer."""
     predict = load((str(tmp_path),), *SAID, "cpu")
-    raised = [SeveralExams("two"), UsageError("--key: found none")]
+    raised = [SeveralExams("two"), Sealed("of the test fold"), UsageError("--key: found none")]
     monkeypatch.setattr(Ready, "predict", lambda self, images, **said: (_ for _ in ()).throw(raised.pop(0)))
-    assert "several under one study" in predict(tmp_path, tmp_path / "out")
+    with pytest.raises(Unanswerable, match="several under one study"):
+        predict(tmp_path, tmp_path / "out")
+    with pytest.raises(Unanswerable, match="of the study's test fold, which is sealed"):
+        predict(tmp_path, tmp_path / "out")
     with pytest.raises(UsageError, match="--key: found none"):
         predict(tmp_path, tmp_path / "out")
 
@@ -81,10 +90,22 @@ def starts(tmp_path):
     return [int(line) for line in (tmp_path / "journal").read_text().split()]
 
 
-def test_an_exam_that_hangs_or_kills_costs_an_attempt_and_the_next_is_answered(exam, tmp_path):
+def test_headers_that_cannot_carry_results_are_an_exam_without_an_answer(ready, tmp_path, monkeypatch):
+    """In words of the node's own: those of the error may quote a name."""
+
+    def refuse(self, out, kinds):
+        raise TramtrackError("DOE^JANE")
+
+    monkeypatch.setattr(Ready, "save_dicom", refuse)
+    with pytest.raises(Unanswerable, match=r"^the headers of its images cannot carry DICOM results$"):
+        load((str(tmp_path),), *SAID, "cpu")(tmp_path, tmp_path / "out")
+
+
+def test_an_exam_that_hangs_or_kills_costs_an_attempt_and_the_next_is_answered(exam, tmp_path, caplog):
     with AnsweringProcess(partial(answering_tasks.load, str(tmp_path / "journal")), seconds=1) as answering:
         images, out = exam("fine")
         assert answering(images, out) == [out / "a.dcm", out / "b.dcm"]
+        assert answering(*exam("partly")) and f"exams/{tmp_path.name}: a map was left out" in caplog.text
         with pytest.raises(NoAnswer, match="images of several women"):
             answering(*exam("several"))
         with pytest.raises(TramtrackError, match="--key: found none") as found:
