@@ -47,11 +47,12 @@ TAKEN = (
 )
 """What a mammogram may be stored as; everything else, the node's own results among it, is refused when the peer asks."""
 SYNTAXES = (
-    "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5",
     "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70",
     "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91",
 )  # fmt: skip
-"""The transfer syntaxes that the intake decodes: uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000."""
+"""The transfer syntaxes that the intake decodes, but deflated: there a header is read only after all has been inflated, and a
+few kilobytes may hold gigabytes."""
 SUCCESS, OUT_OF_RESOURCES, MISMATCH, DUPLICATE, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0x0111, 0xC000
 """Statuses of a C-STORE (PS3.4 B.2.3, PS3.7 C)."""
 WHOLE_UID = re.compile(r"(?=.{1,64}$)[0-2](\.(0|[1-9]\d*))+")

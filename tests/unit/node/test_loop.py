@@ -16,7 +16,8 @@ import pytest
 
 pytest.importorskip("pynetdicom", reason="the extra pacs is not installed")
 
-from pynetdicom import AE
+from pydicom.uid import DeflatedExplicitVRLittleEndian, DigitalMammographyXRayImageStorageForPresentation, JPEG2000Lossless
+from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 
 from node_peers import NAME, SMALL, Pacs, answer, exam, send, settings, until
@@ -292,6 +293,16 @@ def test_limits_on_size_number_and_rate(tmp_path, pacs):
         assert send(node.port, large) == [0xA700]
         assert send(node.port, exam(2)) == [0, 0xA700, 0xA700, 0xA700]  # the seventh in one minute
         assert node.receiver.tally["images taken"] == 3 and node.receiver.tally["images refused"] == 6
+
+
+def test_no_image_is_inflated_for_a_peer(tmp_path, pacs):
+    with Node(settings(tmp_path, pacs), answer) as node:
+        ae = AE(ae_title="MODALITY")
+        for number, syntax in enumerate((DeflatedExplicitVRLittleEndian, JPEG2000Lossless)):
+            ae.requested_contexts = [build_context(DigitalMammographyXRayImageStorageForPresentation, syntax)]
+            association = ae.associate("127.0.0.1", node.port, ae_title="TRAMTRACK")
+            assert len(association.accepted_contexts) == number
+            association.abort()
 
 
 def test_associations_at_once_share_one_allowance(tmp_path, pacs):
