@@ -1,8 +1,9 @@
 """What each stage costs a view on this machine, and what that makes of 5,972, 100,000 and 1.2 million views: time and disk.
 
-Stages whose start costs seconds (ingest, prepare) are measured on few views and on many; the difference counts. The others
-are as the runs themselves recorded them. Goal: the stages that the formula counts are at least half of what the measured
-study took from ingest to the last seed, so that nothing big is left out; the rest is what does not grow with the views.
+Stages whose start costs seconds are measured on few views and on many, and the difference counts: ingest and prepare on
+two cohorts, the evaluation on copies of the measured study's scores. The others are as the runs themselves recorded them.
+What does not grow with the views is printed beside the tables. Goal: the stages that the formula counts are at least half
+of what the measured study took from ingest to the last seed, so that nothing big is left out.
 """
 
 from __future__ import annotations
@@ -12,25 +13,32 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import pandas as pd
 import torch
 
 from measuring import finish, processor, tramtrack, watch
+from tramtrack import store
+from tramtrack.judgement import results as judgement
+from tramtrack.judgement.results import test_file
 from tramtrack.network.build import build
 from tramtrack.network.registry import facts
 from tramtrack.protocol import Protocol, Split, Training
 from tramtrack.study import Study
 from tramtrack.study_files import SCORED
 from tramtrack.training.activations import crossing_shapes
-from tramtrack.training.record import Run
+from tramtrack.training.record import Run, read_predictions
 from tramtrack.training.transfer import Classifier
 
 VIEWS = (5_972, 100_000, 1_200_000)
 EPOCHS = 20
 """Epochs that the tables count for each seed; the measured study trains three."""
+COPIES = 10, 40
+"""How many women are evaluated for one of the measured study: few, and many."""
 GOAL = 0.5
 
 
@@ -55,13 +63,14 @@ def main() -> None:
             "test": float((views["fold"] == "test").mean()),
         }
         prepared = sum(file.stat().st_size for file in views["file"]) / len(views)
+        evaluation, start = _evaluation(study, runs, Path(folder) / "copies")
+        shown = _timed(lambda: (study.explain(), study.report()))
     size = f"{protocol.prepare.height}x{protocol.prepare.width}"
     print(f"on {processor()}; {len(views)} views at {size}, {torch.get_num_threads()} threads")
-    seconds = {
-        **stages,
-        **{f"{run.key.network}, one seed of {EPOCHS} epochs": _seconds_a_view(run, shares) for run in runs},
-    }
+    networks = {f"{run.key.network}, one seed of {EPOCHS} epochs": _seconds_a_view(run, shares) for run in runs}
+    seconds = {**stages, **networks, "evaluate": evaluation}
     _print_table("seconds a view", seconds, 3600, "h")
+    print(f"whatever the views: {start:.0f} s of the evaluation, {shown:.0f} s for heat maps of a few views and the report")
     disk = {
         "prepared": prepared,
         **{f"{run.key.network}, activations": shares["scored"] * _activation_bytes(run, protocol) for run in runs},
@@ -94,6 +103,34 @@ def _measure(
         "prepare": (took["prepare", women] - took["prepare", 4]) / (views - few),
     }
     return took["ingest", women] + took["prepare", women] + training, stages, study.runs(), study
+
+
+def _evaluation(study: Study, runs: list[Run], folder: Path) -> tuple[float, float]:
+    """Seconds a view of the cohort that an evaluation takes, and seconds that it takes beside that."""
+    study.evaluate(unseal=True)
+    views, (few, many) = study.views(), COPIES
+    took = [_timed(lambda copies=copies: _evaluate_copies(study, runs, copies, folder / str(copies))) for copies in COPIES]
+    a_view = (took[1] - took[0]) / (len(views) * (many - few))
+    return a_view, took[0] - a_view * len(views) * few
+
+
+def _evaluate_copies(study: Study, runs: list[Run], copies: int, folder: Path) -> None:
+    """Evaluate so many women with the scores of each woman of ``study``."""
+
+    def copied(table: pd.DataFrame) -> pd.DataFrame:
+        women = (table.assign(woman=table["woman"] + f"/{k}", view_id=table["view_id"] + f"/{k}") for k in range(copies))
+        return pd.concat(women, ignore_index=True)
+
+    moved = [replace(run, folder=run.key.folder(folder / "runs")) for run in runs]
+    for run, to in zip(runs, moved, strict=True):
+        store.write_csv(to.folder / "predictions.csv", copied(run.predictions()))
+    judgement.evaluate(
+        moved,
+        study.protocol,
+        folder / "results",
+        score_test=lambda run, _: copied(read_predictions(test_file(study.folder / "results", run))),
+        views=copied(study.views()),
+    )
 
 
 def _prepare_few(study: Study, folder: Path, count: int) -> None:
@@ -130,9 +167,9 @@ def _print_table(what: str, costs: dict[str, float], unit: float, name: str) -> 
     print(f"{what:36}{'':>14}" + "".join(f"{f'{count:,} views':>18}" for count in VIEWS))
     for stage, cost in costs.items():
         title = facts(stage.partition(",")[0]).title + stage[stage.index(",") :] if "," in stage else stage
-        print(f"{title:36}{cost:14,.4g}" + "".join(f"{cost * count / unit:15,.4g} {name:2}" for count in VIEWS))
+        print(f"{title:36}{cost:14,.4g}" + "".join(f"{cost * count / unit:15,.4g} {name:2}" for count in VIEWS).rstrip())
     total = sum(costs.values())
-    print(f"{'in all':36}{total:14,.4g}" + "".join(f"{total * count / unit:15,.4g} {name:2}" for count in VIEWS))
+    print(f"{'in all':36}{total:14,.4g}" + "".join(f"{total * count / unit:15,.4g} {name:2}" for count in VIEWS).rstrip())
 
 
 if __name__ == "__main__":
