@@ -442,7 +442,6 @@ def test_a_state_shows_the_grey_values_that_its_image_asks_for(tmp_path: Path, s
     ("tags", "windows"),
     [
         ({"WindowCenter": [2000, 1000], "WindowWidth": [4000, 500], "WindowCenterWidthExplanation": "NORMAL"}, [4000, 500]),
-        ({"WindowCenter": 2000, "WindowWidth": 0}, None),
         ({"WindowCenter": 2000}, None),
         ({"VOILUTSequence": [], "WindowCenter": 2000, "WindowWidth": 900}, [900]),
     ],

@@ -153,7 +153,7 @@ def test_memory_that_is_not_there_and_a_gpu_that_fails_are_one_line_for_every_ve
         ("woman,bac\na,1\na,0\n", "one row for each key"),
     ],
 )
-def test_bad_labels_are_refused_and_the_intake_is_kept(content, says, command, tmp_path, tiny_cohort):
+def test_bad_labels_are_refused_before_any_image_is_read(content, says, command, tmp_path, tiny_cohort):
     labels = tmp_path / "labels.csv"
     labels.write_text(content)
     exams = tmp_path / "exams"
@@ -164,7 +164,7 @@ def test_bad_labels_are_refused_and_the_intake_is_kept(content, says, command, t
     assert done.returncode == 1
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    assert (tmp_path / "study" / "cohort" / "views.csv").exists()
+    assert not (tmp_path / "study" / "cohort" / "views.csv").exists()
 
 
 def test_a_cohort_without_labels_can_be_ingested_but_not_split(command, tmp_path, tiny_cohort):
