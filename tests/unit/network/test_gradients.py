@@ -23,7 +23,7 @@ def distance(found, exact):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, (1, 1)), (3, (0, 0)), (3, (1, 0)), (7, (3, 3))])
-@pytest.mark.parametrize("size", [(16, 12), (15, 11)])
+@pytest.mark.parametrize("size", [(16, 12), (15, 11), (64, 48)])
 def test_the_kernels_gradient_is_that_of_torch(kernel, padding, stride, size):
     x, weight = image(2, 5, *size, dtype=torch.float64), image(4, 5, kernel, kernel, dtype=torch.float64).requires_grad_(True)
     y = F.conv2d(x, weight, None, stride, padding)
