@@ -59,11 +59,16 @@ def send(port: int, images: Sequence[Dataset], title: str = "MODALITY", node: st
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 20
     for sop_class, syntax in {(image.SOPClassUID, image.file_meta.TransferSyntaxUID) for image in images}:
         ae.add_requested_context(sop_class, syntax)
-    association = ae.associate("127.0.0.1", port, ae_title=node)
+    # A connection that is gone is an answer, as to any modality; pynetdicom would wait for the rest of its time.
+    gone = [(evt.EVT_CONN_CLOSE, lambda event: event.assoc.dimse.msg_queue.put((None, None)))]
+    association = ae.associate("127.0.0.1", port, ae_title=node, evt_handlers=gone)
     if not association.is_established:
         return []
     found: list[int | None] = []
     for image in images:
+        if None in found:
+            found.append(None)
+            continue
         image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
         image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
         try:
