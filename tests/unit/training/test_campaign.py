@@ -13,32 +13,25 @@ from tramtrack import store, study_runs
 from tramtrack.engine import Failure
 from tramtrack.engine.local import Local
 from tramtrack.errors import TramtrackError
-from tramtrack.network import downloads, places
-from tramtrack.network.downloads import SourceFailed
+from tramtrack.network import downloads
 from tramtrack.network.weights import WeightsUnavailable
 from tramtrack.protocol import Protocol
 from tramtrack.study import Study
-from tramtrack.training import activations, campaign
-from tramtrack.training.campaign import plan_variants, plan_weights, require_room_for_each, train_variants
+from tramtrack.training import activations
+from tramtrack.training.campaign import train_variants
 from tramtrack.training.ledger import leave_out
 from tramtrack.training.loop import Diverged
 from tramtrack.training.record import RunKey
 from tramtrack.training.run import Fold
+from tramtrack.training.variants import variants
+from tramtrack.training.wanted import plan_variants, plan_weights, require_room_for_each
 
 OWN = Protocol()
 
 
 @pytest.fixture(autouse=True)
-def nothing_to_fetch(monkeypatch, tmp_path):
+def weights_folder(no_sources, tmp_path):
     """Weights lie in ``tmp_path / "weights"`` or nowhere."""
-    monkeypatch.delenv(places.WEIGHTS_DIR, raising=False)
-    monkeypatch.setenv(places.CACHE, str(tmp_path / "cache"))
-
-    def nothing(*_arguments):
-        raise SourceFailed("no connection")
-
-    monkeypatch.setattr(downloads, "download", nothing)
-    monkeypatch.setattr(downloads, "wheel_member", nothing)
     (tmp_path / "weights").mkdir()
 
 
@@ -110,7 +103,7 @@ def test_a_network_without_weights_leaves_no_activations_behind(tmp_path):
     for folder in kept:
         (folder / "activations").mkdir(parents=True)
     wanted, _ = plan_variants(["mobilenet", "mobilenetv2"], OWN, "auto")
-    given = (wanted, "pretrained", tmp_path / "weights", "auto", Local(["cpu"]), campaign.variants, tmp_path / "study")
+    given = (wanted, "pretrained", tmp_path / "weights", "auto", Local(["cpu"]), variants, tmp_path / "study")
     outcomes = dict(train_variants(*given))
     assert [*outcomes] == ["mobilenet", "mobilenetv2"]
     assert all(isinstance(outcome, WeightsUnavailable) for outcome in outcomes.values())
@@ -126,7 +119,7 @@ def test_where_weights_are_gone_what_is_finished_stays_and_only_the_rest_is_left
 
     def outcomes():
         kept, out = plan_weights(wanted, "pretrained", weights, study)
-        given = (kept, "pretrained", weights, "auto", Local(["cpu"]), campaign.variants, study)
+        given = (kept, "pretrained", weights, "auto", Local(["cpu"]), variants, study)
         return {**out, **dict(train_variants(*given))}
 
     assert [*outcomes()] == ["mobilenetv2"]

@@ -7,10 +7,10 @@ import pytest
 from tramtrack.errors import UsageError
 from tramtrack.network.registry import NETWORKS
 from tramtrack.protocol import Factors, Protocol
-from tramtrack.training.campaign import plan_variants
 from tramtrack.training.policies import EQUAL_WEIGHTS
 from tramtrack.training.record import RANDOM_WEIGHTS
 from tramtrack.training.variants import EQUAL_SLICE, crossed, followed, variants, without_weights
+from tramtrack.training.wanted import plan_variants
 
 OWN = Protocol()
 ALL = Factors.from_texts(["policy=equal-slice,last-conv", "batchnorm=adapt", "stride=16", "size=512x256"])
