@@ -21,7 +21,7 @@ MOST_GROWTH = 1.1
 """By how much the zeros may lengthen the products; beyond that, copies cost less."""
 
 
-def convolve(
+def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...], groups: int
 ) -> Tensor:
     """`torch.nn.functional.conv2d`, whose gradient of ``weight`` is by matrix products where that is faster."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tramtrack.network.batchnorm import BatchNormalised
-from tramtrack.network.gradients import convolve
+from tramtrack.network.gradients import conv2d
 
 Padding = Literal["valid", "same", "end"]
 
@@ -60,7 +60,7 @@ class Conv(nn.Conv2d):
                 (0, 1) if self.extra == "end" else same_padding(size, kernel, stride) for size in x.shape[2:]
             )
             weight, padding = F.pad(weight, (right - left, 0, bottom - top, 0)), (bottom, right)
-        return convolve(x, weight, self.bias, self.stride, padding, self.groups)
+        return conv2d(x, weight, self.bias, self.stride, padding, self.groups)
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -95,10 +95,10 @@ class BatchNorm(nn.BatchNorm2d):
         if x.device.type == "cpu":
             y, batch_mean, batch_variance = BatchNormalised.apply(x, self.weight, self.bias, self.eps)
         else:
-            unmoved = torch.zeros_like(mean), torch.zeros_like(variance)
-            y = F.batch_norm(x, *unmoved, self.weight, self.bias, True, 1.0, self.eps)
+            batch_mean, unbiased = torch.zeros_like(mean), torch.zeros_like(variance)  # both are filled in
+            y = F.batch_norm(x, batch_mean, unbiased, self.weight, self.bias, True, 1.0, self.eps)
             count = x.numel() / x.shape[1]
-            batch_mean, batch_variance = unmoved[0], unmoved[1] * (count - 1) / count
+            batch_variance = unbiased * (count - 1) / count
         with torch.no_grad():
             mean.lerp_(batch_mean, self.momentum)
             variance.lerp_(batch_variance, self.momentum)

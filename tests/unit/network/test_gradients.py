@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from tramtrack.network import gradients
 from tramtrack.network.batchnorm import BatchNormalised
-from tramtrack.network.gradients import convolve, weight_gradient
+from tramtrack.network.gradients import conv2d, weight_gradient
 from tramtrack.network.layers import BatchNorm, Conv
 
 
@@ -54,10 +54,10 @@ def test_a_layer_gives_the_gradients_of_torch(padding, bias, monkeypatch):
 
 def test_only_what_asks_for_a_gradient_gets_one():
     x, weight, bias = image(1, 32, 8, 8), image(4, 32, 3, 3).requires_grad_(True), torch.zeros(4)
-    y = convolve(x, weight, bias, (1, 1), (1, 1), 1)
+    y = conv2d(x, weight, bias, (1, 1), (1, 1), 1)
     assert torch.autograd.grad(y.sum(), weight)[0].shape == weight.shape
     x.requires_grad_(True)
-    y = convolve(x, weight.detach(), bias, (1, 1), (1, 1), 1)
+    y = conv2d(x, weight.detach(), bias, (1, 1), (1, 1), 1)
     assert torch.autograd.grad(y.sum(), x)[0].shape == x.shape
 
 
