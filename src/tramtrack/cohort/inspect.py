@@ -44,6 +44,7 @@ from tramtrack.imaging.pixels import (
     read_stored,
 )
 from tramtrack.imaging.prepare import prepare_breast
+from tramtrack.imaging.presentation import MALFORMED
 from tramtrack.imaging.similarity import perceptual_hash, thumbnail
 from tramtrack.protocol import Prepare
 from tramtrack.store import bytes_sha256, file_sha256
@@ -59,10 +60,7 @@ PIXEL_REASONS = {
 
 DENSITY_CODES = ("129715009", "F-01710", "111031")
 """Breast composition: SNOMED CT and SRT, and the image's own in DCM."""
-HEADER_ERRORS = (
-    ValueError, KeyError, AttributeError, EOFError, NotImplementedError, TypeError, IndexError, RecursionError, ArithmeticError,
-    zlib.error, struct.error, BytesLengthException,
-)  # fmt: skip
+HEADER_ERRORS = (*MALFORMED, EOFError, RecursionError, zlib.error, struct.error, BytesLengthException)
 """What pydicom and its callers raise over a header whose bytes are not what they should be. Their messages are not repeated:
 they may quote a value, and so a name."""
 
@@ -122,13 +120,7 @@ def inspect_file(candidate: Candidate) -> dict[str, Any]:
 def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     path = Path(candidate.file)
     if not path.is_file():
-        if path.is_dir():
-            return Exclusion(candidate.file, Reason.UNREADABLE, "a folder: what lies in it was not looked at")
-        if path.exists():
-            return Exclusion(candidate.file, Reason.NOT_AN_IMAGE, "neither a file nor a folder: a pipe, a socket or a device")
-        return Exclusion(
-            candidate.file, Reason.UNREADABLE, "a link that leads to no file" if path.is_symlink() else "no such file"
-        )
+        return _no_file(candidate.file, path)
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _inspect_picture(candidate, path, named)
     try:
@@ -192,6 +184,14 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     )
     _prepare_ahead(candidate, view, picture, breast)
     return _pseudonymous(view if facts is None else _as_the_header_says(view, facts), candidate.secret)
+
+
+def _no_file(file: str, path: Path) -> Exclusion:
+    if path.is_dir():
+        return Exclusion(file, Reason.UNREADABLE, "a folder: what lies in it was not looked at")
+    if path.exists():
+        return Exclusion(file, Reason.NOT_AN_IMAGE, "neither a file nor a folder: a pipe, a socket or a device")
+    return Exclusion(file, Reason.UNREADABLE, "a link that leads to no file" if path.is_symlink() else "no such file")
 
 
 def _prepare_ahead(candidate: Candidate, view: View, picture: Picture, breast: Breast) -> None:
