@@ -25,12 +25,12 @@ from measuring import finish, processor, tramtrack, watch
 from tramtrack import store
 from tramtrack.judgement import results as judgement
 from tramtrack.judgement.results import test_file
-from tramtrack.network.build import build
+from tramtrack.network.build import skeleton
 from tramtrack.network.registry import facts
 from tramtrack.protocol import Protocol, Split, Training
 from tramtrack.study import Study
 from tramtrack.study_files import SCORED
-from tramtrack.training.activations import crossing_shapes
+from tramtrack.training.activations import bytes_a_view
 from tramtrack.training.record import Run, read_predictions
 from tramtrack.training.transfer import Classifier
 
@@ -156,11 +156,9 @@ def _seconds_a_view(run: Run, shares: dict[str, float], epochs: int = EPOCHS, sc
 
 def _activation_bytes(run: Run, protocol: Protocol) -> float:
     """Bytes that a scored view's activations take on disk."""
-    generator = torch.Generator().manual_seed(0)
-    model = Classifier(build(run.key.network, generator), protocol.transfer, generator).eval()
+    model = Classifier(skeleton(run.key.network), protocol.transfer, torch.Generator()).eval()
     size = (protocol.prepare.height, protocol.prepare.width)
-    item = getattr(torch, run.identity["dtype"]).itemsize
-    return float(sum(torch.Size(shape).numel() for shape in crossing_shapes(model, size, torch.device("cpu"))) * item)
+    return float(bytes_a_view(model, size, getattr(torch, run.identity["dtype"])))
 
 
 def _print_table(what: str, costs: dict[str, float], unit: float, name: str) -> None:
