@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from tramtrack.errors import TramtrackError
+from tramtrack.errors import TramtrackError, gpu_failure, out_of_memory
 from tramtrack.explain.atlas import display_scale, explainer_of
 from tramtrack.protocol import Protocol
 from tramtrack.training.hardware import choose_device
@@ -45,9 +45,9 @@ class Reader:
         self._explainer = explainer_of(protocol)
         try:
             self.model = rebuild(run, protocol, self._device)
-        except torch.OutOfMemoryError:
-            raise
         except (RuntimeError, SafetensorError) as error:  # what torch and safetensors raise over other tensors than expected
+            if out_of_memory(error) or gpu_failure(error):
+                raise
             what = f"{run.folder}: its weights do not fit {run.key.network}"
             raise TramtrackError(f"{what} ({str(error).strip().splitlines()[0]}); ask for them anew") from error
         self._trunk = self.model.fast_trunk(self._device, self._dtype)

@@ -25,6 +25,7 @@ from tramtrack.evaluation.threshold import Threshold
 from tramtrack.explain.burden import Calibration
 from tramtrack.judgement.scoring import Chosen
 from tramtrack.network.build import build
+from tramtrack.prediction import reader
 from tramtrack.prediction.exported import content_of, placeless, read_export, write_export
 from tramtrack.prediction.panel import Panel, Seen
 from tramtrack.prediction.predictor import Predictor
@@ -151,6 +152,16 @@ def test_weights_of_something_else_are_said_in_one_line(written: Path, tmp_path:
     with pytest.raises(TramtrackError, match="its weights do not fit mobilenetv2") as error:
         Predictor(copy, device="cpu", processes=0)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("said", ["can't allocate memory: you tried to allocate 9437184 bytes", "CUDA error: no kernel image"])
+def test_no_memory_is_not_the_weights_fault(written: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(reader, "rebuild", fail)
+    with pytest.raises(RuntimeError, match=said[:16]):
+        Predictor(written, device="cpu", processes=0)
 
 
 @pytest.mark.parametrize(
