@@ -10,10 +10,11 @@ import pandas as pd
 from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
 from tramtrack.cohort.findings import read_findings
-from tramtrack.cohort.ingest import Exclusions, analysed_exams, ingest
+from tramtrack.cohort.ingest import ingest
 from tramtrack.cohort.labels import LabelTable, apply_labels, exam_names, read_labels, reader_tables
 from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.readers import agreement, disagreements
+from tramtrack.cohort.settle import Exclusions, analysed_exams
 from tramtrack.cohort.split import require_unsplit
 from tramtrack.cohort.table import read_table
 from tramtrack.errors import TramtrackError, UsageError

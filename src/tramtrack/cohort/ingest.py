@@ -6,31 +6,27 @@ goes on where it stopped, and a second one reads only files that are new or chan
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from tramtrack import store
-from tramtrack.cohort.exam import Exam, Exclusion, Position, Reason, Side, View
-from tramtrack.cohort.inspect import Candidate, as_exclusion, exclusion_from, inspect_file, view_from
+from tramtrack.cohort.exam import Reason, View
+from tramtrack.cohort.inspect import Candidate, as_exclusion, inspect_file
 from tramtrack.cohort.privacy import NO_SECRET, Secret, pseudonym
+from tramtrack.cohort.settle import Intake, exam_table, settle
+from tramtrack.cohort.sources import candidates_of
 from tramtrack.cohort.split import require_unsplit
-from tramtrack.cohort.table import read_table
 from tramtrack.errors import TramtrackError
 from tramtrack.progress import track
 from tramtrack.protocol import Intake as Settings
 from tramtrack.protocol import Prepare
 from tramtrack.workers import Crew, Failure, run_each
 
-TABLE_COLUMNS = ("woman", "exam", "side", "view", "file")
-OPTIONAL_TABLE_COLUMNS = ("spacing_mm", "age_years", "absent_breast", "synthetic")
 SECONDS_A_FILE = 60.0
 BYTES_A_WORKER = 2 << 30
 FAILURES = {"time": Reason.TIME_LIMIT, "memory": Reason.MEMORY_LIMIT, "died": Reason.WORKER_DIED, "error": Reason.UNREADABLE}
@@ -44,42 +40,6 @@ MACHINE_REASONS = (
     Reason.WORKER_DIED,
 )
 """Reasons that may lie in the machine and not in the file: a second intake looks again."""
-
-
-@dataclass(frozen=True)
-class Exclusions:
-    """The files that are not views; printing it shows the counts by reason."""
-
-    items: tuple[Exclusion, ...]
-
-    def by_reason(self) -> dict[str, int]:
-        """How many files were excluded for each reason, the most frequent first."""
-        return {str(reason): count for reason, count in Counter(item.reason for item in self.items).most_common()}
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Exclusion]:
-        return iter(self.items)
-
-    def __repr__(self) -> str:
-        return "Exclusions(" + ", ".join(f"{count} {reason}" for reason, count in self.by_reason().items()) + ")"
-
-
-@dataclass(frozen=True)
-class Intake:
-    """What a folder or a table held: views in one fixed order, and exclusions; together they are all files seen."""
-
-    views: tuple[View, ...]
-    exclusions: Exclusions
-    source: str = field(repr=False, default="")
-
-    def exams(self) -> tuple[Exam, ...]:
-        """The views gathered into exams, in order of woman and exam."""
-        gathered: dict[tuple[str, str], list[View]] = defaultdict(list)
-        for view in self.views:
-            gathered[view.woman, view.exam].append(view)
-        return tuple(Exam(woman, exam, tuple(views)) for (woman, exam), views in sorted(gathered.items()))
 
 
 def ingest(
@@ -104,8 +64,7 @@ def ingest(
     TramtrackError where the source is empty or the table is not one.
     """
     source, settings, secret = source.absolute(), settings or Settings(), secret or NO_SECRET
-    is_table = source.is_file() and source.suffix.lower() == ".csv"
-    found = _from_table(source) if is_table else _from_folder(source, [folder, *([skip] if skip else [])])
+    found = candidates_of(source, [folder, *([skip] if skip else [])])
     raw, computed = settings.for_processing, settings.synthesised
     kept = str(ahead.absolute()) if ahead else ""
     candidates = [
@@ -151,186 +110,6 @@ def _printable(file: str) -> str:
     return "".join(sign if ord(sign) >= 32 and ord(sign) != 127 else f"\\x{ord(sign):02x}" for sign in text)
 
 
-def _from_folder(source: Path, skip: Iterable[Path]) -> list[Candidate]:
-    if not source.exists():
-        raise TramtrackError(f"{source}: expected a folder of exams or a CSV table, found nothing there")
-    if source.is_file():
-        raise TramtrackError(f"{source}: expected a folder of exams or a .csv table that names woman, exam, side, view, file")
-    visited = {_identity(folder) for folder in skip if folder.exists()} - {_identity(source)}
-    files = sorted(str(path) for path in _walk(source, visited))
-    if not files:
-        raise TramtrackError(f"{source}: expected DICOM files, found an empty folder")
-    return [Candidate(file) for file in files]
-
-
-def _walk(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
-    """Everything below a folder that is no folder, hidden ones too; links are followed, each real folder once, so a loop of
-    links ends. A folder below that cannot be read stands for what lies in it."""
-    waiting = [top]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            if folder.is_dir():
-                if _identity(folder) not in visited:
-                    visited.add(_identity(folder))
-                    entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_symlink(), entry.name))
-                    waiting += reversed(entries)
-                continue
-        except OSError as error:
-            if folder == top:
-                raise TramtrackError(f"{folder}: cannot be read ({error.strerror}); nothing was ingested") from error
-        yield folder
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
-def _from_table(source: Path) -> list[Candidate]:
-    columns, rows = read_table(source, f"a table with the columns {', '.join(TABLE_COLUMNS)}")
-    missing = [column for column in TABLE_COLUMNS if column not in columns]
-    if missing:
-        near = [
-            difflib.get_close_matches(column, [name for name in columns if name not in TABLE_COLUMNS], n=1)
-            for column in missing
-        ]
-        hints = ", ".join(
-            f"{column} (is it {found[0]}?)" if found else column for column, found in zip(missing, near, strict=True)
-        )
-        raise TramtrackError(f"{source}: expected the columns {', '.join(TABLE_COLUMNS)}; missing: {hints}")
-    candidates = []
-    for line, row in rows:
-        side, view = row["side"].upper(), row["view"].upper()
-        if side not in set(Side) or view not in set(Position) or not row["woman"] or not row["file"]:
-            raise TramtrackError(
-                f"{source}, line {line}: expected a woman, side L or R, view CC or MLO and a file; "
-                f"received woman {row['woman']!r}, side {row['side']!r}, view {row['view']!r}, file {row['file']!r}"
-            )
-        candidates.append(
-            Candidate(
-                file=os.path.normpath(source.parent / row["file"]),
-                woman=row["woman"],
-                exam=row["exam"] or "exam",
-                side=side,
-                view=view,
-                spacing_mm=_number(row.get("spacing_mm"), source, line, "spacing_mm"),
-                age_years=_whole(_number(row.get("age_years"), source, line, "age_years")),
-                absent_breast=_side_or_none(row.get("absent_breast", ""), source, line),
-                synthetic=_yes(row.get("synthetic", ""), source, line),
-            )
-        )
-    twice = [file for file, count in Counter(candidate.file for candidate in candidates).items() if count > 1]
-    if twice:
-        raise TramtrackError(f"{source}: each file may stand in one row; {Path(twice[0]).name} stands in several")
-    if not candidates:
-        raise TramtrackError(f"{source}: expected at least one row, found none")
-    return candidates
-
-
-def _number(text: Any, source: Path, line: int, column: str) -> float | None:
-    if text is None or not str(text).strip():
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1000:
-        raise TramtrackError(f"{source}, line {line}: expected a positive number in {column}, received {text!r}")
-    return value
-
-
-def _side_or_none(text: str, source: Path, line: int) -> str:
-    if text.upper() not in ("", *Side):
-        raise TramtrackError(f"{source}, line {line}: expected L, R or nothing in absent_breast, received {text!r}")
-    return text.upper()
-
-
-def _yes(text: str, source: Path, line: int) -> bool:
-    if text.lower() not in ("", "no", "yes"):
-        raise TramtrackError(f"{source}, line {line}: expected yes, no or nothing in synthetic, received {text!r}")
-    return text.lower() == "yes"
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
-
-
-KINDS = ("presentation", "synthesised", "processing")
-"""Of several images of one view, an exposure for reading comes before a computed one, and that before raw data."""
-
-
-def settle(outcomes: Iterable[dict[str, Any]], settings: Settings, source: str) -> Intake:
-    """Decide what only the whole cohort can tell: duplicates, repeated views and exams that are not complete."""
-    outcomes = list(outcomes)
-    exclusions = [exclusion_from(outcome["exclusion"]) for outcome in outcomes if "exclusion" in outcome]
-    found = [view_from(outcome["view"]) for outcome in outcomes if "view" in outcome]
-    distinct = _without_copies(sorted(found, key=lambda view: (view.acquired, view.file)), exclusions)
-    kept: dict[tuple[str, ...], View] = {}
-    for view in distinct:
-        place = (view.woman, view.exam, view.side, view.view)
-        other = kept.get(place)
-        kept[place] = view if other is None else _better(other, view, settings, exclusions)
-    ordered = sorted(kept.values(), key=lambda view: (view.woman, view.exam, view.side, view.view))
-    intake = Intake(_distinct_names(ordered), Exclusions(()), source)
-    if settings.incomplete_exams == "leave-out":
-        for exam in intake.exams():
-            missing = ", ".join(f"{side} {view}" for side, view in exam.missing)
-            exclusions += [
-                Exclusion(v.file, Reason.INCOMPLETE_EXAM, f"its exam lacks {missing}") for v in exam.views if missing
-            ]
-    left_out = {item.file for item in exclusions}
-    views = tuple(view for view in intake.views if view.file not in left_out)
-    return Intake(views, Exclusions(tuple(sorted(exclusions, key=lambda item: item.file))), source)
-
-
-def _without_copies(views: Iterable[View], exclusions: list[Exclusion]) -> list[View]:
-    """The views without those of a woman whose SOP instance or pixels were seen of her before.
-
-    The same pixels under two women stay: nobody knows whose they are, and the split refuses them.
-    """
-    kept: list[View] = []
-    seen: dict[tuple[str, str], View] = {}
-    for view in views:
-        instance = seen.get((view.woman, view.sop_instance_uid)) if view.sop_instance_uid else None
-        pixels = seen.get((view.woman, view.pixels_sha256))
-        if instance:
-            other = "" if instance.pixels_sha256 == view.pixels_sha256 else ", with other pixels"
-            exclusions.append(Exclusion(view.file, Reason.DUPLICATE, f"the same SOP instance as {instance.file}{other}"))
-        elif pixels:
-            exclusions.append(Exclusion(view.file, Reason.SAME_PIXELS, f"the same image as {pixels.file}"))
-        else:
-            seen[view.woman, view.pixels_sha256] = view
-            seen[view.woman, view.sop_instance_uid] = view
-            kept.append(view)
-    return kept
-
-
-def _better(earlier: View, later: View, settings: Settings, exclusions: list[Exclusion]) -> View:
-    """Of two images of one view the one that is kept; the other becomes an exclusion that names it."""
-    better, other = (later, earlier) if settings.repeated_view == "last" else (earlier, later)
-    which = "later" if better is later else "earlier"
-    if earlier.kind != later.kind:
-        better, other = sorted((earlier, later), key=lambda view: KINDS.index(view.kind))
-        which = "for reading, the" if better.kind == "presentation" else "synthesised"
-    exclusions.append(Exclusion(other.file, Reason.REPEATED_VIEW, f"the {which} image {better.file} of the same view is kept"))
-    return better
-
-
-def _distinct_names(views: Iterable[View]) -> tuple[View, ...]:
-    """Two exams whose names become the same file name would overwrite each other: that is an error, not a surprise."""
-    named: dict[str, View] = {}
-    for view in views:
-        other = named.setdefault(view.view_id.lower(), view)
-        if other is not view:
-            raise TramtrackError(
-                f"{view.file} and {other.file}: women or exams whose names differ only in signs that no file name can "
-                f"carry ({view.woman!r}/{view.exam!r}, {other.woman!r}/{other.exam!r}); "
-                "rename one of them, or ingest under a key"
-            )
-    return tuple(replace(view) for view in named.values())
-
-
 def _write(intake: Intake, folder: Path, settings: Settings, files: int, key: str) -> None:
     """Write the cohort; a study that is already split, or a source without views, leaves what is there untouched."""
     columns = ["view_id", *View.__dataclass_fields__]
@@ -362,39 +141,6 @@ def _write(intake: Intake, folder: Path, settings: Settings, files: int, key: st
             "exclusions": intake.exclusions.by_reason(),
         },
     )
-
-
-def exam_table(exams: Iterable[Exam], analysed: str) -> pd.DataFrame:
-    """One row an exam: woman, exam, acquired, views, missing standard views, and whether it is the one analysed of her."""
-    rows = [
-        {
-            "woman": exam.woman,
-            "exam": exam.exam,
-            "acquired": exam.acquired,
-            "views": len(exam.views),
-            "missing": ", ".join(f"{side} {view}" for side, view in exam.missing),
-        }
-        for exam in exams
-    ]
-    table = pd.DataFrame(rows, columns=["woman", "exam", "acquired", "views", "missing"])
-    chosen = analysed_exams(table, analysed)
-    table["analysed"] = ["yes" if chosen[row.woman] == row.exam else "no" for row in table.itertuples()]
-    return table
-
-
-def analysed_exams(exams: pd.DataFrame, which: str) -> dict[str, str]:
-    """The exam analysed of each woman, the ``first`` or the ``last`` by date and then by name; undated ones come last.
-
-    ``exams`` has the columns woman, exam and acquired, with any number of rows an exam.
-    """
-    acquired = exams["acquired"].replace("", pd.NA)
-    dated = exams.assign(acquired=acquired).groupby(["woman", "exam"], sort=True)["acquired"].min().reset_index()
-    dated["undated"] = dated["acquired"].isna()
-    ascending = which == "first"
-    ordered = dated.sort_values(
-        ["woman", "undated", "acquired", "exam"], ascending=[True, True, ascending, ascending], kind="stable"
-    )
-    return {str(row.woman): str(row.exam) for row in ordered.drop_duplicates("woman").itertuples()}
 
 
 def _key(candidate: Candidate) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tramtrack.cohort.exam import Exam, View
-from tramtrack.cohort.ingest import Intake
+from tramtrack.cohort.settle import Intake
 from tramtrack.errors import UsageError
 from tramtrack.evaluation.aggregate import Predictions, Unit
 from tramtrack.evaluation.calibration import Recalibration

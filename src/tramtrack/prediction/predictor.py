@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from tramtrack.cohort.exam import Exam, Exclusion, Reason
-from tramtrack.cohort.ingest import BYTES_A_WORKER, Exclusions, Intake, ingest
+from tramtrack.cohort.ingest import BYTES_A_WORKER, ingest
 from tramtrack.cohort.inspect import inspect_file
 from tramtrack.cohort.privacy import Secret, choose, require_key
+from tramtrack.cohort.settle import Exclusions, Intake
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import AHEAD, load_geometry, prepare_views
 from tramtrack.imaging.prepare import read_prepared

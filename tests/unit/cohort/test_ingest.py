@@ -23,7 +23,8 @@ from mammogram import breast_picture, breast_stored, mammogram, write, write_exa
 from tramtrack.cohort import ingest as ingest_module
 from tramtrack.cohort.cohort import load_cohort
 from tramtrack.cohort.exam import Reason
-from tramtrack.cohort.ingest import Intake, ingest
+from tramtrack.cohort.ingest import ingest
+from tramtrack.cohort.settle import Intake
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Intake as Settings
 from tramtrack.store import Journal
