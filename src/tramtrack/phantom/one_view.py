@@ -9,12 +9,12 @@ import numpy as np
 
 from tramtrack.cohort.exam import Position, Side
 from tramtrack.errors import UsageError
-from tramtrack.phantom.cohort import GENERATOR_VERSION, header_of, png, view_row
 from tramtrack.phantom.dicom import encode
 from tramtrack.phantom.planning import seed_of
 from tramtrack.phantom.settings import PhantomSettings, require_folder, require_whole
 from tramtrack.phantom.stations import require_room_at_stations
 from tramtrack.phantom.woman import SyntheticWoman
+from tramtrack.phantom.woman_files import GENERATOR_VERSION, header_of, png, view_row
 from tramtrack.store import write_bytes, write_json
 
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 from tramtrack.cohort.findings import OF_A_PHANTOM, read_findings
 from tramtrack.errors import UsageError
-from tramtrack.phantom.cohort import CohortSummary, write_cohort
+from tramtrack.phantom.cohort import write_cohort
+from tramtrack.phantom.cohort_tables import CohortSummary
 from tramtrack.phantom.planning import conditional_bernoulli, draw_women, intercept, log_odds, plan_draws
 from tramtrack.phantom.settings import PhantomSettings
 from tramtrack.store import IdentityMismatch
