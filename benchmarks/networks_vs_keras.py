@@ -38,7 +38,7 @@ from peer import Keras, head_arrays, keras, lively, matrix_rate, pretrained, wri
 from tramtrack.evaluation.resampling import estimate
 from tramtrack.network.build import build
 from tramtrack.network.registry import NETWORKS
-from tramtrack.network.weights import WeightSet, load
+from tramtrack.network.weight_set import WeightSet, load
 from tramtrack.protocol import Training, Transfer
 from tramtrack.training.activations import Activations
 from tramtrack.training.hardware import choose_device, dtype_name, resolve_dtype

@@ -22,7 +22,7 @@ from measuring import finish, processor
 from peer import lively
 from tramtrack.network.build import build
 from tramtrack.network.registry import NETWORKS
-from tramtrack.network.weights import load
+from tramtrack.network.weight_set import load
 from tramtrack.protocol import Transfer
 from tramtrack.training.hardware import dtype_name, resolve_dtype
 from tramtrack.training.transfer import Classifier

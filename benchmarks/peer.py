@@ -21,7 +21,8 @@ import recipe
 
 from tramtrack.network.backbone import Backbone
 from tramtrack.network.build import skeleton
-from tramtrack.network.weights import WeightSet, WeightsUnavailable, obtain
+from tramtrack.network.weight_set import WeightSet
+from tramtrack.network.weights import WeightsUnavailable, obtain
 from tramtrack.training.transfer import Head
 
 MATRIX = 2048

@@ -38,12 +38,14 @@ from measuring import finish, processor
 from peer import Keras, head_arrays, keras, matrix_rate, pretrained, write_weights
 from tramtrack.evaluation.resampling import estimate
 from tramtrack.network.build import build, skeleton
-from tramtrack.network.weights import WeightSet, load
+from tramtrack.network.weight_set import WeightSet, load
 from tramtrack.protocol import Prepare, Protocol, Training, Transfer
 from tramtrack.training.hardware import choose_device, dtype_name, resolve_dtype
 from tramtrack.training.loop import class_weights, draw
+from tramtrack.training.rebuild import predict_views
 from tramtrack.training.record import RunKey
-from tramtrack.training.run import Fold, predict_views, train_run
+from tramtrack.training.run import train_run
+from tramtrack.training.setup import Fold, set_up
 from tramtrack.training.transfer import Classifier
 from views import SIZE, grey, prepared_views
 
@@ -85,7 +87,8 @@ def tramtrack_way(weights: WeightSet | None, seed: int, settings: Protocol, view
     """A whole run and the scores of the test views: logits (80,) in the order of ``views``."""
     scored = views[views["fold"] != "test"].reset_index(drop=True)
     key = RunKey(NETWORK, "last-conv", seed)
-    run = train_run(key, weights, Fold(scored), settings, {"prepared": "benchmark"}, folder / "runs", folder / f"cache-{seed}")
+    setup = set_up(key, weights, Fold(scored), settings, {"prepared": "benchmark"})
+    run = train_run(setup, folder / "runs", folder / f"cache-{seed}")
     known = run.predictions().set_index("view_id")["logit"]
     test = views[views["fold"] == "test"]
     logits = predict_views(run, settings, list(test["file"]), "test views")

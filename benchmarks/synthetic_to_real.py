@@ -35,8 +35,8 @@ from tramtrack.phantom.presets import preset
 from tramtrack.progress import announce
 from tramtrack.protocol import Protocol
 from tramtrack.study import Study
+from tramtrack.training.rebuild import predict_views
 from tramtrack.training.record import Run
-from tramtrack.training.run import predict_views
 
 ROOT = Path(__file__).parents[1]
 WOMEN, PREVALENCE, COHORT_SEED = 120, 0.5, 9500

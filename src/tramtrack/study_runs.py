@@ -32,7 +32,7 @@ SHARED_STORAGE_SECONDS = 120.0
 
 def train(study: StudyFiles, networks: Sequence[str], weights: str, weights_dir: Path | None, cache: Keep) -> Iterator[Run]:
     """See `Study.train_each`."""
-    from tramtrack.network.weights import CannotFollow
+    from tramtrack.network.weight_set import CannotFollow
 
     own = variants(study.protocol)[0].name()
     failures: dict[str, Exception] = {}
@@ -82,7 +82,7 @@ def _outcomes(
     """The runs of each variant as its last one ends, or why there are none, by the name that `wanted.Wanted` has."""
     from tramtrack.training.campaign import train_variants
     from tramtrack.training.hardware import choose_device, devices_of
-    from tramtrack.training.run import Fold
+    from tramtrack.training.setup import Fold
     from tramtrack.training.wanted import plan_variants, plan_weights, require_room_for_each
 
     if weights not in ("pretrained", "random"):

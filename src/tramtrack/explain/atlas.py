@@ -24,8 +24,8 @@ from tramtrack.protocol import Protocol
 from tramtrack.training.activations import TRUNK_BATCH
 from tramtrack.training.hardware import choose_device
 from tramtrack.training.loader import batches
+from tramtrack.training.rebuild import rebuild
 from tramtrack.training.record import Run
-from tramtrack.training.run import rebuild
 from tramtrack.training.transfer import Classifier, Trunk
 
 SCALE_PERCENTILE = 99.5

@@ -14,7 +14,8 @@ from tramtrack.network.registry import file_stem
 from tramtrack.network.weights import obtain
 from tramtrack.protocol import Protocol
 from tramtrack.training.record import Run
-from tramtrack.training.run import Fold, train_run
+from tramtrack.training.run import train_run
+from tramtrack.training.setup import Fold, set_up
 
 SEED = 27
 """Of the dealing of labels; the run's own seed stays that of the run which it is compared with."""
@@ -51,6 +52,6 @@ def train_permuted(
     hashes = {name: run.identity[name] for name in ("folds", "prepared")} | {"labels": f"permuted, seed {SEED}"}
     cache = (folder / "cache" / file_stem(run.key.network)).absolute()
     fold = Fold(permute_labels(table.assign(file=[Path(file).absolute() for file in table["file"]])))
-    trained = train_run(key, weights, fold, protocol, hashes, (folder / "runs").absolute(), cache, device=device)
+    trained = train_run(set_up(key, weights, fold, protocol, hashes, device=device), (folder / "runs").absolute(), cache)
     shutil.rmtree(cache, ignore_errors=True)
     return trained

@@ -13,8 +13,8 @@ from tramtrack import store
 from tramtrack.cohort.split import CALIBRATION
 from tramtrack.explain.atlas import explainer_of, is_kept, make_heatmaps
 from tramtrack.protocol import Protocol
+from tramtrack.training.rebuild import predict_views
 from tramtrack.training.record import Run, read_predictions, require_own_weights, write_predictions
-from tramtrack.training.run import predict_views
 
 
 def require_scorable(run: Run, path: Path, protocol: Protocol, maps: Path) -> None:

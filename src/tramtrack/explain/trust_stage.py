@@ -34,8 +34,8 @@ from tramtrack.network.registry import file_stem
 from tramtrack.progress import announce, track
 from tramtrack.protocol import Explain, Protocol
 from tramtrack.training.hardware import choose_device
+from tramtrack.training.rebuild import rebuild
 from tramtrack.training.record import PRETRAINED, Run
-from tramtrack.training.run import rebuild
 
 COLUMNS = ["map", "test", "stage", "estimate", "low", "high", "bound", "limit", "verdict", "views", "women"]
 RANDOM_SEED = 9

@@ -10,7 +10,9 @@ from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network.build import network_facts
 from tramtrack.network.places import UNSTATED, cache_folder, find_local, origin_of, places
 from tramtrack.network.registry import NetworkFacts, file_stem
-from tramtrack.network.weights import Fetched, WeightSet, fetch, read_local, save_safetensors
+from tramtrack.network.weight_files import read_local, save_safetensors
+from tramtrack.network.weight_set import WeightSet
+from tramtrack.network.weights import Fetched, fetch
 
 
 @dataclass(frozen=True)

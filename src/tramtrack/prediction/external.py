@@ -27,8 +27,8 @@ from tramtrack.judgement.subgroups import BASELINES, subgroup_table
 from tramtrack.prediction.panel import Panel
 from tramtrack.prediction.site_file import FEWEST, LONGEST_NAME, Figure, SiteNumbers, UnitFigures, suppressed
 from tramtrack.protocol import Prepare
+from tramtrack.training.rebuild import predict_views
 from tramtrack.training.record import Run, read_predictions, write_predictions
-from tramtrack.training.run import predict_views
 
 FOLD = "external"
 

@@ -15,8 +15,8 @@ from tramtrack.explain.atlas import display_scale, explainer_of
 from tramtrack.protocol import Protocol
 from tramtrack.training.hardware import choose_device
 from tramtrack.training.loader import batches
+from tramtrack.training.rebuild import rebuild
 from tramtrack.training.record import Run
-from tramtrack.training.run import rebuild
 
 VIEWS_AT_ONCE = 1
 """One view in flight: what is held of a VGG's first maps is a quarter of what an exam's four views would need."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from tramtrack.engine import Engine, Failure, Job, WorkerDied
 from tramtrack.errors import OutOfMemory
 from tramtrack.network.registry import file_stem
-from tramtrack.network.weights import CannotFollow, WeightSet, WeightsUnavailable, obtain
+from tramtrack.network.weight_set import CannotFollow, WeightSet
+from tramtrack.network.weights import WeightsUnavailable, obtain
 from tramtrack.training.loop import Diverged
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Keep, Run, finished_run
-from tramtrack.training.run import Fold
+from tramtrack.training.setup import Fold
 from tramtrack.training.units import Plan, network_job
 from tramtrack.training.variants import Variant
 from tramtrack.training.wanted import Wanted, need_weights

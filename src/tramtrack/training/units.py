@@ -10,16 +10,17 @@ from pathlib import Path
 import torch
 
 from tramtrack.engine import Job, Place, Task
-from tramtrack.network.weights import WeightSet
+from tramtrack.network.weight_set import WeightSet
 from tramtrack.protocol import Protocol
 from tramtrack.training.memory import within_memory
 from tramtrack.training.record import Keep, Run, RunKey
-from tramtrack.training.run import Fold, keep_share, train_run
+from tramtrack.training.run import keep_share, train_run
+from tramtrack.training.setup import Fold, Setup, set_up
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the runs of one network and variant have in common; the seeds are the protocol's. See `train_run`."""
+    """What the runs of one network and variant have in common; the seeds are the protocol's. See `set_up`."""
 
     network: str
     variant: str
@@ -34,6 +35,10 @@ class Plan:
     def key(self, seed: int) -> RunKey:
         """The run of one seed."""
         return RunKey(self.network, self.variant, seed)
+
+    def setup(self, seed: int, device: str) -> Setup:
+        """What the run of one seed is made of, on a device. Raises as `set_up`."""
+        return set_up(self.key(seed), self.weights, self.fold, self.protocol, self.hashes, self.keep, device)
 
     def cache_of(self, seed: int) -> Path:
         """Where its activations are kept: with random weights each seed has its own, because each has its own trunk."""
@@ -61,13 +66,10 @@ def network_job(plan: Plan, shares: int) -> Job:
 def train_seed(place: Place, plan: Plan, seed: int, begin: bool) -> Run:
     """Train one seed; ``begin`` false where its activations are laid out already. Raises as `train_run`, and OutOfMemory."""
     _use(place)
-    key, cache = plan.key(seed), plan.cache_of(seed)
+    cache = plan.cache_of(seed)
 
     def train() -> Run:
-        return train_run(
-            key, plan.weights, plan.fold, plan.protocol, plan.hashes, plan.runs, cache, plan.keep,
-            device=place.device, begin=begin,
-        )  # fmt: skip
+        return train_run(plan.setup(seed, place.device), plan.runs, cache, begin=begin)
 
     run = within_memory(train, f"seed {seed}", place.device)
     if plan.weights is None:
@@ -80,10 +82,7 @@ def keep_one(place: Place, plan: Plan, seed: int, share: tuple[int, int]) -> Non
     _use(place)
 
     def keep() -> None:
-        keep_share(
-            plan.key(seed), plan.weights, plan.fold, plan.protocol, plan.hashes, plan.runs, plan.cache_of(seed), plan.keep,
-            share=share, device=place.device,
-        )  # fmt: skip
+        keep_share(plan.setup(seed, place.device), plan.runs, plan.cache_of(seed), share)
 
     within_memory(keep, "its activations", place.device)
 

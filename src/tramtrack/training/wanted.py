@@ -14,13 +14,14 @@ from tramtrack.errors import UsageError
 from tramtrack.network.build import network_facts, skeleton
 from tramtrack.network.places import places
 from tramtrack.network.registry import file_stem, title
-from tramtrack.network.weights import CannotFollow, WeightsUnavailable, obtain, require_batchnorm_policy
+from tramtrack.network.weight_set import CannotFollow, require_batchnorm_policy
+from tramtrack.network.weights import WeightsUnavailable, obtain
 from tramtrack.progress import track
 from tramtrack.protocol import Protocol, Transfer
 from tramtrack.training.activations import bytes_a_view, require_room
 from tramtrack.training.hardware import resolve_dtype
 from tramtrack.training.record import PRETRAINED, RANDOM_WEIGHTS, Keep, RunKey
-from tramtrack.training.run import Fold, keeps_activations
+from tramtrack.training.setup import Fold, keeps_activations
 from tramtrack.training.transfer import Classifier
 from tramtrack.training.variants import Variant, crossed, followed, in_words, variants
 

@@ -12,7 +12,7 @@ import torch
 
 from tramtrack.network.backbone import Backbone
 from tramtrack.network.build import skeleton
-from tramtrack.network.weights import WeightSet, load
+from tramtrack.network.weight_set import WeightSet, load
 
 HERE = Path(__file__).parent
 

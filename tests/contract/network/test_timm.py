@@ -17,12 +17,14 @@ import torch
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network.build import network_facts, skeleton
 from tramtrack.network.challenger import challenger
-from tramtrack.network.weights import WeightsUnavailable, load, obtain, read_local
+from tramtrack.network.weight_files import read_local
+from tramtrack.network.weight_set import load
+from tramtrack.network.weights import WeightsUnavailable, obtain
 from tramtrack.protocol import Protocol, Transfer
 from tramtrack.training.adapt import adapt_batchnorms
 from tramtrack.training.policies import EQUAL_WEIGHTS
 from tramtrack.training.resources import multiply_adds
-from tramtrack.training.run import keeps_activations
+from tramtrack.training.setup import keeps_activations
 from tramtrack.training.transfer import Classifier
 
 pytestmark = [

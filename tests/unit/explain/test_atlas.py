@@ -12,7 +12,7 @@ from tramtrack.explain.atlas import make_heatmaps, read_atlas
 from tramtrack.explain.methods import Explainer
 from tramtrack.protocol import Explain, Prepare, Protocol, Transfer
 from tramtrack.store import IdentityMismatch
-from tramtrack.training.run import predict_views, rebuild
+from tramtrack.training.rebuild import predict_views, rebuild
 
 PROTOCOL = Protocol(prepare=Prepare(height=64, width=32), transfer=Transfer(widths=(16, 8)))
 

@@ -16,10 +16,13 @@ from keras_layouts import random_tensors, write_archive, write_keras3, write_leg
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.network import downloads
 from tramtrack.network.build import build
+from tramtrack.network.downloads import WrongHash
 from tramtrack.network.inventory import take_inventory
 from tramtrack.network.registry import NETWORKS
 from tramtrack.network.shelf import fetch_into, import_file, verify
-from tramtrack.network.weights import WrongHash, load, obtain, read_safetensors, require_batchnorm_policy
+from tramtrack.network.weight_files import read_safetensors
+from tramtrack.network.weight_set import load, require_batchnorm_policy
+from tramtrack.network.weights import obtain
 
 pytestmark = pytest.mark.usefixtures("no_sources")
 

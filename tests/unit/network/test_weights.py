@@ -21,16 +21,9 @@ from tramtrack.network import downloads, places
 from tramtrack.network.build import build, skeleton
 from tramtrack.network.downloads import BrokeOff, WrongHash
 from tramtrack.network.registry import IMAGENET, NETWORKS
-from tramtrack.network.weights import (
-    WeightSet,
-    WeightsUnavailable,
-    load,
-    obtain,
-    read_local,
-    read_safetensors,
-    require_batchnorm_policy,
-    save_safetensors,
-)
+from tramtrack.network.weight_files import read_local, read_safetensors, save_safetensors
+from tramtrack.network.weight_set import WeightSet, load, require_batchnorm_policy
+from tramtrack.network.weights import WeightsUnavailable, obtain
 
 NAME = "mobilenetv2"
 

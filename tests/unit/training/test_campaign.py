@@ -22,7 +22,7 @@ from tramtrack.training.campaign import train_variants
 from tramtrack.training.ledger import leave_out
 from tramtrack.training.loop import Diverged
 from tramtrack.training.record import RunKey
-from tramtrack.training.run import Fold
+from tramtrack.training.setup import Fold
 from tramtrack.training.variants import variants
 from tramtrack.training.wanted import plan_variants, plan_weights, require_room_for_each
 

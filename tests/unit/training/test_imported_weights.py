@@ -15,7 +15,8 @@ from tramtrack.network.weights import obtain
 from tramtrack.protocol import Protocol
 from tramtrack.report.provenance_tables import unusual_weights, weight_rows
 from tramtrack.training.record import RunKey
-from tramtrack.training.run import Fold, train_run
+from tramtrack.training.run import train_run
+from tramtrack.training.setup import Fold, set_up
 
 PROTOCOL = """
 [prepare]
@@ -38,7 +39,12 @@ def test_the_origin_of_imported_weights_stands_in_the_run_and_in_the_report(monk
     import_file("mobilenet", path, source="our archive", licence="CC0", trained_on="chest radiographs")
     protocol = Protocol.from_toml(PROTOCOL, "tiny")
     key, hashes = RunKey("mobilenet", "last-conv", 0), {"folds": "f", "prepared": "p"}
-    run = train_run(key, obtain("mobilenet"), Fold(views), protocol, hashes, tmp_path / "runs", tmp_path / "activations")
+
+    def train():
+        setup = set_up(key, obtain("mobilenet"), Fold(views), protocol, hashes)
+        return train_run(setup, tmp_path / "runs", tmp_path / "activations")
+
+    run = train()
     written = store.read_json(run.folder / "run.json")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert written["identity"]["weights_source"] == "our archive"
@@ -60,4 +66,4 @@ def test_the_origin_of_imported_weights_stands_in_the_run_and_in_the_report(monk
     other.write_bytes(write_legacy("mobilenet", {key: array + 0.1 for key, array in tensors.items()}))
     import_file("mobilenet", other, source="our archive", replace_kept=True)
     with pytest.raises(store.IdentityMismatch, match=f"weights_sha256: on disk '{digest}'"):
-        train_run(key, obtain("mobilenet"), Fold(views), protocol, hashes, tmp_path / "runs", tmp_path / "activations")
+        train()

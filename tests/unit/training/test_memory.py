@@ -85,6 +85,7 @@ def test_nothing_of_what_failed_stays_in_memory():
 def test_tasks_of_a_run_say_for_what_there_was_no_memory(task, of, monkeypatch, tmp_path):
     for name in ("train_run", "keep_share"):
         monkeypatch.setattr(units, name, lambda *_, **__: on_the_cpu())
+    monkeypatch.setattr(units, "set_up", lambda *_, **__: None)
     plan = units.Plan("vgg16", "last-conv", None, None, None, {}, tmp_path, tmp_path, "auto")
     with pytest.raises(OutOfMemory, match=f"no memory for {of} on the device cpu"):
         getattr(units, task)(units.Place("cpu"), plan, 0, None)

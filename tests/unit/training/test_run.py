@@ -8,12 +8,14 @@ import torch
 
 from tramtrack.errors import UsageError
 from tramtrack.network.backbone import Backbone
-from tramtrack.network.weights import WeightSet
+from tramtrack.network.weight_set import WeightSet
 from tramtrack.protocol import Protocol
 from tramtrack.training import run as room
+from tramtrack.training import trunk
 from tramtrack.training.adapt import adapt_batchnorms
 from tramtrack.training.record import PRETRAINED, RunKey, variant_name
-from tramtrack.training.run import Fold, keeps_activations, make_classifier, run_identity, train_run
+from tramtrack.training.run import train_run
+from tramtrack.training.setup import Fold, keeps_activations, make_classifier, set_up
 
 CPU = torch.device("cpu")
 HASHES = {"folds": "f", "prepared": "p"}
@@ -38,13 +40,17 @@ def protocol(transfer="", dtype="float32", variants=0, rotation=5.0):
     return Protocol.from_toml(TEXT.format(transfer=transfer, dtype=dtype, variants=variants, rotation=rotation), "tiny")
 
 
+def train(settings, views, folder, key, keep="auto"):
+    return train_run(set_up(key, None, Fold(views), settings, HASHES, keep), folder / "runs", folder / "cache")
+
+
 @pytest.mark.parametrize("dtype", ("float32", "bfloat16"))
 @pytest.mark.parametrize(("transfer", "keep"), [("", "auto"), ('policy = "last-block"', "off")])
 def test_what_is_frozen_is_in_the_weights_file_as_it_was(transfer, keep, dtype, views, tmp_path):
     settings = protocol(transfer, dtype, variants=1)
     key = RunKey("mobilenetv2", variant_name(settings.transfer, PRETRAINED), 3)
     begun = make_classifier(key, None, settings)
-    run = train_run(key, None, Fold(views), settings, HASHES, tmp_path / "runs", tmp_path / "cache", keep)
+    run = train(settings, views, tmp_path, key, keep)
     kept = safetensors.torch.load_file(run.folder / "weights.safetensors")
     trained = {name for name, _ in begun.trained()}
     assert run.identity["dtype"] == dtype and set(kept) == set(begun.state_dict())
@@ -62,14 +68,14 @@ def depends_on(settings, views, monkeypatch, tmp_path, network="mobilenetv2", pr
         seen.update(identity, files=len(files))
         raise StopIteration
 
-    monkeypatch.setattr(room, "compute_activations", note)
+    monkeypatch.setattr(trunk, "compute_activations", note)
     key = RunKey(network, "v", 0)
     model = make_classifier(key, None, settings)
     for norm in model.batchnorms():
         norm.running_mean += shift
-    identity = run_identity(key, weights, settings, {**HASHES, "prepared": prepared}, True, torch.float32)
+    setup = set_up(key, weights, Fold(views), settings, {**HASHES, "prepared": prepared}, device="cpu")
     with pytest.raises(StopIteration):
-        room._states(model, Fold(views), identity, settings, tmp_path, keeps=True, dtype=torch.float32, device=CPU)
+        trunk.tail_input(model, setup, tmp_path)
     return seen
 
 
@@ -104,7 +110,7 @@ def test_kept_activations_are_known_by_all_that_they_depend_on(views, monkeypatc
 def test_batchnorms_are_adapted_to_the_training_fold_alone(views, tmp_path):
     settings = protocol('batchnorm = "adapt"')
     key = RunKey("mobilenetv2", "v", 0)
-    identity = run_identity(key, None, settings, HASHES, True, torch.float32)
+    setup = set_up(key, None, Fold(views), settings, HASHES, device="cpu")
 
     def statistics(adapt):
         model = make_classifier(key, None, settings)
@@ -114,7 +120,7 @@ def test_batchnorms_are_adapted_to_the_training_fold_alone(views, tmp_path):
     def over(files):
         return lambda model: adapt_batchnorms(model, list(files), dtype=torch.float32, device=CPU, what="test")
 
-    adapted = statistics(lambda model: room._adapt(model, Fold(views), identity, settings, tmp_path, torch.float32, CPU))
+    adapted = statistics(lambda model: trunk.adapt_base(model, setup, tmp_path))
     assert torch.equal(adapted, statistics(over(views["file"][views["fold"] == "training"])))
     assert not torch.equal(adapted, statistics(over(views["file"])))
 
@@ -122,9 +128,9 @@ def test_batchnorms_are_adapted_to_the_training_fold_alone(views, tmp_path):
 def test_a_run_that_is_finished_is_not_built_again(views, tmp_path, monkeypatch):
     settings = protocol()
     key = RunKey("mobilenetv2", "last-conv", 0)
-    first = train_run(key, None, Fold(views), settings, HASHES, tmp_path / "runs", tmp_path / "cache")
+    first = train(settings, views, tmp_path, key)
     monkeypatch.setattr(room, "make_classifier", None)
-    again = train_run(key, None, Fold(views), settings, HASHES, tmp_path / "runs", tmp_path / "cache")
+    again = train(settings, views, tmp_path, key)
     assert again.information == first.information
 
 
@@ -137,7 +143,7 @@ def test_what_a_run_costs_is_measured_before_it_trains(views, tmp_path, monkeypa
     monkeypatch.setattr(room, "seconds_a_view_uncached", fail)
     monkeypatch.setattr(room, "train", lambda *_, **__: pytest.fail("trained before"))
     with pytest.raises(MemoryError):
-        train_run(RunKey("mobilenetv2", "last-conv", 0), None, Fold(views), protocol(), HASHES, tmp_path / "r", tmp_path / "c")
+        train(protocol(), views, tmp_path, RunKey("mobilenetv2", "last-conv", 0))
 
 
 def test_what_cannot_be_kept_is_told_without_weights():
