@@ -20,6 +20,7 @@ from tramtrack.evaluation.scores import Bools, Floats, Undefined, ratio, undefin
 FARTHEST_LOGIT = 30.0  # a score within 1e-13 of 0 or 1 is taken as that far, so that its logit is a number
 GROUPS = 10  # points of a calibration curve, at most
 LEAST_IN_GROUP = 10  # units a point stands for, at least
+LEAST_SPREAD = 1e-8  # what is below is the rounding of coefficients that do not move
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def reliability(
 
     ``weights`` int32 (women, resamples), women in the order of np.unique. In each resample the fit moves by one Newton step
     from the observed one; the interval is the estimate -+ Student's quantile with the women of the smaller class less one.
-    Undefined with one class, and where the classes do not overlap, since the slope then has no finite value.
+    Undefined with one class, where the classes do not overlap, since the slope then has no finite value, and where every
+    resample of women gives the same numbers, since an interval would have no width.
     """
     reason = undefined_reason("auc_roc", units.labels, units.scores, unit=units.unit) or _no_slope(units.labels, probabilities)
     if reason is not None:
@@ -131,6 +133,9 @@ def reliability(
     shift = _intercept(x, y)
     both = _one_step(np.stack([np.ones_like(x), x], axis=1), special.expit(intercept + slope * x), y, woman, weights)
     alone = _one_step(np.ones((len(x), 1)), special.expit(x + shift), y, woman, weights)
+    if min(float(moved.std(axis=0, ddof=1).min()) for moved in (both, alone)) < LEAST_SPREAD:
+        reason = "every resample of these women gives the same numbers, so there is no interval"
+        return Undefined("calibration", reason, **units.counts())
     fewest = min(len(np.unique(woman[units.labels])), len(np.unique(woman[~units.labels])))
     quantile = float(stats.t.ppf(0.5 + confidence / 2, max(1, fewest - 1)))
     grid = np.linspace(float(x.min()), float(x.max()), 101)

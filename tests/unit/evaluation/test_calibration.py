@@ -106,6 +106,14 @@ def test_separated_classes_can_be_recalibrated_but_have_no_slope():
     assert isinstance(got, Undefined) and "do not overlap" in got.reason
 
 
+@pytest.mark.parametrize("women", (1, 2))
+def test_women_who_are_all_alike_make_no_interval(women):
+    scores, labels = np.array([0.2, 0.4, 0.6, 0.8]), np.array([0, 1, 0, 1])
+    units = Units("view", np.repeat(np.arange(women), 4), np.tile(scores, women), np.tile(labels, women))
+    got = reliability(units, units.scores, resample_women(women, 200, np.random.default_rng(0)))
+    assert isinstance(got, Undefined) and got.reason.startswith("every resample of these women gives the same numbers")
+
+
 def test_what_cannot_be_calibrated_says_why():
     def units(scores, labels):
         return Units("woman", np.arange(len(labels)), np.array(scores), np.array(labels))
