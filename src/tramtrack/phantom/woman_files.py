@@ -41,6 +41,7 @@ class WomanTask:
 
 
 def record_path(task: WomanTask) -> Path:
+    """Where the woman's record is, whether written yet or not."""
     return task.out / "women" / f"{task.woman}.json"
 
 

@@ -43,7 +43,7 @@ def train_run(setup: Setup, runs: Path, cache: Path, *, begin: bool = True) -> R
     if not len(fold.examples("validation")):
         raise TramtrackError(f"{folder}: no validation view has a label to train against; label some, or let them inherit")
     model = placed(make_classifier(key, setup.weights, protocol), setup.device)
-    if not setup.keeps and model.trunk_changes:
+    if model.trunk_changes:
         announce(f"{title(key.network)}: no activations are kept, because {model.trunk_changes}")
     counts = model.counts()
     announce(

@@ -39,7 +39,10 @@ class Fold:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a run is made of. ``identity`` decides its result; ``keeps``: whether the trunk's activations are kept on disk."""
+    """What a run is made of. ``identity`` decides its result; ``keeps``: whether the trunk's activations are kept on disk.
+
+    ``dtype`` and ``device`` are those that it computes in and on.
+    """
 
     key: RunKey
     weights: WeightSet | None
@@ -67,7 +70,8 @@ def set_up(
 ) -> Setup:
     """The run of ``key`` on this machine; ``hashes`` are those of the cohort's folds and prepared views.
 
-    Raises UsageError where activations cannot be kept but are asked for, or the device is not there.
+    ``keep`` says whether activations are kept: "on", "off", or "auto" (where the policy allows it). ``device``: see
+    `choose_device`. Raises UsageError as `keeps_activations`, and where the device is not there.
     """
     on = choose_device(device)
     dtype = resolve_dtype(protocol.training.dtype, on)

@@ -26,10 +26,10 @@ def tail_input(model: Classifier, setup: Setup, cache: Path, *, share: tuple[int
     """
     table, settings, varied = setup.fold.table, setup.protocol.training, setup.protocol.augmentation
     files, sides, seed = list(table["file"]), list(table["view"]), setup.key.seed
-    where: Any = {"dtype": setup.dtype, "device": setup.device}
+    dtype, device = setup.dtype, setup.device
     if not setup.keeps:
         batch, views = settings.batch_size, settings.views_at_once
-        return Recomputed(model, files, sides, varied, batch=batch, views=views, seed=seed, **where)
+        return Recomputed(model, files, sides, varied, dtype=dtype, device=device, batch=batch, views=views, seed=seed)
     training = setup.fold.examples("training").positions
     rows = torch.full((varied.variants, len(files)), -1)
     draws: list[Draw | None] = [None] * len(files)
@@ -53,12 +53,13 @@ def tail_input(model: Classifier, setup: Setup, cache: Path, *, share: tuple[int
         depends_on,
         draws=draws,
         size=setup.size,
+        dtype=dtype,
+        device=device,
         what=f"{setup.key.network}: activations",
         share=share,
         begin=begin,
-        **where,
     )
-    return Kept(activations, setup.device, settings.batch_size, rows=rows if varied.variants else None, seed=seed)
+    return Kept(activations, device, settings.batch_size, rows=rows if varied.variants else None, seed=seed)
 
 
 def adapt_base(model: Classifier, setup: Setup, cache: Path) -> None:

@@ -64,7 +64,10 @@ def network_job(plan: Plan, shares: int) -> Job:
 
 
 def train_seed(place: Place, plan: Plan, seed: int, begin: bool) -> Run:
-    """Train one seed; ``begin`` false where its activations are laid out already. Raises as `train_run`, and OutOfMemory."""
+    """Train one seed; ``begin`` false where its activations are laid out already.
+
+    Raises as `set_up` and `train_run`, and OutOfMemory.
+    """
     _use(place)
     cache = plan.cache_of(seed)
 
@@ -78,7 +81,10 @@ def train_seed(place: Place, plan: Plan, seed: int, begin: bool) -> Run:
 
 
 def keep_one(place: Place, plan: Plan, seed: int, share: tuple[int, int]) -> None:
-    """Compute one share of the activations that all seeds of a plan train on. Raises as `keep_share`, and OutOfMemory."""
+    """Compute one share of the activations that all seeds of a plan train on.
+
+    Raises as `set_up` and `keep_share`, and OutOfMemory.
+    """
     _use(place)
 
     def keep() -> None:

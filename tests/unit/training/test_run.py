@@ -146,6 +146,25 @@ def test_what_a_run_costs_is_measured_before_it_trains(views, tmp_path, monkeypa
         train(protocol(), views, tmp_path, RunKey("mobilenetv2", "last-conv", 0))
 
 
+@pytest.mark.parametrize(
+    ("transfer", "keep", "why"),
+    [
+        ('policy = "full"', "auto", "policy full trains from the first layer on"),
+        ('policy = "full"', "off", "policy full trains from the first layer on"),
+        ("", "off", None),
+    ],
+)
+def test_why_activations_cannot_be_kept_is_said_before_any_work(transfer, keep, why, views, tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise StopIteration
+
+    monkeypatch.setattr(room, "tail_input", stop)
+    with pytest.raises(StopIteration):
+        train(protocol(transfer), views, tmp_path, RunKey("mobilenetv2", "v", 0), keep)
+    said = capsys.readouterr().err
+    assert f"no activations are kept, because {why}" in said if why else "activations" not in said
+
+
 def test_what_cannot_be_kept_is_told_without_weights():
     full = protocol('policy = "full"').transfer
     assert not keeps_activations("resnet152v2", full, "auto") and keeps_activations("resnet152v2", protocol().transfer, "auto")
