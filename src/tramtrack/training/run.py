@@ -79,8 +79,8 @@ def train_run(setup: Setup, runs: Path, cache: Path, *, begin: bool = True) -> R
         "machine": describe(setup.device),
     }
     store.write_manifest(folder / "run.json", setup.identity, {**_described(setup, model), **measured})
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    (folder / "started.json").unlink(missing_ok=True)
+    for left in (folder / "checkpoint.safetensors", folder / "started.json", *folder.glob(".*.part")):  # parts: of a kill
+        left.unlink(missing_ok=True)
     return finished_run(folder)
 
 

@@ -125,6 +125,16 @@ def test_batchnorms_are_adapted_to_the_training_fold_alone(views, tmp_path):
     assert not torch.equal(adapted, statistics(over(views["file"])))
 
 
+def test_a_finished_run_leaves_nothing_of_how_it_came_to_be(views, tmp_path):
+    key = RunKey("mobilenetv2", "last-conv", 0)
+    folder = key.folder(tmp_path / "runs")
+    folder.mkdir(parents=True)
+    (folder / ".checkpoint.safetensors.123-0f.part").write_bytes(b"cut off by a kill")
+    train(protocol(), views, tmp_path, key)
+    names = ["history.csv", "predictions.csv", "run.json", "weights.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
 def test_a_run_that_is_finished_is_not_built_again(views, tmp_path, monkeypatch):
     settings = protocol()
     key = RunKey("mobilenetv2", "last-conv", 0)
