@@ -1,6 +1,6 @@
 """A study's peak memory on a cohort that grows: it must stay under 4096 MiB whatever the number of views.
 
-For each size, a cohort of distinct synthetic pictures (16-bit PNG of 2294x1914, a bright half disc with grain of its own) is
+For each size, a cohort of distinct synthetic pictures (16-bit PNG of 2294x1914, a bright half disc with coarse grain of its own) is
 ingested and run through the whole pipe under the study's preset at 1536x768, with two epochs: `tramtrack ingest` and
 `tramtrack run`, and the resident memory of the process tree is watched. Pages of the kept activations count where they are
 resident, so the printed size of those is what memory would grow by if they stayed.
@@ -49,7 +49,7 @@ def write_cohort(folder: Path, women: int) -> tuple[Path, Path]:
             generator = np.random.default_rng(woman)
             truths.writerow((f"w{woman:05}", int(woman % 3 == 0)))
             for side, view in (("L", "CC"), ("L", "MLO"), ("R", "CC"), ("R", "MLO")):
-                grain = generator.integers(-200, 200, (ROWS // 8 + 1, COLUMNS // 8 + 1)).repeat(8, 0).repeat(8, 1)
+                grain = generator.integers(-6000, 6000, (ROWS // 32 + 1, COLUMNS // 32 + 1)).repeat(32, 0).repeat(32, 1)
                 tissue = (30000 * depth + grain[:ROWS, :COLUMNS] + 9000) * (depth > 0)
                 picture = tissue if side == "L" else tissue[:, ::-1]
                 file = folder / f"w{woman:05}-{side}-{view}.png"
