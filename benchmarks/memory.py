@@ -1,7 +1,7 @@
 """A study's peak memory on a cohort that grows: it must stay under 4096 MiB whatever the number of views.
 
-For each size, a cohort of distinct synthetic pictures (16-bit PNG of 2294x1914, a bright half disc with coarse grain of its own) is
-ingested and run through the whole pipe under the study's preset at 1536x768, with two epochs: `tramtrack ingest` and
+For each size, a cohort of distinct synthetic pictures (16-bit PNG of 2294x1914, a bright half disc with coarse grain of its
+own) is ingested and run through the whole pipe under the study's preset at 1536x768, with two epochs: `tramtrack ingest` and
 `tramtrack run`, and the resident memory of the process tree is watched. Pages of the kept activations count where they are
 resident, so the printed size of those is what memory would grow by if they stayed.
 

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import safetensors.numpy
 from PIL import Image
@@ -344,13 +345,41 @@ def test_a_source_without_views_keeps_the_cohort_that_is_there(ingested, command
     assert (study / "cohort" / "views.csv").read_bytes() == before
 
 
+def pictures_of(cohort, folder):
+    """A cohort's images as 16-bit PNG, which tell nothing but their pixels, and the table that says whose they are."""
+    folder.mkdir()
+    table = pd.read_csv(cohort / "labels.csv", dtype=str)[["woman", "exam", "side", "view"]]
+    table["file"] = [f"{row.woman}-{row.side}-{row.view}.png" for row in table.itertuples()]
+    for row in table.itertuples():
+        pixels = pydicom.dcmread(cohort / "dicom" / row.woman / f"{row.side}{row.view}.dcm").pixel_array
+        Image.fromarray(pixels << 4).save(folder / row.file)
+    table.to_csv(folder / "views.csv", index=False)
+    return folder / "views.csv"
+
+
+def some_ages_of(cohort, folder):
+    """A cohort's DICOM images with ages that are known in no view of the first woman, and not in all of the others."""
+    shutil.copytree(cohort / "dicom", folder)
+    files = sorted(folder.glob("*/*.dcm"))
+    for file in {*files[:4], *files[::3]}:
+        dataset = pydicom.dcmread(file)
+        dataset.PatientAge = ""
+        dataset.save_as(file)
+    return folder
+
+
 @pytest.mark.parametrize("level", (("woman",), ("woman", "side")))
-def test_labels_coarser_than_views_go_all_the_way_to_heat_maps(level, tiny_cohort, tiny_protocol, command, tmp_path):
+def test_labels_coarser_than_views_and_unknown_ages_go_all_the_way_to_heat_maps(
+    level, tiny_cohort, tiny_protocol, command, tmp_path
+):
     table = pd.read_csv(tiny_cohort / "labels.csv", dtype={"bac": int})
     coarse = table.groupby(list(level))["bac"].max().reset_index()
     coarse.to_csv(tmp_path / "labels.csv", index=False)
     study = tmp_path / "study"
-    assert command("ingest", tiny_cohort / "dicom", "--labels", tmp_path / "labels.csv", "--study", study).returncode == 0
+    source = (
+        pictures_of(tiny_cohort, tmp_path / "png") if level == ("woman",) else some_ages_of(tiny_cohort, tmp_path / "dicom")
+    )
+    assert command("ingest", source, "--labels", tmp_path / "labels.csv", "--study", study).returncode == 0
     done = command("run", study, "--protocol", tiny_protocol, *QUICK)
     assert done.returncode == 0, done.stderr
     shown = pd.read_csv(study / "heatmaps" / "views.csv")

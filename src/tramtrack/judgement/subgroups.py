@@ -155,7 +155,7 @@ def _groups(views: pd.DataFrame) -> dict[str, dict[str, str]]:
             continue
         values = first[column]
         if column == "age_years":
-            groups = pd.to_numeric(values, errors="coerce").map(age_band)
+            groups = pd.to_numeric(values, errors="coerce").astype("float64").map(age_band)
         else:
             groups = values.fillna("").astype(str).str.strip().replace("", "not known")
         if groups.nunique() > 1:

@@ -24,18 +24,18 @@ def study():
     generator = np.random.default_rng(0)
     rows = []
     for number in range(120):
-        age = 45 + 30 * generator.random()
+        age = int(45 + 30 * generator.random())
         bac = int(age + 8 * generator.normal() > 62)
         for view in ("CC", "MLO"):
             rows.append(
                 {
                     "view_id": f"{number:03}{view}", "woman": f"w{number:03}", "side": "L", "view": view,
-                    "fold": "training" if number % 3 == 0 else "test", "age_years": age if number != 1 else np.nan,
+                    "fold": "training" if number % 3 == 0 else "test", "age_years": age if number != 1 else pd.NA,
                     "manufacturer": "B" if bac and number % 4 else "A", "bac_view": bac, "bac_breast": bac, "bac_woman": bac,
                     "score": 1 / (1 + np.exp(-(2 * bac + generator.normal() - 1))),
                 }
             )  # fmt: skip
-    views = pd.DataFrame(rows)
+    views = pd.DataFrame(rows).astype({"age_years": "Int64"})  # as a cohort has them
     run = Run(Path("run"), {"network": "vgg16", "variant": "last-conv", "seed": 0, "weights": PRETRAINED}, {})
     return run, views
 
