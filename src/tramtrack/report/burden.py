@@ -88,7 +88,8 @@ def burden(material: Material) -> BurdenSection | None:
 
 def _own(material: Material, name: str) -> pd.DataFrame:
     """The table's rows of the evaluated fold, of analysed exams, and of sources that are still what they were measured of."""
-    table = pd.read_csv(material.folder / "results" / f"{name}.csv", dtype={"woman": str, "exam": str})
+    texts = {"woman": str, "exam": str}  # she may be called NA
+    table = pd.read_csv(material.folder / "results" / f"{name}.csv", dtype=texts, keep_default_na=False, na_values=[""])
     if "analysed" in table:
         table = table[table["analysed"] == "yes"]
     return table[(table["fold"] == material.fold) & table["source"].map(lambda source: is_shown(material, source))]

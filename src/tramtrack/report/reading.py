@@ -162,4 +162,4 @@ def _made(folder: Path, name: str) -> tuple[str, ...]:
 
 
 def _table(folder: Path, name: str) -> pd.DataFrame:
-    return pd.read_csv(folder / "results" / f"{name}.csv")
+    return pd.read_csv(folder / "results" / f"{name}.csv", keep_default_na=False, na_values=[""])  # a vendor may be called NA

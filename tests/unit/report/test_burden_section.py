@@ -91,3 +91,12 @@ def test_without_spacing_it_says_pixels_and_without_truth_that_nothing_tells(stu
     assert "−9.0 to 6.0 pixels<" in write_report(*made.arguments()).read_text()
     store.write_csv(path, pd.read_csv(path).iloc[:0])
     assert "nothing says how right these amounts are" in write_report(*made.arguments()).read_text()
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_a_woman_called_na_counts(study_folder: ModuleType, tmp_path: Path) -> None:
+    made = study_folder.fabricate(tmp_path / "study")
+    measured(made.folder, "segmentation", "segmentation", "s")
+    path = made.folder / "results" / "women_burden.csv"
+    path.write_text(path.read_text().replace("w0", "NA"))
+    assert "24 views of 6 women</span>" in write_report(*made.arguments()).read_text()

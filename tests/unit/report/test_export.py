@@ -79,6 +79,14 @@ def test_a_baseline_of_fewer_women_says_of_how_many(tmp_path: Path, study_folder
     assert "age alone" in dict(named_tables(material))["subgroups"][1].columns
 
 
+def test_a_vendor_called_na_keeps_its_name(tmp_path: Path, study_folder: ModuleType) -> None:
+    made = study_folder.fabricate(tmp_path)
+    path = tmp_path / "results" / "subgroups.csv"
+    path.write_text(path.read_text().replace("maker 0", "NA"))
+    told = dict(named_tables(read_material(*made.arguments())))["subgroups"][1].to_csv()
+    assert "NA" in told and "maker 1" in told and "nan" not in told
+
+
 def test_table_1_counts_the_women_of_each_fold(exported: Path) -> None:
     rows = list(csv.reader((exported / "tables" / "table-1.csv").open(encoding="utf-8")))
     assert rows[0] == ["", "Training", "Validation", "Test"]
