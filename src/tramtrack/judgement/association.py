@@ -96,50 +96,48 @@ def associate(women: pd.DataFrame, outcomes: pd.DataFrame, protocol: Protocol) -
     is a reason in place of numbers. Raises TramtrackError without statsmodels.
     """
     models = _statsmodels()
-    joined = women.set_index("woman").join(outcomes, how="left")
+    measured = women.set_index("woman")[["area", "age_years"]].astype(float)
     source = str(women["source"].iloc[0])
     rows = []
     for outcome in outcomes.columns:
-        known = joined[[outcome, "area", "age_years"]].astype(float).dropna()
-        values = known[outcome].to_numpy()
+        known = measured.assign(outcome=outcomes[outcome].reindex(measured.index)).dropna()  # it may be called age_years
+        values = known["outcome"].to_numpy()
         logistic = bool(np.isin(values, (0, 1)).all())
         about = {
             "outcome": outcome, "source": source, "model": "logistic" if logistic else "linear",
             "measure": "odds ratio" if logistic else "difference", "n": len(known),
-            "events": int(values.sum()) if logistic else pd.NA, "left_out": len(joined) - len(known),
+            "events": int(values.sum()) if logistic else pd.NA, "left_out": len(measured) - len(known),
         }  # fmt: skip
-        found = _refusal(known, outcome, logistic, protocol) or _fitted(models, known, outcome, logistic, protocol)
+        found = _refusal(known, logistic, protocol) or _fitted(models, known, logistic, protocol)
         for term, text in TERMS.items():
             numbers = {"reason": found} if isinstance(found, str) else {**found[term], "reason": ""}
             rows.append({**about, "term": text, **numbers})
     return pd.DataFrame(rows, columns=COLUMNS).astype({"events": "Int64"})
 
 
-def _refusal(known: pd.DataFrame, outcome: str, logistic: bool, protocol: Protocol) -> str:
+def _refusal(known: pd.DataFrame, logistic: bool, protocol: Protocol) -> str:
     """Why nothing can be said, or empty."""
     needed = protocol.burden.events_per_coefficient * len(TERMS)
     if logistic:
-        events = int(known[outcome].sum())
+        events = int(known["outcome"].sum())
         if min(events, len(known) - events) < needed:
             return f"{events} events and {len(known) - events} women without; {needed} of each are needed"
     elif len(known) < needed:
         return f"{len(known)} women; {needed} are needed"
-    for name, text in (("area", "burden"), ("age_years", "age"), (outcome, "outcome")):
+    for name, text in (("area", "burden"), ("age_years", "age"), ("outcome", "outcome")):
         if known[name].nunique() < 2:
             return f"all women have the same {text}"
     return ""
 
 
-def _fitted(
-    models: ModuleType, known: pd.DataFrame, outcome: str, logistic: bool, protocol: Protocol
-) -> dict[str, dict[str, float]] | str:
+def _fitted(models: ModuleType, known: pd.DataFrame, logistic: bool, protocol: Protocol) -> dict[str, dict[str, float]] | str:
     """Estimate, interval and p of each term, or why there are none."""
     scaled = {"burden": known["area"] / BURDEN_STEP_MM2, "age": known["age_years"] / AGE_STEP_YEARS}
     design = models.add_constant(pd.DataFrame(scaled))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they warn of is looked at below
         try:
-            model = (models.Logit if logistic else models.OLS)(known[outcome], design)
+            model = (models.Logit if logistic else models.OLS)(known["outcome"], design)
             fit = model.fit(disp=0, maxiter=100) if logistic else model.fit()
             bounds = fit.conf_int(alpha=1 - protocol.evaluation.confidence)
         except (np.linalg.LinAlgError, ValueError) as error:

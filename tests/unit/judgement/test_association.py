@@ -71,6 +71,14 @@ def test_who_lacks_area_age_or_outcome_is_left_out_and_counted():
     assert (row["n"], row["left_out"]) == (188, 12)
 
 
+def test_an_outcome_may_have_the_name_of_a_column_of_the_burden_table():
+    table = women()
+    values = outcome_of(table, "event")
+    for name in ("area", "source"):
+        found = associate(table, values.set_axis([name], axis=1), Protocol())
+        pd.testing.assert_frame_equal(found, associate(table, values, Protocol()).assign(outcome=name))
+
+
 @pytest.mark.parametrize("events", (0, 19, 181, 200))
 def test_too_few_events_or_women_without_are_refused_with_the_counts(events):
     table = women()
