@@ -65,9 +65,11 @@ def split_women(views: pd.DataFrame, settings: Split) -> pd.DataFrame:
             part = shuffled[start:end]
             folds.update(dict.fromkeys(part, (fold, "")))
             if not part:
+                unknown = int(women.isna().sum())
                 raise TramtrackError(
                     f"the {fold} fold would have no woman {'with' if label else 'without'} BAC: the cohort has "
-                    f"{len(names)} such women of {len(women)}; label more of them or change the shares"
+                    f"{len(names)} such women of {len(women)}{f', {unknown} of them not known' if unknown else ''}; label more "
+                    "of them (a woman is negative once all her standard views are, or her own row says so) or change the shares"
                 )
     if settings.training_prevalence > 0:
         folds.update(_drop_negatives(views, folds, settings, rng))

@@ -139,6 +139,11 @@ def test_one_class_in_a_fold_is_an_error(positive: int, negative: int, message: 
         split_women(cohort(positive, negative), Split())
 
 
+def test_a_fold_of_one_class_says_how_many_women_are_not_known() -> None:
+    with pytest.raises(TramtrackError, match=r"0 such women of 26, 6 of them not known; label more of them"):
+        split_women(cohort(20, 0, unknown=6), Split())
+
+
 def leak_after(change: dict[str, str], from_fold: str, to_fold: str) -> str:
     """The message of the leak after a view of ``to_fold`` takes over columns from one of ``from_fold``."""
     views = cohort(10, 30)
