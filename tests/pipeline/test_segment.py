@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from tramtrack import sealing
+from tramtrack.segmentation.scores import COLUMNS
+from tramtrack.study import Study
 
 SETTINGS = """
 [segmentation]
@@ -72,3 +74,9 @@ def test_a_study_is_segmented_and_the_test_fold_on_demand(prepared, command, tmp
     page = (study / "report" / "index.html").read_text()
     assert "What the maps cost in accuracy" in page and 'id="cost-of-maps"' in page
     assert "U-Net (seed 0, trained on masks)" in page  # the log of looks
+
+
+def test_masks_that_lie_off_the_breast_leave_nothing_to_measure_and_it_is_said(ingested, command, monkeypatch):
+    monkeypatch.setattr(Study, "segment", lambda *_: pd.DataFrame(columns=COLUMNS))
+    done = command("segment", ingested)
+    assert done.returncode == 0 and "no mask of these views lies on its breast" in done.stdout

@@ -41,5 +41,8 @@ def segment(
         for row in rows
     ]
     table(shown, "Views with BAC, by woman, with intervals")
+    if not rows:
+        say("nothing was measured: no mask of these views lies on its breast")
+        return
     say(f"a pixel is called from a probability of {rows[0]['threshold']:g}, chosen on validation")
     say(f"the maps are in {study / 'segmentation' / 'maps'}")
