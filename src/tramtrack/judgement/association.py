@@ -100,7 +100,7 @@ def associate(women: pd.DataFrame, outcomes: pd.DataFrame, protocol: Protocol) -
     source = str(women["source"].iloc[0])
     rows = []
     for outcome in outcomes.columns:
-        known = measured.assign(outcome=outcomes[outcome].reindex(measured.index)).dropna()  # it may be called age_years
+        known = measured.assign(outcome=outcomes[outcome].reindex(measured.index).astype(float)).dropna()  # or age_years
         values = known["outcome"].to_numpy()
         logistic = bool(np.isin(values, (0, 1)).all())
         about = {
