@@ -37,15 +37,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from measuring import finish, processor
 from peer import Keras, head_arrays, keras, matrix_rate, pretrained, write_weights
 from tramtrack.evaluation.resampling import estimate
-from tramtrack.network.build import build, skeleton
-from tramtrack.network.weight_set import WeightSet, load
+from tramtrack.network.build import skeleton
+from tramtrack.network.weight_set import WeightSet
 from tramtrack.protocol import Prepare, Protocol, Training, Transfer
 from tramtrack.training.hardware import choose_device, dtype_name, resolve_dtype
 from tramtrack.training.loop import class_weights, draw
 from tramtrack.training.rebuild import predict_views
 from tramtrack.training.record import RunKey
 from tramtrack.training.run import train_run
-from tramtrack.training.setup import Fold, set_up
+from tramtrack.training.setup import Fold, make_classifier, set_up
 from tramtrack.training.transfer import Classifier
 from views import SIZE, grey, prepared_views
 
@@ -74,20 +74,15 @@ def protocol(epochs: int) -> Protocol:
     return Protocol(name="study-vs-keras", prepare=prepare, transfer=Transfer(dropout=0.0), training=training)
 
 
-def starting_model(weights: WeightSet | None, seed: int, settings: Protocol) -> Classifier:
-    """Base and head as `train_run` starts them for this seed."""
-    generator = torch.Generator().manual_seed(seed)
-    backbone = build(NETWORK, generator)
-    if weights:
-        load(backbone, weights)
-    return Classifier(backbone, settings.transfer, generator)
+def key_of(seed: int) -> RunKey:
+    """The run of one seed."""
+    return RunKey(NETWORK, "last-conv", seed)
 
 
 def tramtrack_way(weights: WeightSet | None, seed: int, settings: Protocol, views: pd.DataFrame, folder: Path) -> np.ndarray:
     """A whole run and the scores of the test views: logits (80,) in the order of ``views``."""
     scored = views[views["fold"] != "test"].reset_index(drop=True)
-    key = RunKey(NETWORK, "last-conv", seed)
-    setup = set_up(key, weights, Fold(scored), settings, {"prepared": "benchmark"})
+    setup = set_up(key_of(seed), weights, Fold(scored), settings, {"prepared": "benchmark"})
     run = train_run(setup, folder / "runs", folder / f"cache-{seed}")
     known = run.predictions().set_index("view_id")["logit"]
     test = views[views["fold"] == "test"]
@@ -156,7 +151,7 @@ def run_ways(
     """
     found = {way: Found() for way in ("tramtrack", *WAYS)}
     np.save(folder / "grey.npy", grey(list(views["file"])))
-    write_weights(starting_model(weights, 0, settings).backbone, folder / "weights.npz")
+    write_weights(make_classifier(key_of(0), weights, settings).backbone, folder / "weights.npz")
     side.ask("load", network=NETWORK, weights=folder / "weights.npz", grey=folder / "grey.npy")
     rate, dtype = 0.0, resolve_dtype(settings.training.dtype, choose_device())
     for seed in range(seeds):
@@ -165,7 +160,7 @@ def run_ways(
         logits = tramtrack_way(weights, seed, settings, views, folder)
         found["tramtrack"].seconds.append(time.perf_counter() - started)
         found["tramtrack"].logits.append(logits)
-        write_task(folder / "task.npz", starting_model(weights, seed, settings), seed, settings, views)
+        write_task(folder / "task.npz", make_classifier(key_of(seed), weights, settings), seed, settings, views)
         for way in WAYS if seed < fits else ("features",):
             answer = side.ask("fit", way=way, task=folder / "task.npz", save=folder / "logits.npy")
             found[way].seconds.append(answer["seconds"])
