@@ -11,7 +11,7 @@ from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
 from tramtrack.cohort.findings import read_findings
 from tramtrack.cohort.ingest import ingest
-from tramtrack.cohort.labels import LabelTable, apply_labels, exam_names, read_labels, reader_tables
+from tramtrack.cohort.labels import Labelled, LabelTable, apply_labels, exam_names, read_labels, reader_tables
 from tramtrack.cohort.privacy import NO_SECRET, Secret
 from tramtrack.cohort.readers import agreement, disagreements
 from tramtrack.cohort.settle import Exclusions, analysed_exams
@@ -90,6 +90,7 @@ def make_cohort(
         women, exams = frozenset(views["woman"]), exam_names(views)
         table = read_labels(labels.absolute(), labelling, adjudication, secret.key, women, exams)
         labelled = apply_labels(views, labels.absolute(), table=table)
+        _require_a_view(labelled, table, labels, source)
         known = _of_the_analysed_exam(views, labelled.views, labels.absolute(), settings, table)
         require_unsplit(folder, "labels.csv", known)
         settled = store.file_sha256(adjudication) if adjudication else ""
@@ -108,6 +109,15 @@ def make_cohort(
         store.write_csv(folder / "findings.csv", known)
     assert intake.views
     return load_cohort(folder)
+
+
+def _require_a_view(labelled: Labelled, table: LabelTable, labels: Path, source: Path) -> None:
+    """Raise TramtrackError where no row of a label table is about a view of the cohort."""
+    if table.rows and len(labelled.rows_without_view) == len(table.rows):
+        raise TramtrackError(
+            f"{labels}: none of its {len(table.rows)} rows is about a view in {source} (the first: {table.rows[0]}); woman is "
+            "the PatientID, or as in the table of images; the views are kept, so ingest again with the right table"
+        )
 
 
 def _require_tables(labels: Path | None, adjudication: Path | None, findings: Path | None, labelling: Labels) -> None:

@@ -42,10 +42,19 @@ def measured_women(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=missing)
 
 
-def women_of(table: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The rows of `measured_women` of one source, of the analysed exams. Raises UsageError."""
+def women_of(table: pd.DataFrame, source: str | None, best: str) -> pd.DataFrame:
+    """The rows of `measured_women` of one source, where none is named the ``best``, of the analysed exams.
+
+    Raises UsageError where nothing was measured of it.
+    """
+    measured = ", ".join(table["source"].unique())
+    if source is None and best not in set(table["source"]):
+        raise UsageError(
+            f"no burden of {best}, the best run on validation, could be measured; name another by --source: {measured}"
+        )
+    source = source or best
     if source not in set(table["source"]):
-        raise UsageError(f"--source {source}: expected one of {', '.join(table['source'].unique())}")
+        raise UsageError(f"--source {source}: expected one of {measured}")
     chosen = table[(table["source"] == source) & (table["analysed"] == "yes")]
     return chosen.reset_index(drop=True)
 

@@ -68,6 +68,15 @@ def test_labels_come_to_their_views(tmp_path: Path, source: Path) -> None:
     ]
 
 
+def test_a_label_table_of_other_women_is_refused_and_the_views_stay(tmp_path: Path, source: Path) -> None:
+    other = labels(tmp_path, "woman,bac\n1,1\nNobody,0\n")
+    with pytest.raises(TramtrackError, match=r"labels\.csv: none of its 2 rows is about a view in .*line 2: woman 1\)"):
+        make_cohort(source, tmp_path / "cohort", other)
+    kept = load_cohort(tmp_path / "cohort")
+    assert len(kept.views) == 8 and not kept.labelled
+    assert make_cohort(source, tmp_path / "cohort", labels(tmp_path, "woman,bac\n001,1\n1,0\n")).labelled, "one row is enough"
+
+
 def test_labels_stay_when_the_same_views_are_ingested_again_and_are_refused_for_others(tmp_path: Path, source: Path) -> None:
     table = labels(tmp_path, "woman,bac\n001,1\nNA,0\n")
     make_cohort(source, tmp_path / "cohort", table)

@@ -149,6 +149,10 @@ def test_the_source_must_be_one_that_was_measured(tmp_path):
     path.parent.mkdir(parents=True)
     rows = [("s", "a", "yes", 4.0, 60), ("s", "a", "no", 2.0, 57), ("t", "a", "yes", 5.0, 60)]
     pd.DataFrame(rows, columns=["source", "woman", "analysed", "area", "age_years"]).to_csv(path, index=False)
-    assert women_of(measured_women(path), "s")["area"].tolist() == [4]
-    with pytest.raises(UsageError, match="expected one of s, t"):
-        women_of(measured_women(path), "u")
+    measured = measured_women(path)
+    assert women_of(measured, "s", "t")["area"].tolist() == [4]
+    assert women_of(measured, None, "t")["area"].tolist() == [5]
+    with pytest.raises(UsageError, match="--source u: expected one of s, t"):
+        women_of(measured, "u", "t")
+    with pytest.raises(UsageError, match=r"no burden of u, the best run on validation, .* name another by --source: s, t"):
+        women_of(measured, None, "u")
