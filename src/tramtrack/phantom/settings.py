@@ -183,17 +183,29 @@ _GROUPS: tuple[Rule, ...] = (
     (("depth_mm", "half_height_mm"), "at least 20 mm", lambda x: x >= 20),
     (
         (
-            *("pitch_mm", "age_mean", "odds_ratio_per_decade", "quanta", "burden_shape"),
-            *("segment_length_mm", "segments", "visible_cnr", "visible_area_mm2"),
+            *("pitch_mm", "odds_ratio_per_decade", "burden_shape", "segment_length_mm", "segments"),
+            *("visible_cnr", "visible_area_mm2"),
         ),
         "above 0",
         lambda x: x > 0,
     ),
+    (("rows", "columns"), "at most 65535, as a DICOM file", lambda x: x <= 65535),
+    (("pitch_mm",), "at most 10 mm", lambda x: x <= 10),
     (("magnification",), "1 to 2", lambda x: 1 <= x <= 2),
+    (("age_mean",), "years, 18 to 120", lambda x: 18 <= x <= 120),
+    (("quanta",), "1 to 1e12", lambda x: 1 <= x <= 1e12),
     (
         ("age_sd", "round", "clusters", "rods", "eggshells", "skin_calcifications", "masses", "clips", "skin_folds"),
         "0 or more",
         lambda x: x >= 0,
+    ),
+    (
+        (
+            *("segments", "round", "clusters", "rods", "eggshells", "skin_calcifications", "masses", "clips", "skin_folds"),
+            *("artery_trunks", "vein_trunks", "ducts", "ligaments"),
+        ),
+        "at most 1000",
+        lambda x: x <= 1000,
     ),
     (("breast_share", "hydroxyapatite", "coverage", "wall"), "in (0, 1]", lambda x: 0 < x <= 1),
     (("film_share", "implant_share", "motion_share", "nipple_share", "faint_share"), "in 0..1", lambda x: 0 <= x <= 1),

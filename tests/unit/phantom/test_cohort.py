@@ -276,6 +276,14 @@ def test_intercept_gives_the_prevalence() -> None:
     assert intercept(ages, 0.0, settings) is None
 
 
+@pytest.mark.parametrize("odds_ratio", [1e-60, 1e9, 1e60])
+def test_intercept_is_found_whatever_the_odds_ratio(odds_ratio: float) -> None:
+    ages, settings = np.array([70, 75, 84]), replace(PhantomSettings(), odds_ratio_per_decade=odds_ratio)
+    at_mean = intercept(ages, 0.5, settings)
+    assert at_mean is not None
+    assert (1 / (1 + np.exp(-log_odds(ages, settings, at_mean)))).mean() == pytest.approx(0.5)
+
+
 def test_positive_views_are_met_exactly_whatever_the_processes(tmp_path: Path) -> None:
     keywords = {"women": 2, "prevalence": 1.0, "seed": 9001, "settings": SMALL, "positive_views": 5}
     made = write_cohort(tmp_path / "one", workers=1, **keywords)
