@@ -58,6 +58,9 @@ def test_one_view_with_its_mask_and_truth(tmp_path: Path) -> None:
         (("view", "out", "--film-share", -1), "film_share"),
         (("cohort", "out", "--detector", "own", "--magnification", 1.5), "rows of station A"),
         (("view", "out", "--age", 7), "age"),
+        (("view", "out", *SMALL, "--film-share", 0, "--set", "film_share=1"), "film_share: expected one value, received 0"),
+        (("view", "out", *SMALL, "--set", "clips=1", "--set", "clips=2"), "clips: expected one value, received 1 and then 2"),
+        (("view", "out", *SMALL, "--set", "own_matrix=true"), "own_matrix: expected one value, received False"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, words: tuple, named: str) -> None:
@@ -143,6 +146,12 @@ def test_the_pages_table_of_options_is_accepted(asked: list[dict]) -> None:
         app(["phantom", "cohort", "out", *words], standalone_mode=False)
         require_room_at_stations(asked[-1]["settings"])
     assert {call["format"] for call in asked} == {"dicom", "png"}
+
+
+def test_matrix_and_breast_may_only_fit_together(asked: list[dict]) -> None:
+    small = ("--set", "depth_mm=20,30", "--set", "half_height_mm=20,30")
+    app(["phantom", "cohort", "out", "--matrix", "160x80", "--pitch", "0.5", *small], standalone_mode=False)
+    assert (asked[0]["settings"].rows, asked[0]["settings"].depth_mm) == (160, (20.0, 30.0))
 
 
 def test_the_pages_python_is_the_command_line(asked: list[dict]) -> None:

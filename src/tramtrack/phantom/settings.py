@@ -144,13 +144,14 @@ class PhantomSettings:
                 f"{name} x pitch_mm of at least {least:g} mm, or the breast is larger than the matrix ({extent:g} mm)",
             )  # fmt: skip
 
-    def with_text(self, assignments: Iterable[str]) -> PhantomSettings:
+    def with_text(self, assignments: Iterable[str], **others: object) -> PhantomSettings:
         """These settings with each ``name=value`` taken over; a pair is ``name=first,second``, a whole number stays one.
 
-        Raises UsageError naming an assignment that is none, a name that is no setting, or a value out of its range.
+        ``others``: what else is changed, at once, since a matrix may fit a breast only as both are changed. Raises UsageError
+        naming an assignment that is none, a name that is no setting or comes twice, or a value out of its range.
         """
         known = {field.name: field.default for field in fields(self)}
-        changed: dict[str, object] = {}
+        changed = dict(others)
         for text in assignments:
             name, equals, value = (part.strip() for part in text.partition("="))
             if not equals:
@@ -160,6 +161,8 @@ class PhantomSettings:
                 raise UsageError(
                     f"phantom setting {name}: no such setting; the nearest are {', '.join(near) or ', '.join(known)}"
                 )
+            if name in changed:
+                raise UsageError(f"phantom setting {name}: expected one value, received {changed[name]!r} and then {value}")
             values = tuple(_value_of(part.strip(), text) for part in value.split(","))
             changed[name] = values if isinstance(known[name], tuple) else values[0] if len(values) == 1 else values
         return replace(self, **changed)  # type: ignore[arg-type]
