@@ -77,6 +77,9 @@ def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, words: tuple, n
         ({"age": 60.5}, "age: expected a whole number from 18 to 120, received 60.5"),
         ({"age": "60"}, "age: expected a whole number from 18 to 120, received '60'"),
         ({"seed": -1}, "seed: expected a whole number of at least 0, received -1"),
+        ({"bac": "no"}, "bac: expected True or False, received 'no'"),
+        ({"settings": {}}, "settings: expected PhantomSettings, received dict"),
+        ({"settings": preset("demo")}, "settings: expected PhantomSettings, received Preset; give its .settings"),
     ],
 )
 def test_python_refuses_one_view_by_name(tmp_path: Path, values: dict, said: str) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.phantom.cohort_tables import CohortSummary, write_tables
 from tramtrack.phantom.planning import Drawn, draw_women, intercept, plan_draws, require_possible, shown_views
-from tramtrack.phantom.settings import PhantomSettings, require_folder, require_whole
+from tramtrack.phantom.settings import PhantomSettings, require_folder, require_settings, require_whole
 from tramtrack.phantom.stations import require_room_at_stations
 from tramtrack.phantom.woman_files import FILES_VERSION, GENERATOR_VERSION, WomanTask, is_complete, make_woman
 from tramtrack.progress import track
@@ -55,7 +55,8 @@ def write_cohort(
 
     Raises UsageError naming a parameter out of its range, and IdentityMismatch naming the field where ``out`` differs.
     """
-    settings = settings or PhantomSettings()
+    settings = PhantomSettings() if settings is None else settings
+    require_settings("phantom cohort", settings)
     out = Path(out)
     require_folder("phantom cohort", out)
     _check(women, prevalence, seed, workers, positive_views, format)

@@ -11,7 +11,7 @@ from tramtrack.cohort.exam import Position, Side
 from tramtrack.errors import UsageError
 from tramtrack.phantom.dicom import encode
 from tramtrack.phantom.planning import seed_of
-from tramtrack.phantom.settings import PhantomSettings, require_folder, require_whole
+from tramtrack.phantom.settings import PhantomSettings, require_folder, require_settings, require_whole
 from tramtrack.phantom.stations import require_room_at_stations
 from tramtrack.phantom.woman import SyntheticWoman
 from tramtrack.phantom.woman_files import GENERATOR_VERSION, header_of, png, view_row
@@ -26,11 +26,14 @@ def write_view(
 
     Files of an earlier call are written over. Raises UsageError naming a parameter out of its range.
     """
-    settings = settings or PhantomSettings()
+    settings = PhantomSettings() if settings is None else settings
+    require_settings("phantom view", settings)
     out = Path(out)
     require_folder("phantom view", out)
     require_whole("phantom view: seed", seed, 0)
     require_whole("phantom view: age", age, 18, 120)
+    if not isinstance(bac, bool):
+        raise UsageError(f"phantom view: bac: expected True or False, received {bac!r}")
     for name, word, known in (("side", side, list(Side)), ("view", view, list(Position))):
         if word not in known:
             raise UsageError(f"phantom view: {name}: expected {' or '.join(known)}, received {word!r}")

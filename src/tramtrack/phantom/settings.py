@@ -247,6 +247,13 @@ def require_whole(what: str, value: object, least: int, most: int | None = None)
         raise UsageError(f"{what}: expected a whole number {expected}, received {value!r}")
 
 
+def require_settings(what: str, settings: object) -> None:
+    """Raise UsageError, saying for ``what``, where settings are something else, as the preset that holds them."""
+    if not isinstance(settings, PhantomSettings):
+        hint = "; give its .settings" if hasattr(settings, "settings") else ""
+        raise UsageError(f"{what}: settings: expected PhantomSettings, received {type(settings).__name__}{hint}")
+
+
 def require_folder(what: str, out: Path) -> None:
     """Raise UsageError, saying for ``what``, where a file stands in the place of the folder ``out``."""
     if out.exists() and not out.is_dir():
