@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import uuid
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,12 @@ class InsertedFile:
 
 def open_image(file: Path | str) -> Opened:
     """Read a DICOM, PNG or TIFF file. Raises PixelError, or TramtrackError where it is none of these."""
-    file = Path(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom warns of odd values by printing them, names among them
+        return _opened(Path(file))
+
+
+def _opened(file: Path) -> Opened:
     if file.suffix.lower() in PICTURE_SUFFIXES:
         stored = read_stored(file)
         picture = picture_of(stored).values
@@ -130,7 +136,9 @@ def insert_file(
     inserted = insert(opened.stored, domain, path, wanted, interior, opened.spacing_mm)
     name = f"{source.stem}_{'control' if wanted.is_control else 'bac'}_seed-{wanted.seed}"
     suffix = ".png" if opened.dataset is None else ".dcm"
-    content = _png(inserted) if opened.dataset is None else _dicom(opened, inserted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # as in open_image
+        content = _png(inserted) if opened.dataset is None else _dicom(opened, inserted)
     truth = {"image": f"{name}{suffix}", "source": source.name, "source_sha256": file_sha256(source), **inserted.truth}
     files = [out / f"{name}{ending}" for ending in (suffix, "_mask.png", ".json")]
     _require_none_other(files[2], truth)

@@ -168,6 +168,17 @@ def test_calcium_that_nobody_can_see_is_said(tmp_path: Path) -> None:
     assert "uncalcified tube, display domain" in str(control)
 
 
+def test_no_value_of_the_header_is_printed(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    source = dicom(tmp_path / "view.dcm")
+    content = pydicom.dcmread(source)
+    content.add_new("SeriesNumber", "SH", "one Jane")
+    content["SeriesNumber"].VR = "IS"
+    content.save_as(source)
+    made = insert_file(source, tmp_path / "out", WANTED, PATH)
+    assert not [str(warning.message) for warning in recwarn if "Jane" in str(warning.message)]
+    assert b"Jane" in made.image.read_bytes()
+
+
 def test_points_are_no_path(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"path: expected a VesselPath \(see drawn_path\) or a CSV's name, received ndarray"):
         insert_file(dicom(tmp_path / "view.dcm"), tmp_path / "out", WANTED, PATH.points)  # type: ignore[arg-type]
