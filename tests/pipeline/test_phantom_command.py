@@ -119,6 +119,17 @@ def test_a_killed_cohort_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) ->
     assert len(files[0]) > 4 * 5 and files[0] == files[1]
 
 
+def test_a_view_is_written_over_an_earlier_one_and_over_nobody_elses(tmp_path: Path) -> None:
+    (tmp_path / "LCC.dcm").write_text("a patient's")
+    with pytest.raises(UsageError, match=r"phantom view: .*LCC\.dcm: expected no file, or that of an earlier call"):
+        app(["phantom", "view", str(tmp_path), *SMALL], standalone_mode=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["LCC.dcm"] and (tmp_path / "LCC.dcm").read_text() == "a patient's"
+    for age in ("60", "70"):
+        app(["phantom", "view", str(tmp_path), "--side", "R", "--age", age, *SMALL], standalone_mode=False)
+    assert json.loads((tmp_path / "RCC_truth.json").read_text())["age"] == 70
+    assert pydicom.dcmread(tmp_path / "RCC.dcm").PatientAge == "070Y"
+
+
 @pytest.mark.parametrize("verb", ["cohort", "view"])
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, verb: str) -> None:
     (tmp_path / "out").write_text("kept")
