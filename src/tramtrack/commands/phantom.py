@@ -129,7 +129,7 @@ def phantom_view(
     say(
         f"{out}: {side} {view} of a woman of {age}, density {truth['density']}, station {truth['station']}: "
         f"calcium {truth['calcium']}, {truth['visible_length_mm']:.1f} mm and {truth['area_mm2']:.1f} mm2 visible, "
-        f"{truth['mass_mg']:.2f} mg; CSBI grade {truth['csbi']}"
+        f"{truth['mass_mg']:.2f} mg; her CSBI grade {truth['csbi']}"
     )
 
 
