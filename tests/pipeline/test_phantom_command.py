@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from PIL import Image
 from tramtrack.cli import app
 from tramtrack.cohort.cohort import load_cohort
 from tramtrack.errors import UsageError
+from tramtrack.phantom.insertion import Insertion
 from tramtrack.phantom.one_view import write_view
 from tramtrack.phantom.presets import PRESETS, preset
 from tramtrack.phantom.settings import PhantomSettings
@@ -197,6 +199,23 @@ def test_the_pages_pictures_are_what_their_commands_make(tmp_path: Path, monkeyp
         app(command.split(), standalone_mode=False)
     for name, end in (("plain", ""), ("control", "_control_seed-9134"), ("bac", "_bac_seed-9134")):
         assert_alike(Path(f"pictures/LCC{end}.png"), ROOT / f"docs/how-to/pictures/insert-{name}.png")
+
+
+def test_the_guides_insertions_leave_each_other_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[tuple, set] = {}
+
+    def insert_file(image: Path | str, out: Path | str, wanted: Insertion, path: Path | None = None) -> SimpleNamespace:
+        name = (Path(image).stem, wanted.is_control, wanted.seed)
+        asked.setdefault(name, set()).add((str(image), str(Path(out)), wanted, path))
+        return SimpleNamespace(truth={"length_px": 1.0, "area_px": 1, "domain": "display"})
+
+    monkeypatch.setattr("tramtrack.phantom.insertion_files.insert_file", insert_file)
+    page = (ROOT / "docs/how-to/insert.md").read_text()
+    commands = re.findall(r"^tramtrack (phantom insert view[^#\n]*)", page, flags=re.MULTILINE)
+    for command in commands:
+        app(command.split(), standalone_mode=False)
+    exec(page.split("```python\n")[1].split("```")[0], {})
+    assert len(commands) == len(asked) == 3 and all(len(of_a_name) == 1 for of_a_name in asked.values()), asked
 
 
 def assert_alike(made: Path, shown: Path) -> None:
