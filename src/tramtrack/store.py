@@ -145,8 +145,13 @@ def write_manifest(path: Path, identity: Mapping[str, Any], information: Mapping
 
 
 def read_identity(path: Path) -> dict[str, Any] | None:
-    """The identity that a manifest holds, or None where there is no manifest yet."""
-    return dict(read_json(path)["identity"]) if path.exists() else None
+    """The identity that a manifest holds, or None where there is no manifest yet. Raises TramtrackError for another's file."""
+    if not path.exists():
+        return None
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("identity"), dict):
+        raise TramtrackError(f"{path}: expected a manifest that tramtrack wrote, found something else; choose another folder")
+    return dict(found["identity"])
 
 
 def require_same_identity(path: Path, wanted: Mapping[str, Any], what_to_do: str) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from PIL import Image
 from tramtrack.cli import app
 from tramtrack.cohort.cohort import load_cohort
 from tramtrack.errors import UsageError
+from tramtrack.phantom.insertion import Insertion
 from tramtrack.phantom.one_view import write_view
 from tramtrack.phantom.presets import PRESETS, preset
 from tramtrack.phantom.settings import PhantomSettings
@@ -58,6 +60,9 @@ def test_one_view_with_its_mask_and_truth(tmp_path: Path) -> None:
         (("view", "out", "--film-share", -1), "film_share"),
         (("cohort", "out", "--detector", "own", "--magnification", 1.5), "rows of station A"),
         (("view", "out", "--age", 7), "age"),
+        (("view", "out", *SMALL, "--film-share", 0, "--set", "film_share=1"), "film_share: expected one value, received 0"),
+        (("view", "out", *SMALL, "--set", "clips=1", "--set", "clips=2"), "clips: expected one value, received 1 and then 2"),
+        (("view", "out", *SMALL, "--set", "own_matrix=true"), "own_matrix: expected one value, received False"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, words: tuple, named: str) -> None:
@@ -74,6 +79,9 @@ def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, words: tuple, n
         ({"age": 60.5}, "age: expected a whole number from 18 to 120, received 60.5"),
         ({"age": "60"}, "age: expected a whole number from 18 to 120, received '60'"),
         ({"seed": -1}, "seed: expected a whole number of at least 0, received -1"),
+        ({"bac": "no"}, "bac: expected True or False, received 'no'"),
+        ({"settings": {}}, "settings: expected PhantomSettings, received dict"),
+        ({"settings": preset("demo")}, "settings: expected PhantomSettings, received Preset; give its .settings"),
     ],
 )
 def test_python_refuses_one_view_by_name(tmp_path: Path, values: dict, said: str) -> None:
@@ -113,6 +121,17 @@ def test_a_killed_cohort_goes_on_and_ends_as_one_that_was_not(tmp_path: Path) ->
     assert len(files[0]) > 4 * 5 and files[0] == files[1]
 
 
+def test_a_view_is_written_over_an_earlier_one_and_over_nobody_elses(tmp_path: Path) -> None:
+    (tmp_path / "LCC.dcm").write_text("a patient's")
+    with pytest.raises(UsageError, match=r"phantom view: .*LCC\.dcm: expected no file, or that of an earlier call"):
+        app(["phantom", "view", str(tmp_path), *SMALL], standalone_mode=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["LCC.dcm"] and (tmp_path / "LCC.dcm").read_text() == "a patient's"
+    for age in ("60", "70"):
+        app(["phantom", "view", str(tmp_path), "--side", "R", "--age", age, *SMALL], standalone_mode=False)
+    assert json.loads((tmp_path / "RCC_truth.json").read_text())["age"] == 70
+    assert pydicom.dcmread(tmp_path / "RCC.dcm").PatientAge == "070Y"
+
+
 @pytest.mark.parametrize("verb", ["cohort", "view"])
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path, verb: str) -> None:
     (tmp_path / "out").write_text("kept")
@@ -145,6 +164,12 @@ def test_the_pages_table_of_options_is_accepted(asked: list[dict]) -> None:
     assert {call["format"] for call in asked} == {"dicom", "png"}
 
 
+def test_matrix_and_breast_may_only_fit_together(asked: list[dict]) -> None:
+    small = ("--set", "depth_mm=20,30", "--set", "half_height_mm=20,30")
+    app(["phantom", "cohort", "out", "--matrix", "160x80", "--pitch", "0.5", *small], standalone_mode=False)
+    assert (asked[0]["settings"].rows, asked[0]["settings"].depth_mm) == (160, (20.0, 30.0))
+
+
 def test_the_pages_python_is_the_command_line(asked: list[dict]) -> None:
     app(["phantom", "cohort", "out", "--women", "144", "--seed", "1"], standalone_mode=False)
     by_hand = {"women": 144, "prevalence": 1 / 3, "seed": 1, "workers": 2, "settings": preset("demo").settings}
@@ -174,6 +199,23 @@ def test_the_pages_pictures_are_what_their_commands_make(tmp_path: Path, monkeyp
         app(command.split(), standalone_mode=False)
     for name, end in (("plain", ""), ("control", "_control_seed-9134"), ("bac", "_bac_seed-9134")):
         assert_alike(Path(f"pictures/LCC{end}.png"), ROOT / f"docs/how-to/pictures/insert-{name}.png")
+
+
+def test_the_guides_insertions_leave_each_other_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[tuple, set] = {}
+
+    def insert_file(image: Path | str, out: Path | str, wanted: Insertion, path: Path | None = None) -> SimpleNamespace:
+        name = (Path(image).stem, wanted.is_control, wanted.seed)
+        asked.setdefault(name, set()).add((str(image), str(Path(out)), wanted, path))
+        return SimpleNamespace(truth={"length_px": 1.0, "area_px": 1, "domain": "display"})
+
+    monkeypatch.setattr("tramtrack.phantom.insertion_files.insert_file", insert_file)
+    page = (ROOT / "docs/how-to/insert.md").read_text()
+    commands = re.findall(r"^tramtrack (phantom insert view[^#\n]*)", page, flags=re.MULTILINE)
+    for command in commands:
+        app(command.split(), standalone_mode=False)
+    exec(page.split("```python\n")[1].split("```")[0], {})
+    assert len(commands) == len(asked) == 3 and all(len(of_a_name) == 1 for of_a_name in asked.values()), asked
 
 
 def assert_alike(made: Path, shown: Path) -> None:

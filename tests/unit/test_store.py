@@ -151,3 +151,11 @@ def test_on_a_full_disk_the_file_is_named_and_what_was_there_is_kept(tmp_path: P
     with journal.appending() as append:
         append({"n": 3})
     assert journal.entries() == [{"n": 1}, {"n": 3}]
+
+
+@pytest.mark.parametrize("content", ['{"name": "a web page"}', "[]", '{"identity": 3}'])
+def test_a_manifest_of_another_tool_is_refused_with_its_name(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(content)
+    with pytest.raises(TramtrackError, match=r"manifest\.json: expected a manifest that tramtrack wrote"):
+        store.require_same_identity(path, {"seed": 1}, "")

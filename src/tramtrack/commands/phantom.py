@@ -129,7 +129,7 @@ def phantom_view(
     say(
         f"{out}: {side} {view} of a woman of {age}, density {truth['density']}, station {truth['station']}: "
         f"calcium {truth['calcium']}, {truth['visible_length_mm']:.1f} mm and {truth['area_mm2']:.1f} mm2 visible, "
-        f"{truth['mass_mg']:.2f} mg; CSBI grade {truth['csbi']}"
+        f"{truth['mass_mg']:.2f} mg; her CSBI grade {truth['csbi']}"
     )
 
 
@@ -142,8 +142,6 @@ def _settings(
     **shares: float | None,
 ) -> PhantomSettings:
     """The preset's settings with what the command line changed. Raises UsageError naming what cannot be meant."""
-    from dataclasses import replace
-
     from tramtrack.phantom.stations import matrix_of
 
     changed: dict[str, Any] = {name: value for name, value in shares.items() if value is not None}
@@ -155,9 +153,9 @@ def _settings(
         rows, _, columns = matrix.lower().partition("x")
         if not (rows.isdecimal() and columns.isdecimal()):
             raise UsageError(f"phantom: --matrix: expected rows x columns, such as 1536x768, received {matrix!r}")
-        changed |= {"rows": int(rows), "columns": int(columns), "pitch_mm": pitch}
+        changed |= {"rows": int(rows), "columns": int(columns), "pitch_mm": pitch, "own_matrix": False}
     elif detector is not None:
         grid = matrix_of(detector)
-        own = {"own_matrix": True}
-        changed |= own if grid is None else {"rows": grid.rows, "columns": grid.columns, "pitch_mm": grid.pitch_mm}
-    return replace(base, **changed).with_text(others or [])
+        changed["own_matrix"] = grid is None
+        changed |= {} if grid is None else {"rows": grid.rows, "columns": grid.columns, "pitch_mm": grid.pitch_mm}
+    return base.with_text(others or [], **changed)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, pixel_array
@@ -176,7 +176,7 @@ def _read_picture(path: Path) -> np.ndarray:
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
                 raise PixelError("multi-frame", f"{path}: expected one picture, found {frames}")
-            grey = image.mode.startswith(("L", "I"))
+            grey = image.mode.startswith(("L", "I", "F"))
             tags = getattr(image, "tag_v2", {})
             depths = (content[PNG_BIT_DEPTH],) if content.startswith(PNG_SIGNATURE) else tags.get(TIFF_BITS, ())
             if not grey and max(depths, default=8) > 8:
@@ -188,6 +188,8 @@ def _read_picture(path: Path) -> np.ndarray:
             values = values[..., 0] if image.mode == "LA" else values
             if white_is_zero and image.mode == "I;16":  # Pillow turns the other depths itself
                 values = np.iinfo(np.uint16).max - values
+    except UnidentifiedImageError as error:  # its own words give an address in memory, another one each time
+        raise PixelError("unreadable", f"{path}: expected a PNG or TIFF picture, found something else") from error
     except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
         raise PixelError("unreadable", f"{path}: expected a PNG or TIFF picture, {_one_line(error)}") from error
     if values.ndim == 3:

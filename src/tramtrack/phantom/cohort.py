@@ -19,7 +19,7 @@ import numpy as np
 from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.phantom.cohort_tables import CohortSummary, write_tables
 from tramtrack.phantom.planning import Drawn, draw_women, intercept, plan_draws, require_possible, shown_views
-from tramtrack.phantom.settings import PhantomSettings, require_folder, require_whole
+from tramtrack.phantom.settings import PhantomSettings, require_folder, require_settings, require_whole
 from tramtrack.phantom.stations import require_room_at_stations
 from tramtrack.phantom.woman_files import FILES_VERSION, GENERATOR_VERSION, WomanTask, is_complete, make_woman
 from tramtrack.progress import track
@@ -30,6 +30,9 @@ SECONDS_A_WOMAN = 600.0
 """A woman who takes longer than this is given up; she takes one to three seconds at the default matrix."""
 
 FORMATS = ("dicom", "png")
+
+OWN = (*FORMATS, "masks", "women", "labels.csv", "truth.csv", "women.csv", "views.csv", "plan.json")
+"""What a cohort writes beside its manifest; where one of these stands without a manifest, it is somebody else's."""
 
 
 def write_cohort(
@@ -52,7 +55,8 @@ def write_cohort(
 
     Raises UsageError naming a parameter out of its range, and IdentityMismatch naming the field where ``out`` differs.
     """
-    settings = settings or PhantomSettings()
+    settings = PhantomSettings() if settings is None else settings
+    require_settings("phantom cohort", settings)
     out = Path(out)
     require_folder("phantom cohort", out)
     _check(women, prevalence, seed, workers, positive_views, format)
@@ -67,8 +71,9 @@ def write_cohort(
     }  # fmt: skip
     manifest = out / "manifest.json"
     if not require_same_identity(manifest, identity, "choose another folder, or remove this one"):
-        if any((out / folder).exists() for folder in FORMATS):
-            raise UsageError(f"{out}: expected an empty folder or a synthetic cohort, found images without manifest.json")
+        found = next((name for name in OWN if (out / name).exists()), None)
+        if found is not None:
+            raise UsageError(f"{out}: expected an empty folder or a synthetic cohort, found {found} without manifest.json")
         at_mean = intercept((age for age, _ in drawn), prevalence, settings)
         about = {"what": "synthetic mammograms; no patient was imaged", "log_odds_at_mean_age": at_mean}
         write_manifest(manifest, identity, about)
@@ -130,9 +135,8 @@ def _tasks(
 
 def _remove_cut_off(out: Path) -> None:
     """Remove the temporary files that a killed run left: they are no part of the cohort, and ``ingest`` would count them."""
-    for folder in (*FORMATS, "masks", "women"):
-        for left in (out / folder).rglob(".*.part"):
-            left.unlink(missing_ok=True)
+    for left in (*out.glob(".*.part"), *(left for name in OWN for left in (out / name).rglob(".*.part"))):
+        left.unlink(missing_ok=True)
 
 
 def _make_all(tasks: list[WomanTask], workers: int) -> Iterator[None]:
@@ -142,10 +146,19 @@ def _make_all(tasks: list[WomanTask], workers: int) -> Iterator[None]:
 
 def _each(task: Any, units: Sequence[Any], workers: int, named: Any) -> Iterator[tuple[Any, Any]]:
     """(unit, result) for each unit, in this process or in others. Raises TramtrackError for the first that fails."""
-    if workers == 1 or len(units) < 2:
-        yield from ((unit, task(unit)) for unit in units)
-        return
-    for unit, outcome in run_each(task, units, processes=workers, seconds=SECONDS_A_WOMAN):
+    alone = workers == 1 or len(units) < 2
+    for unit, outcome in _here(task, units) if alone else run_each(task, units, processes=workers, seconds=SECONDS_A_WOMAN):
         if isinstance(outcome, Failure):
-            raise TramtrackError(f"phantom cohort: {named(unit)} could not be made ({outcome.detail}); the others are kept")
+            detail = outcome.detail.removeprefix("TramtrackError: ")
+            raise TramtrackError(f"phantom cohort: {named(unit)} could not be made ({detail}); the others are kept")
+        yield unit, outcome
+
+
+def _here(task: Any, units: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """``run_each`` in this process; what tramtrack itself refuses comes back as a Failure, as from another process."""
+    for unit in units:
+        try:
+            outcome = task(unit)
+        except TramtrackError as error:
+            outcome = Failure("error", str(error))
         yield unit, outcome

@@ -78,6 +78,8 @@ class Insertion:
 
     def __post_init__(self) -> None:
         require_whole("seed", self.seed, 0)
+        if not isinstance(self.is_control, bool):
+            raise UsageError(f"is_control: expected True or False, received {self.is_control!r}")
         if not _lies_in(self.severity, (0, 1)):
             raise UsageError(f"severity: expected a number from 0 to 1, received {self.severity!r}")
         if self.diameter_mm is not None and self.diameter_px is not None:

@@ -3,13 +3,14 @@
 A DICOM file stays the image object that it was, losslessly coded, a new SOP Instance UID in a new series of the same study;
 SyntheticData (0008,001C) says YES, Derivation Description (0008,2111) what was done and in which domain, and Source Image
 Sequence (0008,2112) from which image. Everything else in the header, whom it names included, stays as it was. A PNG or TIFF
-becomes a 16-bit PNG. The same input, settings and seed give the same bytes.
+becomes a 16-bit PNG. The same input, settings and seed give the same bytes; another insertion is never written over.
 """
 
 from __future__ import annotations
 
 import io
 import uuid
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,13 @@ from tramtrack.phantom.grey_domain import GreyDomain, dicom_domain, picture_doma
 from tramtrack.phantom.insertion import Inserted, Insertion, insert
 from tramtrack.phantom.settings import require_folder
 from tramtrack.phantom.vessel_paths import NoVessel, Survey, VesselPath, find_path, read_path, survey
-from tramtrack.store import file_sha256, write_bytes, write_json
+from tramtrack.store import IdentityMismatch, file_sha256, read_json, write_bytes, write_json
 
 STALE = ("IconImageSequence", "DigitalSignaturesSequence", "MACParametersSequence")
 """Attributes that describe the pixels of before."""
+
+ASKED = ("source_sha256", "severity", "diameter_px", "path")
+"""What tells two insertions of one name, kind and seed apart in their truth."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,19 @@ class InsertedFile:
     truth: dict[str, Any]
 
     def __str__(self) -> str:
-        what = f"{self.truth['kind']}, {self.truth['domain_label']}, {self.truth['length_px']:.0f} pixels long"
+        faint = " of which no calcium is visible" if self.truth["mineral_px3"] and not self.truth["bac"] else ""
+        what = f"{self.truth['kind']}{faint}, {self.truth['domain_label']}, {self.truth['length_px']:.0f} pixels long"
         return f"{self.image}: {what}; mask and truth beside it"
 
 
-def open_image(file: Path) -> Opened:
+def open_image(file: Path | str) -> Opened:
     """Read a DICOM, PNG or TIFF file. Raises PixelError, or TramtrackError where it is none of these."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom warns of odd values by printing them, names among them
+        return _opened(Path(file))
+
+
+def _opened(file: Path) -> Opened:
     if file.suffix.lower() in PICTURE_SUFFIXES:
         stored = read_stored(file)
         picture = picture_of(stored).values
@@ -100,7 +111,8 @@ def insert_file(
     """Put a calcified artery, or its control, into an image file and write image, mask and truth into the folder ``out``.
 
     ``path``: where it runs, as a VesselPath or a CSV of column,row; by default a vessel is found, chosen by the seed:
-    artery and control of one seed lie in the same place. ``source`` is never modified. Raises TramtrackError naming the file.
+    artery and control of one seed lie in the same place. ``source`` is never modified. Raises TramtrackError naming the file,
+    IdentityMismatch where ``out`` has another insertion of that name and seed.
     """
     source, out = Path(source), Path(out)
     require_folder("phantom insert", out)
@@ -110,6 +122,8 @@ def insert_file(
     shape = (opened.stored.shape[0], opened.stored.shape[1])
     if isinstance(path, Path | str):
         path = read_path(Path(path), shape)
+    if not isinstance(path, VesselPath | None):
+        raise UsageError(f"path: expected a VesselPath (see drawn_path) or a CSV's name, received {type(path).__name__}")
     try:
         seen = survey(opened.picture)
         interior = seen.enlarged_interior(shape)
@@ -122,9 +136,12 @@ def insert_file(
     inserted = insert(opened.stored, domain, path, wanted, interior, opened.spacing_mm)
     name = f"{source.stem}_{'control' if wanted.is_control else 'bac'}_seed-{wanted.seed}"
     suffix = ".png" if opened.dataset is None else ".dcm"
-    content = _png(inserted) if opened.dataset is None else _dicom(opened, inserted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # as in open_image
+        content = _png(inserted) if opened.dataset is None else _dicom(opened, inserted)
     truth = {"image": f"{name}{suffix}", "source": source.name, "source_sha256": file_sha256(source), **inserted.truth}
     files = [out / f"{name}{ending}" for ending in (suffix, "_mask.png", ".json")]
+    _require_none_other(files[2], truth)
     write_bytes(files[0], content)
     write_bytes(files[1], png_bytes(inserted.mask.astype(np.uint8) * 255))
     write_json(files[2], truth)
@@ -139,6 +156,18 @@ def _require_within(seen: Survey, path: VesselPath, source: Path) -> None:
             f"{source}: the path: expected a path on the breast, {1 - within:.0%} of it lies beside it; "
             "give column,row in the image's own pixels"
         )
+
+
+def _require_none_other(file: Path, truth: dict[str, Any]) -> None:
+    """Raise IdentityMismatch where another insertion has the truth ``file``: its image or mask would be lost."""
+    if file.exists():
+        found = read_json(file)
+        differing = [name for name in ASKED if not isinstance(found, dict) or found.get(name) != truth[name]]
+        if differing:
+            raise IdentityMismatch(
+                f"{file}: another insertion has this name ({', '.join(differing)} differ); choose another folder or seed, "
+                "or remove it"
+            )
 
 
 def _png(inserted: Inserted) -> bytes:

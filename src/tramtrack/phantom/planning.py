@@ -70,7 +70,9 @@ def intercept(ages: Iterable[int], prevalence: float, settings: PhantomSettings)
     if not 0 < prevalence < 1:
         return None
     slopes = log_odds(np.array(list(ages)), settings)
-    return float(brentq(lambda at: (1 / (1 + np.exp(-(slopes + at)))).mean() - prevalence, -40, 40))
+    reach = max(40.0, float(np.abs(slopes).max()) + abs(math.log(prevalence / (1 - prevalence))) + 1)
+    with np.errstate(over="ignore"):  # the exponential of what is far from the root
+        return float(brentq(lambda at: (1 / (1 + np.exp(-(slopes + at)))).mean() - prevalence, -reach, reach))
 
 
 def conditional_bernoulli(rng: np.random.Generator, log_odds: NDArray[np.float64], total: int) -> NDArray[np.bool_]:

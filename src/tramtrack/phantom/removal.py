@@ -31,10 +31,16 @@ TRIES = 2000
 
 
 def band_mask(path: VesselPath, half_width: float, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Where an image of ``shape`` lies within ``half_width`` pixels of the path. Raises UsageError for a width below 1."""
+    """Where an image of ``shape`` lies within ``half_width`` pixels of the path.
+
+    Raises UsageError for a width below 1, and for a path that lies outside the image.
+    """
     if not 1 <= half_width <= max(shape) / 4:
         raise UsageError(f"half_width: expected 1 to {max(shape) // 4} pixels, received {half_width:g}")
-    return np.asarray(_distance(path, shape) <= half_width)
+    away = _distance(path, shape)
+    if away.min() > 0:
+        raise UsageError(f"the path: expected one in the image of {shape[1]} x {shape[0]} pixels, all of it lies outside")
+    return np.asarray(away <= half_width)
 
 
 def _distance(path: VesselPath, shape: tuple[int, int]) -> NDArray[np.float64]:

@@ -144,13 +144,14 @@ class PhantomSettings:
                 f"{name} x pitch_mm of at least {least:g} mm, or the breast is larger than the matrix ({extent:g} mm)",
             )  # fmt: skip
 
-    def with_text(self, assignments: Iterable[str]) -> PhantomSettings:
+    def with_text(self, assignments: Iterable[str], **others: object) -> PhantomSettings:
         """These settings with each ``name=value`` taken over; a pair is ``name=first,second``, a whole number stays one.
 
-        Raises UsageError naming an assignment that is none, a name that is no setting, or a value out of its range.
+        ``others``: what else is changed, at once, since a matrix may fit a breast only as both are changed. Raises UsageError
+        naming an assignment that is none, a name that is no setting or comes twice, or a value out of its range.
         """
         known = {field.name: field.default for field in fields(self)}
-        changed: dict[str, object] = {}
+        changed = dict(others)
         for text in assignments:
             name, equals, value = (part.strip() for part in text.partition("="))
             if not equals:
@@ -160,6 +161,8 @@ class PhantomSettings:
                 raise UsageError(
                     f"phantom setting {name}: no such setting; the nearest are {', '.join(near) or ', '.join(known)}"
                 )
+            if name in changed:
+                raise UsageError(f"phantom setting {name}: expected one value, received {changed[name]!r} and then {value}")
             values = tuple(_value_of(part.strip(), text) for part in value.split(","))
             changed[name] = values if isinstance(known[name], tuple) else values[0] if len(values) == 1 else values
         return replace(self, **changed)  # type: ignore[arg-type]
@@ -183,17 +186,29 @@ _GROUPS: tuple[Rule, ...] = (
     (("depth_mm", "half_height_mm"), "at least 20 mm", lambda x: x >= 20),
     (
         (
-            *("pitch_mm", "age_mean", "odds_ratio_per_decade", "quanta", "burden_shape"),
-            *("segment_length_mm", "segments", "visible_cnr", "visible_area_mm2"),
+            *("pitch_mm", "odds_ratio_per_decade", "burden_shape", "segment_length_mm", "segments"),
+            *("visible_cnr", "visible_area_mm2"),
         ),
         "above 0",
         lambda x: x > 0,
     ),
+    (("rows", "columns"), "at most 65535, as a DICOM file", lambda x: x <= 65535),
+    (("pitch_mm",), "at most 10 mm", lambda x: x <= 10),
     (("magnification",), "1 to 2", lambda x: 1 <= x <= 2),
+    (("age_mean",), "years, 18 to 120", lambda x: 18 <= x <= 120),
+    (("quanta",), "1 to 1e12", lambda x: 1 <= x <= 1e12),
     (
         ("age_sd", "round", "clusters", "rods", "eggshells", "skin_calcifications", "masses", "clips", "skin_folds"),
         "0 or more",
         lambda x: x >= 0,
+    ),
+    (
+        (
+            *("segments", "round", "clusters", "rods", "eggshells", "skin_calcifications", "masses", "clips", "skin_folds"),
+            *("artery_trunks", "vein_trunks", "ducts", "ligaments"),
+        ),
+        "at most 1000",
+        lambda x: x <= 1000,
     ),
     (("breast_share", "hydroxyapatite", "coverage", "wall"), "in (0, 1]", lambda x: 0 < x <= 1),
     (("film_share", "implant_share", "motion_share", "nipple_share", "faint_share"), "in 0..1", lambda x: 0 <= x <= 1),
@@ -230,6 +245,13 @@ def require_whole(what: str, value: object, least: int, most: int | None = None)
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         expected = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise UsageError(f"{what}: expected a whole number {expected}, received {value!r}")
+
+
+def require_settings(what: str, settings: object) -> None:
+    """Raise UsageError, saying for ``what``, where settings are something else, as the preset that holds them."""
+    if not isinstance(settings, PhantomSettings):
+        hint = "; give its .settings" if hasattr(settings, "settings") else ""
+        raise UsageError(f"{what}: settings: expected PhantomSettings, received {type(settings).__name__}{hint}")
 
 
 def require_folder(what: str, out: Path) -> None:

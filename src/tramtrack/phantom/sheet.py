@@ -65,7 +65,7 @@ def contact_sheet(real: Path | str, synthetic: Path | str, out: Path | str, seed
         try:
             tiles.append(_tile(path))
         except (PixelError, TramtrackError) as error:
-            left_out.append(str(error))
+            left_out.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             continue
         rows.append({"number": len(tiles), "kind": kind, "file": str(path)})
     for kind, folder in (("real", real), ("synthetic", synthetic)):

@@ -76,11 +76,16 @@ class NoVessel(TramtrackError):
 class VesselPath:
     """``points`` (n, 2) float64: column and row in original pixels, about a working pixel apart, the thicker end first.
 
-    ``source``: found, traced or drawn.
+    ``source``: found, traced or drawn. Raises UsageError for fewer than two places, and for what is no number.
     """
 
     points: NDArray[np.float64]
     source: str
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.points)
+        if len(shape) != 2 or shape[1] != 2 or not np.isfinite(self.points).all() or not self.length_px:
+            raise UsageError(f"a path: expected points (n, 2) of column and row in at least 2 places, received them as {shape}")
 
     @property
     def length_px(self) -> float:
@@ -250,10 +255,16 @@ def _costs(seen: Survey) -> NDArray[np.float64]:
 def trace_path(seen: Survey, points: NDArray[np.floating]) -> VesselPath:
     """The vessel that runs through ``points`` (n, 2), column and row in original pixels, followed along the ridge between them.
 
-    The breast's rim is open here, since a person has pointed at it. Raises UsageError where fewer than two points are given.
+    The breast's rim is open here, since a person has pointed at it. Raises UsageError where fewer than two points are given,
+    or one lies outside the picture.
     """
     if len(points) < 2:
         raise UsageError(f"a path to trace: expected at least 2 points, received {len(points)}")
+    points = np.asarray(points, dtype=np.float64)
+    limits = (np.array(seen.picture.shape[::-1]) + 1) * seen.scale  # reducing has rounded the size
+    for column, row in points:
+        if not (0 <= column <= limits[0] and 0 <= row <= limits[1]):
+            raise UsageError(f"a path to trace: column {column:g}, row {row:g} lies outside the image")
     detail = seen.picture - gaussian_filter(seen.picture, 12)
     answer = sato(detail, sigmas=WIDTHS, black_ridges=False)
     places = seen.reduced(points)
@@ -304,8 +315,8 @@ def read_path(file: Path, shape: tuple[int, int]) -> VesselPath:
             names = reader.fieldnames or []
             if not {"column", "row"} <= set(names):
                 raise UsageError(f"{file}: expected the columns column,row, found {','.join(names) or 'nothing'}")
-            points = np.array([[float(line["column"]), float(line["row"])] for line in reader]).reshape(-1, 2)
-    except (TypeError, ValueError) as error:  # no number, or no UTF-8
+            points = np.array([[float(line["column"] or ""), float(line["row"] or "")] for line in reader]).reshape(-1, 2)
+    except ValueError as error:  # no number, or no UTF-8
         raise UsageError(f"{file}: expected a number for each column and row ({error})") from error
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror or error}; --path takes a CSV of column,row") from error

@@ -344,7 +344,11 @@ def test_pictures_that_are_refused(tmp_path: Path) -> None:
         "float.tif": "not-grey",
         "pages.tif": "multi-frame",
     }
+    said = {}
     for name, kind in expected.items():
         with pytest.raises(PixelError) as caught:
             read_stored(tmp_path / name)
         assert caught.value.kind == kind, name
+        said[name] = str(caught.value)
+    assert said["empty.png"].endswith("empty.png: expected a PNG or TIFF picture, found something else")
+    assert said["float.tif"].endswith("float.tif: expected 8 or 16 bit grey values, found float32")

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tramtrack.cohort.findings import OF_A_PHANTOM, read_findings
-from tramtrack.errors import UsageError
+from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.phantom.cohort import write_cohort
 from tramtrack.phantom.cohort_tables import CohortSummary
 from tramtrack.phantom.planning import conditional_bernoulli, draw_women, intercept, log_odds, plan_draws
@@ -171,7 +171,7 @@ def test_resume_makes_only_what_is_missing(tmp_path: Path) -> None:
     stamp = untouched.stat().st_mtime_ns
     victim.unlink()
     cut.write_bytes(cut.read_bytes()[:1000])
-    for folder in (victim.parent, out / "masks", out / "women"):
+    for folder in (victim.parent, out / "masks", out / "women", out):
         (folder / ".LCC.dcm.77-00ff00ff.part").write_bytes(b"what a kill left")
     assert write_cohort(out, **keywords).made == 2
     assert fingerprint(out) == before
@@ -217,10 +217,20 @@ def test_bad_parameters_are_refused_by_name(tmp_path: Path, name: str, value: ob
     assert not (tmp_path / "none").exists()
 
 
-def test_a_foreign_dicom_folder_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "dicom").mkdir()
-    with pytest.raises(UsageError, match="without manifest"):
+@pytest.mark.parametrize("name", ["dicom/1.dcm", "labels.csv", "masks/1.png", "plan.json"])
+def test_a_folder_with_somebody_elses_files_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=f"found {name.partition('/')[0]} without manifest.json"):
         write_cohort(tmp_path, women=1, seed=9001, settings=SMALL)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_woman_who_cannot_be_made_is_named_whatever_the_processes(tmp_path: Path, workers: int) -> None:
+    settings = replace(SMALL, hydroxyapatite=(1e-9, 1e-9), segments=(0.1, 0.1), segment_length_mm=(1, 1))
+    with pytest.raises(TramtrackError, match=r"^phantom cohort: woman SYN-\w+-000[12] could not be made \(phantom: no visible"):
+        write_cohort(tmp_path, women=2, prevalence=1.0, seed=9001, workers=workers, settings=settings)
 
 
 def test_exact_prevalence_and_odds_by_age() -> None:
@@ -274,6 +284,14 @@ def test_intercept_gives_the_prevalence() -> None:
     odds = probability / (1 - probability)
     assert odds[4] / odds[3] == pytest.approx(2.2)
     assert intercept(ages, 0.0, settings) is None
+
+
+@pytest.mark.parametrize("odds_ratio", [1e-60, 1e9, 1e60])
+def test_intercept_is_found_whatever_the_odds_ratio(odds_ratio: float) -> None:
+    ages, settings = np.array([70, 75, 84]), replace(PhantomSettings(), odds_ratio_per_decade=odds_ratio)
+    at_mean = intercept(ages, 0.5, settings)
+    assert at_mean is not None
+    assert (1 / (1 + np.exp(-log_odds(ages, settings, at_mean)))).mean() == pytest.approx(0.5)
 
 
 def test_positive_views_are_met_exactly_whatever_the_processes(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_millimetres_only_where_there_is_a_spacing(real: tuple[np.ndarray, np.nd
         ({"seed": 1, "diameter_mm": 0.0}, "diameter in mm: expected 0.2 to 6, received 0.0"),
         ({"seed": 1, "diameter_px": -3.0}, "diameter in px: expected 2 to 200, received -3.0"),
         ({"seed": 1, "diameter_px": 3.0, "diameter_mm": 1.0}, "received both"),
+        ({"seed": 1, "is_control": "no"}, "is_control: expected True or False, received 'no'"),
     ],
 )
 def test_bad_parameters_are_refused_by_name(values: dict[str, float], said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tramtrack.imaging.pixels import decode
 from tramtrack.phantom.insertion import Insertion
 from tramtrack.phantom.insertion_files import insert_file, open_image
 from tramtrack.phantom.vessel_paths import VesselPath
+from tramtrack.store import IdentityMismatch
 
 PATH = VesselPath(np.stack([np.linspace(60, 260, 100), np.linspace(330, 300, 100)], 1), "drawn")
 WANTED = Insertion(9120, 0.9, diameter_px=9.0)
@@ -139,6 +141,47 @@ def test_artery_and_control_of_one_seed_lie_in_the_same_place(tmp_path: Path) ->
     ]
     assert found[0].truth["path"] == found[1].truth["path"] and found[0].truth["path_source"] == "found"
     assert found[0].image != found[1].image and found[1].truth["bac"] == 0
+
+
+def test_another_insertion_of_that_name_is_kept(tmp_path: Path) -> None:
+    source, out = dicom(tmp_path / "view.dcm"), tmp_path / "out"
+    made = insert_file(source, out, WANTED, PATH)
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    other = tmp_path / "view.png"
+    Image.fromarray(np.rint(mammogram() * 255).astype(np.uint8)).save(other)
+    for file, wanted, said in (
+        (source, replace(WANTED, severity=0.1), "severity differ"),
+        (source, replace(WANTED, diameter_px=5.0), "diameter_px differ"),
+        (other, WANTED, "source_sha256, diameter_px differ"),  # its mask would take that name
+    ):
+        with pytest.raises(IdentityMismatch, match=rf"view_bac_seed-9120\.json: another insertion has this name \({said}"):
+            insert_file(file, out, wanted, PATH)
+    assert insert_file(source, out, WANTED, PATH).truth == made.truth
+    insert_file(source, out, replace(WANTED, is_control=True), PATH)
+    assert before.items() <= {file: file.read_bytes() for file in out.iterdir()}.items()
+
+
+def test_calcium_that_nobody_can_see_is_said(tmp_path: Path) -> None:
+    faint = insert_file(dicom(tmp_path / "view.dcm"), tmp_path / "out", Insertion(9120, 0.0, diameter_mm=0.2), PATH)
+    assert "calcified artery of which no calcium is visible, display domain" in str(faint)
+    control = insert_file(tmp_path / "view.dcm", tmp_path / "out", replace(WANTED, is_control=True), PATH)
+    assert "uncalcified tube, display domain" in str(control)
+
+
+def test_no_value_of_the_header_is_printed(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    source = dicom(tmp_path / "view.dcm")
+    content = pydicom.dcmread(source)
+    content.add_new("SeriesNumber", "SH", "one Jane")
+    content["SeriesNumber"].VR = "IS"
+    content.save_as(source)
+    made = insert_file(source, tmp_path / "out", WANTED, PATH)
+    assert not [str(warning.message) for warning in recwarn if "Jane" in str(warning.message)]
+    assert b"Jane" in made.image.read_bytes()
+
+
+def test_points_are_no_path(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"path: expected a VesselPath \(see drawn_path\) or a CSV's name, received ndarray"):
+        insert_file(dicom(tmp_path / "view.dcm"), tmp_path / "out", WANTED, PATH.points)  # type: ignore[arg-type]
 
 
 def test_what_no_artery_can_be_put_into_is_refused_with_its_name(tmp_path: Path) -> None:

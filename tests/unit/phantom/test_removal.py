@@ -57,3 +57,9 @@ def test_an_equal_band_is_the_same_shape_elsewhere(pair: tuple[np.ndarray, np.nd
 def test_a_band_of_no_width_is_refused() -> None:
     with pytest.raises(UsageError, match="half_width: expected 1 to 160 pixels, received 0"):
         fill_band(np.zeros((640, 480)), PATH, 0.0)
+
+
+def test_a_band_beside_the_image_is_refused() -> None:
+    beside = VesselPath(PATH.points + 5000, "drawn")
+    with pytest.raises(UsageError, match="expected one in the image of 480 x 640 pixels, all of it lies outside"):
+        fill_band(np.zeros((640, 480)), beside, 14.0)

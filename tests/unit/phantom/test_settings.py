@@ -54,6 +54,15 @@ from tramtrack.phantom.stations import DETECTORS, require_room_at_stations
         ("age_range", [40, 84]),
         ("depth_mm", (2.0, 90.0)),
         ("half_height_mm", (2.0, 90.0)),
+        ("rows", 65536),
+        ("pitch_mm", 10.5),
+        ("age_mean", 650.0),
+        ("quanta", 1e-9),
+        ("quanta", 1e13),
+        ("segments", (1.3, 1e19)),
+        ("round", 1e19),
+        ("skin_folds", 1001),
+        ("ligaments", (50, 10**20)),
     ],
 )
 def test_bad_setting_is_refused_by_name(name: str, value: object) -> None:

@@ -52,6 +52,9 @@ def test_what_cannot_be_shown_is_named(folders: tuple[Path, Path], tmp_path: Pat
     with pytest.raises(TramtrackError, match=r"bad: none of its images can be shown \(.*none\.png"):
         contact_sheet(str(tmp_path / "bad"), str(folders[1]), str(tmp_path / "bad.png"), views=4)
     assert not (tmp_path / "bad.png").exists()
+    Image.fromarray(np.zeros((300, 200), np.uint8)).save(folders[0] / "black.png")
+    sheet = contact_sheet(*folders, tmp_path / "sheet.png", views=20)
+    assert f"{folders[0] / 'black.png'}: expected a breast" in str(sheet) and str(sheet).count("broken.png") == 1
 
 
 def test_the_command_line_refuses_by_name(folders: tuple[Path, Path], tmp_path: Path) -> None:

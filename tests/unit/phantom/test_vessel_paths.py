@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from pretend import COLUMNS, ROWS, mammogram, vessel_points
 from tramtrack.errors import UsageError
-from tramtrack.phantom.vessel_paths import NoVessel, drawn_path, find_path, read_path, survey, trace_path
+from tramtrack.phantom.vessel_paths import NoVessel, VesselPath, drawn_path, find_path, read_path, survey, trace_path
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ def test_drawn_points_are_passed_through(tmp_path: Path) -> None:
         ("column,row\n1,2\n1,2\n", "two neighbouring points are the same"),
         ("column,row\n1,2\n400,2\n", "column 400, row 2 lies outside the image of 300 x 300 pixels"),
         ("column,row\n1,2\n3,many\n", "expected a number for each column and row"),
+        ("column,row\n1,2\n3\n", r"expected a number for each column and row \(could not convert string to float: ''\)"),
         ("column,row\n1,2\nnan,4\n", "lies outside"),
     ],
 )
@@ -102,3 +103,18 @@ def test_a_drawn_path_that_is_none_is_refused(tmp_path: Path, text: str, said: s
         read_path(tmp_path / "none.csv", (300, 300))
     with pytest.raises(UsageError, match="received 1"):
         drawn_path(np.array([[1.0, 2.0]]), (10, 10))
+
+
+@pytest.mark.parametrize("points", [[[9, 9]], [[9, 9], [9, 9]], [[9, 9], [np.nan, 9]], [9, 9], [[9, 9, 9], [8, 8, 8]]])
+def test_a_path_of_no_length_is_none(points: list) -> None:
+    with pytest.raises(UsageError, match=r"a path: expected points \(n, 2\) of column and row in at least 2 places"):
+        VesselPath(np.array(points, dtype=np.float64), "drawn")
+
+
+@pytest.mark.parametrize("other", [(-50.0, 300.0), (100.0, 5000.0), (np.nan, 300.0)])
+def test_a_point_to_trace_lies_in_the_picture(picture: np.ndarray, other: tuple[float, float]) -> None:
+    seen = survey(picture)
+    with pytest.raises(UsageError, match=r"a path to trace: column .* lies outside the image"):
+        trace_path(seen, np.array([(100.0, 300.0), other]))
+    corner = (float(picture.shape[1] - 1), float(picture.shape[0] - 1))
+    assert trace_path(seen, np.array([(100.0, 300.0), corner])).length_px > 100
