@@ -78,7 +78,7 @@ def write_cohort(
         about = {"what": "synthetic mammograms; no patient was imaged", "log_odds_at_mean_age": at_mean}
         write_manifest(manifest, identity, about)
     draws = _plan(out, drawn, seed, positive_views, settings, workers)
-    tasks = _tasks(out, drawn, prevalence, seed, settings, draws, format)
+    tasks = _tasks(out, drawn, prevalence, seed, positive_views, settings, draws, format)
     _remove_cut_off(out)
     missing = [task for task in tasks if not is_complete(task)]
     for _ in track(_make_all(missing, workers), "synthetic women", total=women, done=women - len(missing)):
@@ -121,10 +121,11 @@ def _plan(
 
 
 def _tasks(
-    out: Path, drawn: Sequence[tuple[int, bool]], prevalence: float, seed: int, settings: PhantomSettings,
-    draws: dict[int, int], format: str,
+    out: Path, drawn: Sequence[tuple[int, bool]], prevalence: float, seed: int, positive_views: int | None,
+    settings: PhantomSettings, draws: dict[int, int], format: str,
 ) -> list[WomanTask]:  # fmt: skip
-    cohort = f"{GENERATOR_VERSION}|{seed}|{len(drawn)}|{prevalence!r}|{settings.sha256}"
+    counted = "" if positive_views is None else f"|{positive_views}"  # other pixels, so other UIDs
+    cohort = f"{GENERATOR_VERSION}|{seed}|{len(drawn)}|{prevalence!r}|{settings.sha256}{counted}"
     prefix = text_sha256(cohort)[:6].upper()
     width = max(4, len(str(len(drawn))))
     return [

@@ -20,7 +20,7 @@ from tramtrack.store import read_json, write_bytes, write_json
 GENERATOR_VERSION = 2
 """Raised whenever the same seed and settings would give other pixels or masks."""
 
-FILES_VERSION = 2
+FILES_VERSION = 3
 """Raised whenever the same woman would be written with other headers, columns or truth; it enters no identifier."""
 
 

@@ -302,6 +302,17 @@ def test_positive_views_are_met_exactly_whatever_the_processes(tmp_path: Path) -
     assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
 
 
+def test_no_two_cohorts_share_an_instance(tmp_path: Path) -> None:
+    """Counted positive views change what is drawn, and so who it is of."""
+    instances = []
+    for positive_views in (None, 2):
+        folder = tmp_path / str(positive_views)
+        write_cohort(folder, women=1, prevalence=1.0, seed=9001, workers=1, settings=SMALL, positive_views=positive_views)
+        headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in folder.rglob("*.dcm")]
+        instances.append({uid for header in headers for uid in (header.SOPInstanceUID, header.StudyInstanceUID)})
+    assert [len(found) for found in instances] == [5, 5] and not instances[0] & instances[1]
+
+
 def test_png_with_a_table_holds_the_same_pixels(tmp_path: Path) -> None:
     for form in ("png", "dicom"):
         write_cohort(tmp_path / form, women=1, prevalence=0.0, seed=9001, workers=1, settings=SMALL, format=form)
