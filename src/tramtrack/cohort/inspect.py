@@ -119,6 +119,7 @@ def inspect_file(candidate: Candidate) -> dict[str, Any]:
 
 def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     path = Path(candidate.file)
+    named += privacy.telling_path(candidate.file, [candidate.woman])
     if not path.is_file():
         return _no_file(candidate.file, path)
     if path.suffix.lower() in PICTURE_SUFFIXES:
@@ -132,7 +133,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     taken = {"for_processing": candidate.for_processing, "synthesised": candidate.synthesised}
     facts: Header | Refusal | None
     try:
-        named += privacy.identifying(header, candidate.file)
+        named += [word for word in privacy.identifying(header, candidate.file) if word not in named]
         facts = not_a_view(header, **taken) if candidate.from_table else read_header(header, **taken)
     except HEADER_ERRORS as error:
         return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({_name(error)})")
@@ -250,7 +251,7 @@ def _inspect_picture(candidate: Candidate, path: Path, named: list[str]) -> View
             candidate.file, Reason.NOT_IN_TABLE, "a picture needs a table that names its woman, exam, side, view and file"
         )
     stored = read_stored(path)
-    named += privacy.identifying_picture(path, candidate.woman)
+    named += privacy.identifying_picture(path)
     picture = picture_of(stored)
     breast = find_breast(picture.values)
     view = View(

@@ -8,7 +8,7 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -159,10 +159,13 @@ def identifying(dataset: Dataset, file: str) -> list[str]:
     if str(dataset.get("PatientIdentityRemoved", "")) != "YES" and _filled(dataset.get("PatientID")):
         found.add("PatientID")
     words = {word for word in re.split(r"[\^\s=,]+", str(dataset.get("PatientName", "") or "")) if len(word) > 2}
-    number = str(dataset.get("PatientID", "") or "").strip()
-    if any(word.lower() in file.lower() for word in (*words, *([number] if len(number) > 3 else []))):
-        found.add("file path")
-    return sorted(found)
+    return sorted(found | set(telling_path(file, [str(dataset.get("PatientID", "") or "").strip()], words)))
+
+
+def telling_path(file: str, numbers: Iterable[str], names: Iterable[str] = ()) -> list[str]:
+    """The words file path where that repeats a name, or a number of at least four signs; else nothing."""
+    words = {*names, *(number for number in numbers if len(number) > 3)}
+    return ["file path"] if any(word.lower() in file.lower() for word in words) else []
 
 
 def _elements(dataset: Dataset) -> Iterator[DataElement]:
@@ -178,11 +181,8 @@ def _elements(dataset: Dataset) -> Iterator[DataElement]:
                 yield from _elements(item)
 
 
-def identifying_picture(path: Path, woman: str) -> list[str]:
-    """The names of what a PNG or TIFF file says in words beside its pixels, and "file path" where that repeats ``woman``.
-
-    Raises what Pillow raises.
-    """
+def identifying_picture(path: Path) -> list[str]:
+    """The names of what a PNG or TIFF file says in words beside its pixels. Raises what Pillow raises."""
     with Image.open(path) as image:
         image.load()  # a PNG may have texts behind its pixels
         texts = [key for key, value in image.info.items() if isinstance(value, str) and _filled(value)]
@@ -190,18 +190,20 @@ def identifying_picture(path: Path, woman: str) -> list[str]:
         named = [TiffTags.lookup(tag).name for tag in tags if tag in TEXT_TAGS and _filled(tags[tag])]
         found = {"text beside the pixels" for key in texts if key != "compression"} | set(named)
         found |= {"EXIF"} if image.info.get("exif") or tags.get(EXIF_TAG) else set()
-    if len(woman) > 3 and woman.lower() in str(path).lower():
-        found.add("file path")
     return sorted(found)
 
 
 def telling_paths(folder: Path) -> set[str]:
-    """The files of the cohort in ``folder`` whose path repeats a patient's name or number: no page prints it."""
+    """The files of the cohort in ``folder`` whose path repeats a patient's name or number, and what was excluded beside them:
+    the name may be their folder's. No page prints them."""
     path = folder / "identifying.csv"
     if not path.exists():
         return set()
     named = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return set(named["file"][named["attributes"].str.split("; ").map(lambda words: "file path" in words)])
+    telling = set(named["file"][named["attributes"].str.split("; ").map(lambda words: "file path" in words)])
+    excluded = pd.read_csv(folder / "exclusions.csv", dtype=str, keep_default_na=False)["file"]
+    beside = {Path(file).parent for file in telling}
+    return telling | {file for file in excluded if Path(file).parent in beside}
 
 
 def _filled(value: object) -> bool:

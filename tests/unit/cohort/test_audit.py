@@ -122,8 +122,10 @@ def test_no_caption_repeats_a_path_that_repeats_a_name(study: Path) -> None:
     (folder / "identifying.csv").write_text(f"file,attributes\n{study.parent / 'in' / 'ml.dcm'},PatientID; file path\n")
     assert [(item.name, item.shows) for item in _excluded(folder)] == [
         ("exclusions.csv, line 2", True),
-        ("in/notes.txt", False),
+        ("exclusions.csv, line 3", False),  # notes.txt names nobody, and its folder may
     ]
+    (folder / "identifying.csv").write_text(f"file,attributes\n{study.parent / 'in' / 'Rossi' / 'ml.dcm'},file path\n")
+    assert [item.name for item in _excluded(folder)] == ["in/ml.dcm", "in/notes.txt"]
     assert [item.name for item in _doubtful(folder)] == ["W0_9_L_CC"]
 
 

@@ -153,6 +153,10 @@ def test_what_still_identifies_is_named_and_what_was_removed_is_not() -> None:
 
 def test_what_a_picture_says_beside_its_pixels_is_named(tmp_path: Path, own: Path) -> None:
     pixels = [Image.fromarray(breast_stored(16, seed=number)) for number in range(4)]
+    other = "pid5678-of-a-study"
+    (tmp_path / other).mkdir()
+    write(mammogram(breast_stored(seed=9), woman="", side=None, view=None), tmp_path / other / "view.dcm")
+    (tmp_path / other / "broken.png").write_bytes(b"no picture")
     said = PngInfo()
     said.add_text("Comment", "Rossi Maria")
     pixels[0].save(tmp_path / "said.png", pnginfo=said)
@@ -161,12 +165,14 @@ def test_what_a_picture_says_beside_its_pixels_is_named(tmp_path: Path, own: Pat
     pixels[3].save(tmp_path / "pid1234.tif")
     rows = ["said.png,L,CC", "plain.png,L,MLO", "said.tif,R,CC", "pid1234.tif,R,MLO"]
     table = "\n".join(["file,side,view,woman,exam", *(f"{row},PID1234,1" for row in rows)])
+    table += f"\n{other}/view.dcm,L,CC,PID5678,1\n{other}/broken.png,L,MLO,PID5678,1\n{other}/none.png,R,MLO,PID5678,1\n"
     (tmp_path / "views.csv").write_text(table)
     study = Study(tmp_path / "study")
-    assert len(study.ingest(tmp_path / "views.csv").views) == 4
+    assert len(study.ingest(tmp_path / "views.csv").views) == 5
     listed = pd.read_csv(study.folder / "cohort" / "identifying.csv")
     assert {Path(row.file).name: row.attributes for row in listed.itertuples()} == {
         "said.png": "text beside the pixels", "said.tif": "ImageDescription", "pid1234.tif": "file path",
+        "view.dcm": "file path", "broken.png": "file path", "none.png": "file path",
     }  # fmt: skip
     assert "Rossi" not in everything_written(study.folder)
 
