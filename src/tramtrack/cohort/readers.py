@@ -20,7 +20,7 @@ Key = tuple[str, str, str, str]
 @dataclass(frozen=True)
 class Reading:
     """What one reader said (1, 0 or None: uncertain or not read) of what ``key`` (woman, exam, side, view) names; ``said`` is
-    the cell itself, empty where nothing was said."""
+    the cell itself, empty where nothing was said. ``table`` is the table's name where it is not the label table."""
 
     line: int
     key: Key
@@ -28,6 +28,7 @@ class Reading:
     label: int | None
     mask: str
     said: str = ""
+    table: str = ""
 
 
 def consensus(labels: Mapping[str, int | None], rule: str) -> int | None:

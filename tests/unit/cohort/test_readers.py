@@ -147,6 +147,18 @@ def test_disagreements_are_listed_filled_in_and_come_back(tmp_path: Path, source
         read_labels(tmp_path / "labels.csv", adjudication=tmp_path / "labels.csv")
 
 
+def test_a_row_is_named_by_its_line_in_its_own_table(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("woman,bac_anna,bac_ugo\nA,1,1\nB,0,0\nC,1,0\n")
+    (tmp_path / "settled.csv").write_text("woman,exam,side,view,bac_adjudicated\nC,,,,1\nD,,,,0\n")
+    table = read_labels(tmp_path / "labels.csv", adjudication=tmp_path / "settled.csv")
+    assert [str(row) for row in table.rows] == [
+        "line 2: woman A",
+        "line 3: woman B",
+        "line 4: woman C",
+        "line 3 of settled.csv: woman D",
+    ]
+
+
 def test_disagreements_come_back_under_pseudonyms(tmp_path: Path, source: Path) -> None:
     secret = Secret(read_key(tmp_path / "key", tmp_path / "study"))
     views_of(tmp_path, source, "study", secret=secret)
