@@ -144,6 +144,25 @@ def test_memory_that_is_not_there_and_a_gpu_that_fails_are_one_line_for_every_ve
         command("evaluate", tmp_path)
 
 
+def test_ctrl_c_while_a_compiled_module_is_imported_is_one_line(command, monkeypatch, tmp_path):
+    from tramtrack import cli
+    from tramtrack.commands import cohort
+
+    def imports(*_: object, **__: object) -> None:
+        try:
+            cli._interrupt(2, None)
+        except BaseException as interrupted:
+            raise ImportError("initialization failed") from interrupted
+
+    monkeypatch.setattr(cohort, "open_study", imports)
+    done = command("split", tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("tramtrack: interrupted; what is finished is kept")
+    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.setattr(cohort, "open_study", Mock(side_effect=ImportError("no module")))
+    with pytest.raises(ImportError, match="no module"):
+        command("split", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
