@@ -80,6 +80,7 @@ def test_the_page_is_one_file_with_contact_sheets_and_without_names(study: Path)
     assert json.loads(page.with_suffix(".json").read_text())["identifying"]["PatientName"] == 16
     assert json.loads(page.with_suffix(".json").read_text())["unmatched"] == {"view without a label row": 4}
     assert "each in unmatched.csv: 4 view without a label row." in text
+    assert "<td>women</td>" in text and "womans" not in text
     assert "Rossi" not in text and "http" not in text.replace("http-equiv", "")
     assert "PatientName</td><td>16" in text and "as --key none asked" in text
     assert "Doubtful crops" in text and "1 views; 1 are shown." in text  # the one cut at the lower edge
