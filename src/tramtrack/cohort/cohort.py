@@ -131,7 +131,8 @@ def _require_a_view(labelled: Labelled, table: LabelTable, labels: Path, source:
     if table.rows and len(labelled.rows_without_view) == len(table.rows):
         raise TramtrackError(
             f"{labels}: none of its {len(table.rows)} rows is about a view in {source} (the first: {table.rows[0]}); woman is "
-            "the PatientID, or as in the table of images; the views are kept, so ingest again with the right table"
+            "the PatientID, or as in the table of images, exam the StudyInstanceUID or, under a key, the AccessionNumber; the "
+            "views are kept, so ingest again with the right table"
         )
 
 

@@ -100,7 +100,7 @@ def _without_copies(views: Iterable[View], exclusions: list[Exclusion]) -> list[
 
 
 def _best(views: list[View], settings: Settings, exclusions: list[Exclusion]) -> View:
-    """Of the images of one view, in the order of acquisition, the one that is kept; the others become exclusions that name it."""
+    """Of the images of one view, in the order of acquisition, the one that is kept; the others become exclusions naming it."""
     kind = min((view.kind for view in views), key=KINDS.index)
     alike = [view for view in views if view.kind == kind]
     best = alike[-1] if settings.repeated_view == "last" else alike[0]

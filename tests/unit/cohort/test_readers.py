@@ -240,4 +240,17 @@ def test_embeds_findings(tmp_path: Path) -> None:
         ("7", "70", "R", ""): None,
         ("8", "80", "L", ""): 1,
         ("8", "80", "R", ""): 1,
+        ("9", "90", "", ""): 1,
+    }
+
+
+def test_a_vascular_finding_without_a_side_is_the_exams_and_calls_no_breast_negative(tmp_path: Path) -> None:
+    text = "empi_anon,acc_anon,side,calcfind\n7,70,,V\n7,70,L,A\n7,70,R,\n7,71,L,A\n7,71,,A\n"
+    (tmp_path / "embed.csv").write_text(text)
+    rows = {row.key: row.label for row in read_labels(tmp_path / "embed.csv", Labels(unmarked="negative")).rows}
+    assert rows == {
+        ("7", "70", "", ""): 1,
+        ("7", "70", "L", ""): None,
+        ("7", "70", "R", ""): None,
+        ("7", "71", "L", ""): 0,
     }
