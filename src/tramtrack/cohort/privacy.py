@@ -69,26 +69,34 @@ def choose(wanted: str | Path | None, study: Path, known_as: str | None) -> Secr
     """What makes the pseudonyms of a study: a key file that is named, none where "none" is asked for, else the user's own.
 
     ``known_as`` is the fingerprint of the key under which the study's women are named by now ("" for plain names, None for a
-    new study): where nothing is asked for, they go on under it. Raises UsageError, and TramtrackError where that key is not
-    the user's own or no key can be written.
+    new study): they go on under it, since two names of one woman in one folder would undo the pseudonym. Raises UsageError, and
+    TramtrackError where another key is asked for, that key is not the user's own or no key can be written.
     """
     if str(wanted) == PLAIN or (wanted is None and known_as == ""):
+        if known_as:
+            raise TramtrackError(
+                f"{study}: its women are named under the key {known_as}; use another study folder for --key {PLAIN}"
+            )
         return NO_SECRET
-    if wanted is not None:
-        return Secret(read_key(Path(wanted), study))
-    path = own_key_file()
+    if known_as == "":
+        raise TramtrackError(
+            f"{study}: its women keep the names of their files (--key none); use another study folder for --key {wanted}"
+        )
+    if known_as and wanted is not None and not Path(wanted).exists():  # none is made that is not theirs
+        raise TramtrackError(f"{wanted}: expected the key {known_as}, under which the women of {study} are named, found none")
+    path = own_key_file() if wanted is None else Path(wanted)
     try:
-        own = Secret(read_key(path, study), spares_synthetic=True)
+        found = Secret(read_key(path, study), spares_synthetic=wanted is None)
     except OSError as error:
         raise TramtrackError(
             f"{path}: the key of the pseudonyms cannot be kept here ({error.strerror}); name a file outside the study by "
             "--key, or keep the patients' own numbers by --key none"
         ) from error
-    if known_as not in (None, own.name):
+    if known_as not in (None, found.name):
         raise TramtrackError(
-            f"{study}: its women are named under the key {known_as}, the one in {path} is {own.name}; give theirs by --key"
+            f"{study}: its women are named under the key {known_as}, the one in {path} is {found.name}; give theirs by --key"
         )
-    return own
+    return found
 
 
 def require_key(wanted: str | Path | None) -> None:

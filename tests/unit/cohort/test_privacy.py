@@ -6,6 +6,7 @@ import json
 import stat
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -239,6 +240,37 @@ def test_a_study_goes_on_under_the_names_that_it_was_begun_with(tmp_path: Path, 
     with pytest.raises(TramtrackError, match=r"its women are named under the key .* give theirs by --key"):
         study.ingest(source)
     study.ingest(source, key=tmp_path / "k")
+
+
+def test_no_other_key_and_no_plain_names_come_into_a_study(tmp_path: Path, source: Path, own: Path) -> None:
+    plain, study = Study(tmp_path / "plain"), Study(tmp_path / "study")
+    plain.ingest(source, key="none")
+    study.ingest(source, key=tmp_path / "k")
+    read_key(tmp_path / "other", study.folder)
+    before = {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()}
+    for asked, says in (
+        ("none", r"named under the key .*; use another study folder for --key none"),
+        (tmp_path / "other", r"named under the key .*, the one in .*other is .*; give theirs by --key"),
+        (tmp_path / "not-there", r"not-there: expected the key .*, under which .* are named, found none"),
+    ):
+        with pytest.raises(TramtrackError, match=says):
+            study.ingest(source, key=asked)
+    with pytest.raises(TramtrackError, match=r"keep the names of their files \(--key none\); use another study folder"):
+        plain.ingest(source, key=tmp_path / "not-there")
+    assert before == {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()}
+    assert not (tmp_path / "not-there").exists() and not own.exists()
+
+
+def test_an_intake_under_plain_names_that_did_not_end_leaves_none_beside_the_pseudonyms(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(tmp_path / "study")
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(ingest_module, "settle", Mock(side_effect=KeyboardInterrupt))
+        study.ingest(source, key="none")
+    assert "PID1234" in everything_written(study.folder)
+    study.ingest(source, key=tmp_path / "k")
+    assert "PID1234" not in everything_written(study.folder)
 
 
 def test_where_no_key_can_be_kept_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
