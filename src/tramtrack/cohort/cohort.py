@@ -22,9 +22,10 @@ from tramtrack.imaging.gallery import AHEAD, PREPARED
 from tramtrack.protocol import Intake, Labels, Prepare
 
 UNMATCHED = (
-    "label row without a view", "view without a label row", "column not read", "row of findings without a view",
+    "label row without a view", "view without a label row", "column not read", "view whose mask is not there",
+    "row of findings without a view",
 )  # fmt: skip
-"""The kinds of unmatched.csv, in its order: three of the label table, one of the table of findings."""
+"""The kinds of unmatched.csv, in its order: four of the label table, one of the table of findings."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,14 @@ def make_cohort(
         _write_readers(folder, views, labels.absolute(), table, to_settle)
         identity = {"sha256": store.file_sha256(labels), "consensus": labelling.consensus, "unmarked": labelling.unmarked}
         store.write_manifest(folder / "labels.json", {**identity, "adjudication": settled}, {"file": labels.name})
-        found = (labelled.rows_without_view, labelled.views_without_row, labelled.ignored_columns)
-        _write_unmatched(folder, dict(zip(UNMATCHED[:3], found, strict=True)))
+        masks = known.loc[[bool(mask) and not Path(mask).is_file() for mask in known["mask"]], "view_id"]
+        found = (labelled.rows_without_view, labelled.views_without_row, labelled.ignored_columns, [*masks])
+        _write_unmatched(folder, dict(zip(UNMATCHED[:-1], found, strict=True)))
     if findings is not None:
         views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
         known, without = read_findings(findings, views, secret.key)
         store.write_csv(folder / "findings.csv", known)
-        _write_unmatched(folder, {UNMATCHED[3]: without})
+        _write_unmatched(folder, {UNMATCHED[-1]: without})
     assert intake.views
     return load_cohort(folder)
 

@@ -94,6 +94,11 @@ def test_masks_are_absolute_paths_or_empty(tmp_path: Path, source: Path, monkeyp
     cohort = make_cohort(Path("in"), Path("cohort"), Path("labels.csv"))
     masks = cohort.views.set_index("view_id")["mask"]
     assert masks["001_1.5_L_CC"] == str(tmp_path / "masks/m.png") and (masks.drop("001_1.5_L_CC") == "").all()
+    assert ("view whose mask is not there", "001_1.5_L_CC") in [*cohort.unmatched.itertuples(index=False, name=None)]
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/m.png").touch()
+    again = make_cohort(Path("in"), Path("cohort"), Path("labels.csv"))
+    assert "view whose mask is not there" not in set(again.unmatched["kind"])
 
 
 def test_no_cohort_yet(tmp_path: Path) -> None:
