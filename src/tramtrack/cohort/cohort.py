@@ -9,7 +9,7 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
-from tramtrack.cohort.findings import read_findings
+from tramtrack.cohort.findings import read_columns, read_findings
 from tramtrack.cohort.ingest import ingest
 from tramtrack.cohort.labels import Labelled, LabelTable, apply_labels, exam_names, read_labels, reader_tables
 from tramtrack.cohort.privacy import NO_SECRET, Secret
@@ -145,7 +145,7 @@ def _require_tables(labels: Path | None, adjudication: Path | None, findings: Pa
     elif adjudication is not None:
         raise UsageError(f"--adjudication {adjudication}: settles what readers see differently, so it needs their --labels")
     if findings is not None:
-        read_table(findings, "a table of findings")
+        read_columns(findings)
 
 
 def known_as(folder: Path) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from tramtrack.cohort.labels import LabelRow, exam_names, pseudonymous
-from tramtrack.cohort.table import read_table
+from tramtrack.cohort.table import Row, read_table
 from tramtrack.errors import TramtrackError
 
 BURDEN = {"burden_mm2": "burden_mm2", "area_mm2": "burden_mm2"}
@@ -37,20 +37,7 @@ def read_findings(path: Path, views: pd.DataFrame, secret: bytes = b"") -> tuple
     of OF_A_PHANTOM as in a synthetic cohort's truth.csv. ``views`` has view_id, woman, exam, side, view and, where
     known, accession. A view without a row has no findings. Raises TramtrackError naming the line.
     """
-    columns, lines = read_table(path, "a table of findings with the columns woman, side and view")
-    missing = [name for name in ("woman", "side", "view") if name not in columns]
-    kinds = {name: DISTRACTOR + name for name in columns if name in OF_A_PHANTOM}
-    kinds |= {name: name for name in columns if name.startswith(DISTRACTOR) and name != DISTRACTOR}
-    areas = [name for name in columns if name in BURDEN]
-    if missing or not (kinds or areas):
-        raise TramtrackError(
-            f"{path}: expected the columns woman, side, view and burden_mm2 or {DISTRACTOR}<kind>, found {', '.join(columns)}"
-        )
-    if len(areas) > 1:
-        raise TramtrackError(f"{path}: expected one column with the area, found {' and '.join(areas)}")
-    _require_known(columns, path)
-    lengths = {name: "length_mm" for name in LENGTH if name in columns}
-    wanted = {name: BURDEN[name] for name in areas} | dict(list(lengths.items())[:1]) | kinds
+    wanted, lines = read_columns(path)
     place = {(r["woman"], r["exam"], r["side"], r["view"]): r["view_id"] for r in views.to_dict("records")}
     known, exams = frozenset(views["woman"]), exam_names(views) if "accession" in views else {}
     of_woman: dict[tuple[str, str, str], list[str]] = {}
@@ -68,11 +55,29 @@ def read_findings(path: Path, views: pd.DataFrame, secret: bytes = b"") -> tuple
         for view_id in ids:
             if view_id in found:
                 raise TramtrackError(f"{path}: one row for each view; line {line} is about a view that stood there already")
-            found[view_id] = {into: _number(row[name], name, path, line, name in kinds) for name, into in wanted.items()}
+            found[view_id] = {into: _number(row[name], name, path, line) for name, into in wanted.items()}
     if not found:
         raise TramtrackError(f"{path}: no row is about a view of this cohort; woman, exam, side and view are compared")
     table = pd.DataFrame([{"view_id": view_id, **values} for view_id, values in found.items()])
     return table.sort_values("view_id").reset_index(drop=True), without
+
+
+def read_columns(path: Path) -> tuple[dict[str, str], list[tuple[int, Row]]]:
+    """What each column that is read becomes, and the rows with their lines. Raises TramtrackError where it is no such table."""
+    columns, lines = read_table(path, "a table of findings with the columns woman, side and view")
+    missing = [name for name in ("woman", "side", "view") if name not in columns]
+    kinds = {name: DISTRACTOR + name for name in columns if name in OF_A_PHANTOM}
+    kinds |= {name: name for name in columns if name.startswith(DISTRACTOR) and name != DISTRACTOR}
+    areas = [name for name in columns if name in BURDEN]
+    if missing or not (kinds or areas):
+        raise TramtrackError(
+            f"{path}: expected the columns woman, side, view and burden_mm2 or {DISTRACTOR}<kind>, found {', '.join(columns)}"
+        )
+    if len(areas) > 1:
+        raise TramtrackError(f"{path}: expected one column with the area, found {' and '.join(areas)}")
+    _require_known(columns, path)
+    lengths = {name: "length_mm" for name in LENGTH if name in columns}
+    return {name: BURDEN[name] for name in areas} | dict(list(lengths.items())[:1]) | kinds, lines
 
 
 def _require_known(columns: list[str], path: Path) -> None:
@@ -93,8 +98,9 @@ def distractors(views: pd.DataFrame) -> Mapping[str, str]:
     return {name: name.removeprefix(DISTRACTOR) for name in columns if (views[name].fillna(0) > 0).any()}
 
 
-def _number(text: str, column: str, path: Path, line: int, whole: bool) -> float:
+def _number(text: str, column: str, path: Path, line: int) -> float:
     """A number of at least 0, NaN for an empty cell."""
+    whole = column not in BURDEN and column not in LENGTH
     if not text:
         return float("nan")
     try:

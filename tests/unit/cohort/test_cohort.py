@@ -154,6 +154,7 @@ def test_a_cohort_ingested_under_other_settings_than_the_protocols_is_refused(tm
         ({"labels": "good.csv", "adjudication": "none.csv"}, TramtrackError, "none.csv: expected a table of disagreements"),
         ({"adjudication": "good.csv"}, UsageError, "--adjudication .*good.csv: .* so it needs their --labels"),
         ({"findings": "none.csv"}, TramtrackError, "none.csv: expected a table of findings"),
+        ({"findings": "good.csv"}, TramtrackError, "good.csv: expected the columns woman, side, view and burden_mm2"),
     ],
 )
 def test_tables_are_read_before_the_images(
