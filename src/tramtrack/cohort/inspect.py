@@ -29,7 +29,7 @@ from tramtrack.cohort.header import (
     spacing_mm,
 )
 from tramtrack.cohort.privacy import NO_SECRET, Secret
-from tramtrack.cohort.projection import Refusal
+from tramtrack.cohort.projection import Refusal, against
 from tramtrack.imaging import ahead
 from tramtrack.imaging.breast import Breast, NoBreast, find_breast
 from tramtrack.imaging.burned_in import has_text
@@ -184,7 +184,8 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )
     _prepare_ahead(candidate, view, picture, breast)
-    return _pseudonymous(view if facts is None else _as_the_header_says(view, facts), candidate.secret)
+    told = _as_the_table_says(view, header) if facts is None else _as_the_header_says(view, facts)
+    return _pseudonymous(told, candidate.secret)
 
 
 def _no_file(file: str, path: Path) -> Exclusion:
@@ -243,6 +244,14 @@ def _as_the_header_says(view: View, facts: Header) -> View:
         view_source=facts.view_source,
         contradictions="; ".join(facts.contradictions),
     )
+
+
+def _as_the_table_says(view: View, header: pydicom.Dataset) -> View:
+    """The view, with what its header says against the table; a header that is malformed in that says nothing."""
+    try:
+        return replace(view, contradictions="; ".join(against(header, view.side, view.view)))
+    except HEADER_ERRORS:
+        return view
 
 
 def _inspect_picture(candidate: Candidate, path: Path, named: list[str]) -> View | Exclusion:

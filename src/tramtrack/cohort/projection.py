@@ -103,6 +103,19 @@ def find_position(dataset: Dataset) -> Found[Position] | Refusal:
     return Found(found.value, found.source, found.contradictions + against)
 
 
+def against(dataset: Dataset, side: Side, position: Position) -> tuple[str, ...]:
+    """What a header says of the view that a table calls ``side`` and ``position`` and that differs from it."""
+    found_side, found_position, refusal = find_side(dataset), find_position(dataset), _not_standard(dataset)
+    told: list[str] = []
+    if isinstance(found_side, Found) and found_side.value is not side:
+        told.append(f"{found_side.source} says {found_side.value}, the table {side}")
+    if refusal:
+        told.append(f"{refusal.detail}, the table {position}")
+    elif isinstance(found_position, Found) and found_position.value is not position:
+        told.append(f"{found_position.source} says {found_position.value}, the table {position}")
+    return tuple(told)
+
+
 def _other_projections(dataset: Dataset) -> Iterator[tuple[str, str]]:
     """(projection, attribute) for what names neither CC nor MLO beside something that does."""
     named = _text(dataset, "ViewPosition")

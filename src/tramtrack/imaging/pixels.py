@@ -192,7 +192,7 @@ def _read_picture(path: Path) -> np.ndarray:
             if white_is_zero and image.mode == "I;16":  # Pillow turns the other depths itself
                 values = np.iinfo(np.uint16).max - values
     except UnidentifiedImageError as error:  # whose message has an address in memory
-        raise PixelError("unreadable", f"{path}: expected a PNG or TIFF picture, its content is neither") from error
+        raise PixelError("unreadable", f"{path}: expected a PNG or TIFF picture, this is none that can be read") from error
     except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
         raise PixelError("unreadable", f"{path}: expected a PNG or TIFF picture, {_one_line(error)}") from error
     if values.ndim == 3:
