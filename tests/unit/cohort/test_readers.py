@@ -147,6 +147,16 @@ def test_disagreements_are_listed_filled_in_and_come_back(tmp_path: Path, source
         read_labels(tmp_path / "labels.csv", adjudication=tmp_path / "labels.csv")
 
 
+def test_an_answer_stays_though_the_readers_agree_by_now(tmp_path: Path, source: Path) -> None:
+    views_of(tmp_path, source, "study")
+    path = tmp_path / "study" / "cohort" / "disagreements.csv"
+    pd.read_csv(path, dtype=str).assign(bac_adjudicated=["1", "uncertain"]).to_csv(path, index=False)
+    settled = views_of(tmp_path, source, "study", adjudication=path)
+    agreeing = TABLE.replace("MLO,1,0,0", "MLO,0,0,0").replace("CC,0,uncertain,1", "CC,0,0,0")
+    assert views_of(tmp_path, source, "study", agreeing, adjudication=path).equals(settled)
+    assert pd.read_csv(path, dtype=str)["bac_adjudicated"].tolist() == ["1", "uncertain"]
+
+
 def test_a_row_is_named_by_its_line_in_its_own_table(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("woman,bac_anna,bac_ugo\nA,1,1\nB,0,0\nC,1,0\n")
     (tmp_path / "settled.csv").write_text("woman,exam,side,view,bac_adjudicated\nC,,,,1\nD,,,,0\n")
