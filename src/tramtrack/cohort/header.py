@@ -27,6 +27,7 @@ NOT_IMAGES_OF_BREASTS = {
     "DOC": Reason.REPORT_SCREEN,
     "SR": Reason.REPORT_SCREEN,
 }
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 BREAST_CODES = ("76752008", "T-04000")
 MOST_MAGNIFICATION = 1.3
 """Beyond this a view is called magnified (ours): a contact view has less than 1.1, a magnification view 1.5 or more."""
@@ -234,6 +235,9 @@ def _is_derived(dataset: Dataset) -> Refusal | None:
     if cbis and cbis.group(4):
         return Refusal(Reason.DERIVED_CROP, "PatientID is that of a lesion's crop or mask")
     series = str(dataset.get("SeriesDescription", "") or "").lower()
+    captured = str(dataset.get("SOPClassUID", "")).startswith(SECONDARY_CAPTURE)
+    if captured and _numbers(dataset, "SamplesPerPixel") == [3.0] and dataset.get("SourceImageSequence"):
+        return Refusal(Reason.REPORT_SCREEN, "a capture in colour of another image, such as one with marks or a heat map on it")
     derived = next((words for words in ("cropped image", "roi mask") if words in series), "")
     return Refusal(Reason.DERIVED_CROP, f"SeriesDescription says {derived!r}") if derived else None
 
