@@ -144,6 +144,16 @@ def test_memory_that_is_not_there_and_a_gpu_that_fails_are_one_line_for_every_ve
         command("evaluate", tmp_path)
 
 
+def test_a_run_says_the_warnings_of_its_split(command, monkeypatch, tmp_path):
+    from tramtrack.commands import runs
+
+    (tmp_path / "cohort").mkdir()
+    (tmp_path / "cohort" / "warnings.csv").write_text("kind,what\npredicts the label,vendor: AUC 0.91\n")
+    monkeypatch.setattr(runs, "spread_study", Mock())
+    monkeypatch.setattr(runs, "_show_results", Mock())
+    assert "warning: predicts the label: vendor: AUC 0.91\n" in command("run", tmp_path).stdout
+
+
 def test_ctrl_c_while_a_compiled_module_is_imported_is_one_line(command, monkeypatch, tmp_path):
     from tramtrack import cli
     from tramtrack.commands import cohort

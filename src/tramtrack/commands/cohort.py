@@ -88,10 +88,10 @@ def split(study: StudyFolder, protocol: ProtocolName = None, repeats: Repeats = 
     rows = [{"fold": r["fold"], "women": str(r["size"]), "with BAC": str(r["sum"])} for r in counts.to_dict("records")]
     print_json(rows) if as_json else table(rows, "Women in each fold")
     if not as_json:
-        _warnings(study)
+        say_warnings(study)
 
 
-def _warnings(study: Path) -> None:
+def say_warnings(study: Path) -> None:
     """How many warnings of each kind the split wrote down, with the first of each."""
     path = study / "cohort" / "warnings.csv"
     found: dict[str, list[str]] = {}
