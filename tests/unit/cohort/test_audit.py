@@ -56,6 +56,16 @@ def test_counts_add_up_to_the_last_file(study: Path) -> None:
     assert found["labels"]["woman"] == {"with BAC": 2, "without": 1, "not known": 1}
 
 
+def test_kappas_are_numbers_and_what_has_none_is_null(tmp_path: Path) -> None:
+    write_exam(tmp_path / "in", woman="W1", exam="1", seed=1)
+    write_exam(tmp_path / "in", woman="W2", exam="2", seed=2)
+    (tmp_path / "labels.csv").write_text("woman,bac_a,bac_b,bac_c\nW1,1,1,1\nW2,0,0,1\n")
+    make_cohort(tmp_path / "in", tmp_path / "study" / "cohort", tmp_path / "labels.csv")
+    told = json.loads(write_audit(tmp_path / "study").with_suffix(".json").read_text())["readers"]
+    of_women = {row["readers"]: (row["kappa"], row["low"]) for row in told if row["unit"] == "woman"}
+    assert of_women["a, b"][0] == 1.0 and of_women["a, c"] == (0.0, None)
+
+
 def test_what_does_not_add_up_is_said(study: Path) -> None:
     path = study / "cohort" / "exclusions.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
