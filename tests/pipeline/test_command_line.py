@@ -7,6 +7,7 @@ import subprocess
 import sys
 from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 
 from tramtrack.network.registry import NETWORKS
@@ -142,6 +143,18 @@ def test_memory_that_is_not_there_and_a_gpu_that_fails_are_one_line_for_every_ve
     monkeypatch.setattr(runs, "open_study", lambda *_, **__: torch.ones(2, 3) @ torch.ones(2, 3))
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         command("evaluate", tmp_path)
+
+
+def test_the_folds_are_counted_in_numbers(command, monkeypatch, tmp_path):
+    from tramtrack.commands import cohort
+
+    folds = pd.DataFrame({"fold": ["training", "training", "test"], "bac_woman": [1, 0, 1]})
+    monkeypatch.setattr(cohort, "open_study", Mock(return_value=Mock(split=Mock(return_value=folds))))
+    assert json.loads(command("split", tmp_path, "--json").stdout) == [
+        {"fold": "test", "women": 1, "with BAC": 1},
+        {"fold": "training", "women": 2, "with BAC": 1},
+    ]
+    assert "training" in command("split", tmp_path).stdout
 
 
 def test_a_run_says_the_warnings_of_its_split(command, monkeypatch, tmp_path):

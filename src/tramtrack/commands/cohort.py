@@ -85,10 +85,12 @@ def split(study: StudyFolder, protocol: ProtocolName = None, repeats: Repeats = 
     """Deal the women to training, validation and test; fails where anything would leak."""
     folds = open_study(study, protocol, repeats=repeats).split()
     counts = folds.groupby("fold")["bac_woman"].agg(["size", "sum"]).reset_index()
-    rows = [{"fold": r["fold"], "women": str(r["size"]), "with BAC": str(r["sum"])} for r in counts.to_dict("records")]
-    print_json(rows) if as_json else table(rows, "Women in each fold")
-    if not as_json:
-        say_warnings(study)
+    rows = [{"fold": r["fold"], "women": int(r["size"]), "with BAC": int(r["sum"])} for r in counts.to_dict("records")]
+    if as_json:
+        print_json(rows)
+        return
+    table([{name: str(value) for name, value in row.items()} for row in rows], "Women in each fold")
+    say_warnings(study)
 
 
 def say_warnings(study: Path) -> None:
