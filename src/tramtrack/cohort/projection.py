@@ -180,20 +180,29 @@ def _not_standard(dataset: Dataset) -> Refusal | None:
         value, meaning = str(item.get("CodeValue", "")), str(item.get("CodeMeaning", ""))
         if value in SPECIMEN_CODES:
             return Refusal(Reason.SPECIMEN, f"view code {value} ({meaning})")
-        modifiers = list(item.get("ViewModifierCodeSequence") or [])
-        if modifiers:
-            reasons = [MODIFIERS.get(str(modifier.get("CodeValue", ""))) for modifier in modifiers]
-            known = next((reason for reason in reasons if reason), Reason.UNKNOWN_POSITION)
-            return Refusal(
-                known, "view modifiers: " + ", ".join(str(modifier.get("CodeMeaning", "")) for modifier in modifiers)
-            )
+        modified = _modified(item)
+        if modified:
+            return modified
         if _code(item) not in VIEW_CODES:
             return Refusal(Reason.UNKNOWN_POSITION, f"expected CC or MLO, found view code {value} ({meaning})")
+    modified = _modified(dataset)  # misplaced, and said all the same
+    if modified:
+        return modified
     value = _text(dataset, "ViewPosition")
     if value and not coded and not VIEW_POSITION.match(value):
         reason = Reason.TANGENTIAL if value in ("TAN", "TANGENTIAL") else Reason.UNKNOWN_POSITION
         return Refusal(reason, f"expected CC or MLO, found ViewPosition {value}")
     return None
+
+
+def _modified(item: Dataset) -> Refusal | None:
+    """That a view is modified, by the codes in an item of ViewCodeSequence."""
+    modifiers = [modifier for modifier in item.get("ViewModifierCodeSequence") or [] if len(modifier)]
+    if not modifiers:
+        return None
+    reasons = [MODIFIERS.get(str(modifier.get("CodeValue", ""))) for modifier in modifiers]
+    known = next((reason for reason in reasons if reason), Reason.UNKNOWN_POSITION)
+    return Refusal(known, "view modifiers: " + ", ".join(str(modifier.get("CodeMeaning", "")) for modifier in modifiers))
 
 
 def _orientation(dataset: Dataset) -> tuple[Side, Position] | None:

@@ -111,6 +111,7 @@ def test_refusals(options: dict, reason: Reason, detail: str) -> None:
         ({"ViewCodeSequence": [code("399368009", codes=("399161006", "399055006"))]}, Reason.SPOT_COMPRESSION, "modifiers"),
         ({"ViewCodeSequence": [code("R-10226", "SRT", codes=("R-102D5",))]}, Reason.IMPLANT_DISPLACED, "view modifiers"),
         ({"ViewCodeSequence": [code("399162004", codes=("399110001",))]}, Reason.TANGENTIAL, "view modifiers"),
+        ({"ViewModifierCodeSequence": [code("399163009")]}, Reason.MAGNIFICATION, "view modifiers"),
         ({"ViewCodeSequence": [code("127457009")]}, Reason.SPECIMEN, "view code 127457009"),
         ({"EstimatedRadiographicMagnificationFactor": 1.8}, Reason.MAGNIFICATION, "magnified 1.8 times"),
         ({"PaddleDescription": "SPOT CONTACT"}, Reason.SPOT_COMPRESSION, "PaddleDescription"),
@@ -202,6 +203,7 @@ def test_a_side_that_is_neither_is_a_contradiction_too() -> None:
 
 
 def test_an_item_without_a_code_says_nothing_of_the_view() -> None:
+    accepted(ViewModifierCodeSequence=[Dataset()])
     found = accepted(view="MLO", ViewCodeSequence=[Dataset()])
     assert (found.position, found.view_source) == (Position.MLO, "ViewPosition")
     assert refused(view=None, ViewCodeSequence=[Dataset()]).detail.startswith("expected CC or MLO, found no view code")
