@@ -119,7 +119,7 @@ def inspect_file(candidate: Candidate) -> dict[str, Any]:
 
 def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     path = Path(candidate.file)
-    named += privacy.telling_path(candidate.file, [candidate.woman])
+    named += privacy.telling_path(candidate.file, candidate.woman)
     if not path.is_file():
         return _no_file(candidate.file, path)
     if path.suffix.lower() in PICTURE_SUFFIXES:

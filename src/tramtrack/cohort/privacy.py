@@ -8,6 +8,7 @@ import hmac
 import os
 import re
 import secrets
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,14 +167,27 @@ def identifying(dataset: Dataset, file: str) -> list[str]:
             found.add(element.keyword or str(element.tag))
     if str(dataset.get("PatientIdentityRemoved", "")) != "YES" and _filled(dataset.get("PatientID")):
         found.add("PatientID")
-    words = {word for word in re.split(r"[\^\s=,]+", str(dataset.get("PatientName", "") or "")) if len(word) > 2}
-    return sorted(found | set(telling_path(file, [str(dataset.get("PatientID", "") or "").strip()], words)))
+    number = str(dataset.get("PatientID", "") or "").strip()
+    return sorted(found | set(telling_path(file, number, _names(str(dataset.get("PatientName", "") or "")))))
 
 
-def telling_path(file: str, numbers: Iterable[str], names: Iterable[str] = ()) -> list[str]:
+def _names(person: str) -> set[str]:
+    """The words of a person's name in all its scripts, of three letters at least; where a sign may be a syllable or a word, of
+    two, and the name without gaps."""
+    words = set(re.split(r"[\^\s=,]+", person))
+    words |= {name for group in person.split("=") if not (name := re.sub(r"[\^\s,]+", "", group)).isascii()}
+    return {word for word in words if len(word) > (2 if word.isascii() else 1)}
+
+
+def telling_path(file: str, number: str, names: Iterable[str] = ()) -> list[str]:
     """The words file path where that repeats a name, or a number of at least four signs; else nothing."""
-    words = {*names, *(number for number in numbers if len(number) > 3)}
-    return ["file path"] if any(word.lower() in file.lower() for word in words) else []
+    words = {*names, *([number] if len(number) > 3 else [])}
+    return ["file path"] if any(_folded(word) in _folded(file) for word in words) else []
+
+
+def _folded(text: str) -> str:
+    """A text whose letters compare whatever their case is, and whether their accents stand apart, as on some disks."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def _elements(dataset: Dataset) -> Iterator[DataElement]:

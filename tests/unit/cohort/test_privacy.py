@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import unicodedata
 import warnings
 from pathlib import Path
 from unittest.mock import Mock
@@ -150,6 +151,21 @@ def test_what_still_identifies_is_named_and_what_was_removed_is_not() -> None:
     assert all(tag_for_keyword(name) for name in IDENTIFYING)
     named = mammogram(woman="1", PatientName="Rossi^Maria", PatientIdentityRemoved="YES")
     assert identifying(named, "/archive/ROSSI_MARIA/1.dcm") == ["PatientName", "file path"]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "tells"),
+    [
+        ("Wang^Xiaodong=王^小明", "王小明", True),
+        ("Wang^Xiaodong=王^小明", "小明", True),
+        ("Wang^Xiaodong=王^小明", "王府", False),
+        ("Müller^Eva", unicodedata.normalize("NFD", "MÜLLER"), True),
+        ("Li^An", "italian", False),
+    ],
+)
+def test_a_name_is_found_in_a_path_in_any_script(name: str, folder: str, tells: bool) -> None:
+    named = mammogram(woman="1", PatientName=name, PatientIdentityRemoved="YES", SpecificCharacterSet="ISO_IR 192")
+    assert ("file path" in identifying(named, f"/archive/{folder}/1.dcm")) is tells
 
 
 def test_what_a_picture_says_beside_its_pixels_is_named(tmp_path: Path, own: Path) -> None:
