@@ -23,6 +23,8 @@ from tramtrack.commands.validate import pool, validate
 from tramtrack.commands.weights import weights_app
 from tramtrack.errors import TramtrackError, gpu_failure, out_of_memory
 
+INTERRUPTED = "interrupted; what is finished is kept, and the same command goes on from there"
+
 app = typer.Typer(
     name="tramtrack",
     help="Compare deep networks for breast arterial calcifications on mammograms. Research use only.",
@@ -50,7 +52,11 @@ def main() -> None:
     except TramtrackError as error:
         _fail(str(error), error.exit_code)
     except _Interrupted:
-        _fail("interrupted; what is finished is kept, and the same command goes on from there", 1)
+        _fail(INTERRUPTED, 1)
+    except ImportError as error:  # a compiled module that was interrupted while it was imported says so
+        if not _was_interrupted(error):
+            raise
+        _fail(INTERRUPTED, 1)
     except BrokenPipeError:
         sys.exit(1)
     except (MemoryError, RuntimeError) as error:
@@ -67,6 +73,11 @@ def main() -> None:
 
 class _Interrupted(BaseException):
     """Ctrl-C; no Exception, so that nothing on the way takes it for a failure of its own and goes on."""
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error, or behind what is behind it."""
+    return error is not None and (isinstance(error, _Interrupted) or _was_interrupted(error.__cause__ or error.__context__))
 
 
 def _interrupt(signal_number: int, frame: object) -> None:

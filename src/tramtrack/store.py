@@ -12,7 +12,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ class Journal:
         with self.path.open("ab", buffering=0) as stream:  # nothing is left in a buffer that could fail once more
 
             def append(entry: Mapping[str, Any]) -> None:
-                line = (json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n").encode()
+                line = _line(entry)
                 try:
                     while line:
                         line = line[stream.write(line) :]
@@ -137,6 +137,14 @@ class Journal:
                     raise _naming(self.path, error) from error
 
             yield append
+
+    def rewrite(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Have ``entries`` in place of what is there, all or none of them."""
+        write_bytes(self.path, b"".join(_line(entry) for entry in entries))
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return (json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def write_manifest(path: Path, identity: Mapping[str, Any], information: Mapping[str, Any]) -> Path:

@@ -15,6 +15,8 @@ from pydicom.dataset import Dataset
 from answers import RUN, WEIGHTS, answer, burden
 from mammogram import write
 from small_results import SCALE, complaints, exam, hot_at, items
+from tramtrack.cohort.exam import Reason
+from tramtrack.cohort.inspect import Candidate, inspect_file
 from tramtrack.dicomout.names import WRITTEN, kinds_of
 from tramtrack.dicomout.write import ViewResult, write_results
 from tramtrack.errors import TramtrackError, UsageError
@@ -102,6 +104,15 @@ def test_each_says_what_made_it_and_what_for(written: dict[str, Path]) -> None:
         assert "research use only" in said.lower(), name
     for name in ("bac.sr.dcm", "bac.cad.dcm"):
         assert RESEARCH_USE in texts(pydicom.dcmread(written[name]))
+
+
+def test_results_beside_their_exam_are_no_views_of_it(files: dict[tuple[str, str], Path], tmp_path: Path) -> None:
+    """Not even the picture of an empty map, which is as grey as its mammogram."""
+    empty = {place: ViewResult(file, np.zeros((320, 240), np.float32), SCALE, {}) for place, file in files.items()}
+    for file in write_results(tmp_path / "exam", answer(SCORES), empty, "grad-cam++").files:
+        found = inspect_file(Candidate(str(file))).get("exclusion")
+        assert found, file.name
+        assert not file.name.endswith("sc.dcm") or found["reason"] == Reason.REPORT_SCREEN
 
 
 def test_a_repeat_gives_the_same_identifiers_and_other_weights_give_others(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 
 from tramtrack.network.registry import NETWORKS
@@ -142,6 +143,47 @@ def test_memory_that_is_not_there_and_a_gpu_that_fails_are_one_line_for_every_ve
     monkeypatch.setattr(runs, "open_study", lambda *_, **__: torch.ones(2, 3) @ torch.ones(2, 3))
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         command("evaluate", tmp_path)
+
+
+def test_the_folds_are_counted_in_numbers(command, monkeypatch, tmp_path):
+    from tramtrack.commands import cohort
+
+    folds = pd.DataFrame({"fold": ["training", "training", "test"], "bac_woman": [1, 0, 1]})
+    monkeypatch.setattr(cohort, "open_study", Mock(return_value=Mock(split=Mock(return_value=folds))))
+    assert json.loads(command("split", tmp_path, "--json").stdout) == [
+        {"fold": "test", "women": 1, "with BAC": 1},
+        {"fold": "training", "women": 2, "with BAC": 1},
+    ]
+    assert "training" in command("split", tmp_path).stdout
+
+
+def test_a_run_says_the_warnings_of_its_split(command, monkeypatch, tmp_path):
+    from tramtrack.commands import runs
+
+    (tmp_path / "cohort").mkdir()
+    (tmp_path / "cohort" / "warnings.csv").write_text("kind,what\npredicts the label,vendor: AUC 0.91\n")
+    monkeypatch.setattr(runs, "spread_study", Mock())
+    monkeypatch.setattr(runs, "_show_results", Mock())
+    assert "warning: predicts the label: vendor: AUC 0.91\n" in command("run", tmp_path).stdout
+
+
+def test_ctrl_c_while_a_compiled_module_is_imported_is_one_line(command, monkeypatch, tmp_path):
+    from tramtrack import cli
+    from tramtrack.commands import cohort
+
+    def imports(*_: object, **__: object) -> None:
+        try:
+            cli._interrupt(2, None)
+        except BaseException as interrupted:
+            raise ImportError("initialization failed") from interrupted
+
+    monkeypatch.setattr(cohort, "open_study", imports)
+    done = command("split", tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("tramtrack: interrupted; what is finished is kept")
+    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.setattr(cohort, "open_study", Mock(side_effect=ImportError("no module")))
+    with pytest.raises(ImportError, match="no module"):
+        command("split", tmp_path)
 
 
 @pytest.mark.parametrize(

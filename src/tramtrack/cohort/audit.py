@@ -52,7 +52,7 @@ def audit(folder: Path) -> dict[str, Any]:
         "unmatched": {str(kind): int(count) for kind, count in cohort.unmatched["kind"].value_counts(sort=False).items()},
         "labels": {unit: _label_counts(analysed, unit) for unit in ("view", "breast", "woman")},
         "predicting_the_label": confounders(analysed).to_dict("records"),
-        "readers": _records(_table(folder / "readers.csv")),
+        "readers": _readers(folder / "readers.csv"),
         "doubtful_crops": _marked(cohort.views, "doubts"),
         "contradictions": _marked(cohort.views, "contradictions"),
         "text_in_the_image": _marked(cohort.views, "burned_in"),
@@ -172,6 +172,15 @@ def _identifying(named: pd.DataFrame) -> dict[str, int]:
 
 def _table(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False) if path.exists() else pd.DataFrame(columns=["attributes"])
+
+
+def _readers(path: Path) -> list[dict[str, Any]]:
+    """The rows of readers.csv, their numbers as numbers: what has no kappa or no interval has None."""
+    if not path.exists():
+        return []
+    numbers = dict.fromkeys(("agreement", "kappa", "low", "high"), float)
+    table = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in numbers}, dtype=numbers)
+    return _records(table.astype(dict.fromkeys(numbers, object)).where(table.notna(), None))
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

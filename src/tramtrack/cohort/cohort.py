@@ -9,7 +9,7 @@ import pandas as pd
 
 from tramtrack import store
 from tramtrack.cohort.exam import Exclusion, Reason
-from tramtrack.cohort.findings import read_findings
+from tramtrack.cohort.findings import read_columns, read_findings
 from tramtrack.cohort.ingest import ingest
 from tramtrack.cohort.labels import Labelled, LabelTable, apply_labels, exam_names, read_labels, reader_tables
 from tramtrack.cohort.privacy import NO_SECRET, Secret
@@ -21,13 +21,19 @@ from tramtrack.errors import TramtrackError, UsageError
 from tramtrack.imaging.gallery import AHEAD, PREPARED
 from tramtrack.protocol import Intake, Labels, Prepare
 
+UNMATCHED = (
+    "label row without a view", "view without a label row", "column not read", "view whose mask is not there",
+    "row of findings without a view",
+)  # fmt: skip
+"""The kinds of unmatched.csv, in its order: four of the label table, one of the table of findings."""
+
 
 @dataclass(frozen=True)
 class Cohort:
     """Views with what is known of them, one row each, and the files that are not views.
 
     ``views`` has the columns of View, view_id, and bac_view, bac_breast, bac_woman (Int64, missing is "not known"), mask.
-    ``unmatched`` lists label rows without a view and views without a label row (columns kind, what).
+    ``unmatched`` lists rows of tables without a view and views without a label row (columns kind, what).
     """
 
     views: pd.DataFrame
@@ -100,15 +106,26 @@ def make_cohort(
         _write_readers(folder, views, labels.absolute(), table, to_settle)
         identity = {"sha256": store.file_sha256(labels), "consensus": labelling.consensus, "unmarked": labelling.unmarked}
         store.write_manifest(folder / "labels.json", {**identity, "adjudication": settled}, {"file": labels.name})
-        unmatched = [{"kind": "label row without a view", "what": row} for row in labelled.rows_without_view]
-        unmatched += [{"kind": "view without a label row", "what": view} for view in labelled.views_without_row]
-        unmatched += [{"kind": "column not read", "what": column} for column in labelled.ignored_columns]
-        store.write_csv(folder / "unmatched.csv", pd.DataFrame(unmatched, columns=["kind", "what"]))
+        masks = known.loc[[bool(mask) and not Path(mask).is_file() for mask in known["mask"]], "view_id"]
+        found = (labelled.rows_without_view, labelled.views_without_row, labelled.ignored_columns, [*masks])
+        _write_unmatched(folder, dict(zip(UNMATCHED[:-1], found, strict=True)))
     if findings is not None:
-        known = read_findings(findings, pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False), secret.key)
+        views = pd.read_csv(folder / "views.csv", dtype=str, keep_default_na=False)
+        known, without = read_findings(findings, views, secret.key)
         store.write_csv(folder / "findings.csv", known)
+        _write_unmatched(folder, {UNMATCHED[-1]: without})
     assert intake.views
     return load_cohort(folder)
+
+
+def _write_unmatched(folder: Path, found: dict[str, list[str]]) -> None:
+    """unmatched.csv: what was ``found`` of each kind now; of other kinds, what another table left there."""
+    path = folder / "unmatched.csv"
+    rows = [{"kind": kind, "what": what} for kind, all_of_it in found.items() for what in all_of_it]
+    if path.exists():
+        before = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
+        rows = sorted(rows + [row for row in before if row["kind"] not in found], key=lambda row: UNMATCHED.index(row["kind"]))
+    store.write_csv(path, pd.DataFrame(rows, columns=["kind", "what"]))
 
 
 def _require_a_view(labelled: Labelled, table: LabelTable, labels: Path, source: Path) -> None:
@@ -116,7 +133,8 @@ def _require_a_view(labelled: Labelled, table: LabelTable, labels: Path, source:
     if table.rows and len(labelled.rows_without_view) == len(table.rows):
         raise TramtrackError(
             f"{labels}: none of its {len(table.rows)} rows is about a view in {source} (the first: {table.rows[0]}); woman is "
-            "the PatientID, or as in the table of images; the views are kept, so ingest again with the right table"
+            "the PatientID, or as in the table of images, exam the StudyInstanceUID or, under a key, the AccessionNumber; the "
+            "views are kept, so ingest again with the right table"
         )
 
 
@@ -127,7 +145,7 @@ def _require_tables(labels: Path | None, adjudication: Path | None, findings: Pa
     elif adjudication is not None:
         raise UsageError(f"--adjudication {adjudication}: settles what readers see differently, so it needs their --labels")
     if findings is not None:
-        read_table(findings, "a table of findings")
+        read_columns(findings)
 
 
 def known_as(folder: Path) -> str | None:

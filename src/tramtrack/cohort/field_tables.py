@@ -25,8 +25,8 @@ def is_field_table(columns: list[str]) -> bool:
 def as_own_rows(columns: list[str], lines: list[tuple[int, Row]], path: Path, unmarked: str) -> list[tuple[int, Row]]:
     """Such a table's lines as rows with woman, exam, side, view and bac, one for each view (CBIS) or breast (EMBED).
 
-    ``unmarked`` ("unknown" or "negative") is what a breast or view without a vascular finding becomes. Raises
-    TramtrackError naming the line.
+    ``unmarked`` ("unknown" or "negative") is what a breast or view without a vascular finding becomes; where the side of such a
+    finding is not told, the exam has it, and neither breast is called negative. Raises TramtrackError naming the line.
     """
     read = _cbis if all(column in columns for column in CBIS) else _embed
     marked: dict[tuple[str, str, str, str], tuple[int, bool]] = {}
@@ -35,11 +35,13 @@ def as_own_rows(columns: list[str], lines: list[tuple[int, Row]], path: Path, un
         for key in keys:
             first, before = marked.get(key, (line, False))
             marked[key] = (first, before or vascular)
-    other = "0" if unmarked == "negative" else ""
-    return [
-        (line, {**dict(zip(("woman", "exam", "side", "view"), key, strict=True)), "bac": "1" if vascular else other})
-        for key, (line, vascular) in marked.items()
-    ]
+    somewhere = {key[:2] for key in marked if not key[2]}
+    rows = []
+    for key, (line, vascular) in marked.items():
+        other = "0" if unmarked == "negative" and key[:2] not in somewhere else ""
+        named = dict(zip(("woman", "exam", "side", "view"), key, strict=True))
+        rows.append((line, {**named, "bac": "1" if vascular else other}))
+    return rows
 
 
 def _cbis(row: Row, path: Path, line: int) -> tuple[list[tuple[str, str, str, str]], bool]:
@@ -53,9 +55,9 @@ def _cbis(row: Row, path: Path, line: int) -> tuple[list[tuple[str, str, str, st
 
 
 def _embed(row: Row, path: Path, line: int) -> tuple[list[tuple[str, str, str, str]], bool]:
-    """A finding: calcfind holds the code V, alone or among others; side B is both breasts; no side, nothing is known."""
-    sides = _sides(row["side"], path, line) if row["side"] else ()
+    """A finding: calcfind holds the code V, alone or among others; side B is both breasts; without a side V is the exam's."""
     vascular = "V" in re.split(r"[,;/ ]+", row["calcfind"].upper())
+    sides = _sides(row["side"], path, line) if row["side"] else ("",) if vascular else ()
     return [(row["empi_anon"], row["acc_anon"], side, "") for side in sides], vascular
 
 

@@ -27,6 +27,7 @@ NOT_IMAGES_OF_BREASTS = {
     "DOC": Reason.REPORT_SCREEN,
     "SR": Reason.REPORT_SCREEN,
 }
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 BREAST_CODES = ("76752008", "T-04000")
 MOST_MAGNIFICATION = 1.3
 """Beyond this a view is called magnified (ours): a contact view has less than 1.1, a magnification view 1.5 or more."""
@@ -49,10 +50,18 @@ SAID: tuple[tuple[Reason, re.Pattern[str]], ...] = (
     (Reason.ULTRASOUND, re.compile(r"ultraso|\bsono", re.I)),
     (Reason.REPORT_SCREEN, re.compile(r"\breport\b|dose (?:report|info)|screen ?save|screenshot", re.I)),
 )
-"""Words that people and machines write where the standard has an attribute. A study that is about something else than the
-image (a study called "magnification") may hold plain views, so only the first two are looked for in StudyDescription."""
+"""Words that people and machines write where the standard has an attribute. A study or a procedure that is about something
+else than the image (one called "magnification") may hold plain views, so only the first two are looked for in its description;
+and a comment that speaks of a report is none."""
+OF_THE_STUDY = ("StudyDescription", "PerformedProcedureStepDescription")
 
 ABSENT = re.compile(r"mastectomy|breast (?:is )?(?:surgically )?absent|absent breast", re.I)
+STILL_THERE = re.compile(
+    r"\b(?:partial|segmental|quadrant\w*|conserv\w*|no|not|never|denies|without|plan\w*|schedul\w*|before|pre-?op\w*|family|"
+    r"(?:grand)?mother|sister|aunt|daughter|cousin|niece)\b",
+    re.I,
+)
+"""Words that make a mastectomy one that leaves the breast, one that was not done, or somebody else's."""
 HISTORIES = (
     "AdditionalPatientHistory",
     "PatientComments",
@@ -104,6 +113,8 @@ def read_header(dataset: Dataset, *, for_processing: bool = False, synthesised: 
     day = str(dataset.get("StudyDate", "") or "exam")  # what tells her exams apart where no StudyInstanceUID does
     exam = f"cbis-{day}" if cbis else str(dataset.get("StudyInstanceUID", "") or day)
     contradictions = side.contradictions + position.contradictions
+    if absent_breast(dataset) is side.value:
+        contradictions += (f"a text says that {side.value} was removed, {side.source} {side.value}",)
     return Header(woman, exam, side.value, side.source, position.value, position.source, contradictions)
 
 
@@ -118,11 +129,16 @@ def kind_of(dataset: Dataset) -> str:
 
 
 def absent_breast(dataset: Dataset) -> Side | None:
-    """The breast that the header's free text calls removed (a mastectomy with its side), or None where none is named."""
+    """The breast that the header's free text calls removed (a mastectomy with its side), or None where none is named.
+
+    A sentence that has other words beside it (partial, planned, her mother's) tells nothing: rather a breast too many is asked
+    for than one taken for removed that is there.
+    """
     for key in HISTORIES:
         text = str(dataset.get(key, "") or "")
         sides = {word[0].upper() for word in re.findall(r"\b(left|right|lt|rt)\b", text, re.I)}
-        if ABSENT.search(text) and len(sides) == 1:
+        told = any(ABSENT.search(part) and not STILL_THERE.search(part) for part in re.split(r"[.;\n]", text))
+        if told and len(sides) == 1:
             return Side(sides.pop())
     return None
 
@@ -219,6 +235,9 @@ def _is_derived(dataset: Dataset) -> Refusal | None:
     if cbis and cbis.group(4):
         return Refusal(Reason.DERIVED_CROP, "PatientID is that of a lesion's crop or mask")
     series = str(dataset.get("SeriesDescription", "") or "").lower()
+    captured = str(dataset.get("SOPClassUID", "")).startswith(SECONDARY_CAPTURE)
+    if captured and _numbers(dataset, "SamplesPerPixel") == [3.0] and dataset.get("SourceImageSequence"):
+        return Refusal(Reason.REPORT_SCREEN, "a capture in colour of another image, such as one with marks or a heat map on it")
     derived = next((words for words in ("cropped image", "roi mask") if words in series), "")
     return Refusal(Reason.DERIVED_CROP, f"SeriesDescription says {derived!r}") if derived else None
 
@@ -235,8 +254,8 @@ def _not_a_whole_breast(dataset: Dataset) -> Refusal | None:
         return Refusal(Reason.PARTIAL_VIEW, "PartialView is YES")
     for key in DESCRIPTIONS:
         text = str(dataset.get(key, "") or "")
-        for reason, words in SAID[:2] if key == "StudyDescription" else SAID:
-            if words.search(text):
+        for reason, words in SAID[:2] if key in OF_THE_STUDY else SAID:
+            if words.search(text) and (key, reason) != ("ImageComments", Reason.REPORT_SCREEN):
                 return Refusal(reason, f"{key} says {words.search(text).group()!r}")  # type: ignore[union-attr]
     factor = _magnification(dataset)
     if factor > MOST_MAGNIFICATION:

@@ -30,7 +30,7 @@ from tramtrack.workers import Crew, Failure, run_each
 SECONDS_A_FILE = 60.0
 BYTES_A_WORKER = 2 << 30
 FAILURES = {"time": Reason.TIME_LIMIT, "memory": Reason.MEMORY_LIMIT, "died": Reason.WORKER_DIED, "error": Reason.UNREADABLE}
-INSPECTION = 4
+INSPECTION = 5
 """Raised whenever the same file would be seen with other eyes: what was learnt before is then read anew."""
 MACHINE_REASONS = (
     Reason.NO_DECODER,
@@ -72,7 +72,7 @@ def ingest(
         for candidate in found
     ]
     journal = store.Journal(folder / "seen.jsonl")
-    known = {entry["candidate"]: entry for entry in journal.entries()}
+    known = {entry["candidate"]: entry for entry in _own_entries(journal, secret)}
     stamps = {candidate.file: _stamp(candidate.file) for candidate in candidates}
     outcomes: dict[str, dict[str, Any]] = {}
     todo: list[Candidate] = []
@@ -149,11 +149,27 @@ def _key(candidate: Candidate) -> str:
     How it is prepared is no part of it: under another protocol, what was learnt still holds.
     """
     told = asdict(replace(candidate, prepare=None, ahead="", secret=NO_SECRET))
-    told["secret"] = [candidate.secret.name, candidate.secret.spares_synthetic]
+    told["secret"] = _told(candidate.secret)
     if candidate.secret.key and candidate.from_table:
         told["woman"] = pseudonym(candidate.secret.key, "W", candidate.woman)
         told["exam"] = pseudonym(candidate.secret.key, "E", candidate.exam)
     return json.dumps([INSPECTION, *told.values()])
+
+
+def _told(secret: Secret) -> list[Any]:
+    return [secret.name, secret.spares_synthetic]
+
+
+def _own_entries(journal: store.Journal, secret: Secret) -> list[dict[str, Any]]:
+    """What ``seen.jsonl`` holds that this intake can use. What one that did not end wrote under another key, or under plain
+    names, is taken out of it: beside the pseudonyms of the same files it would undo them."""
+    place = 1 + list(Candidate.__dataclass_fields__).index("secret")
+    entries = journal.entries()
+    keys = (json.loads(entry["candidate"]) for entry in entries)
+    own = [entry for key, entry in zip(keys, entries, strict=True) if key[0] == INSPECTION and key[place] == _told(secret)]
+    if len(own) < len(entries):
+        journal.rewrite(own)
+    return own
 
 
 def _stamp(file: str) -> list[int]:

@@ -29,7 +29,7 @@ from tramtrack.cohort.header import (
     spacing_mm,
 )
 from tramtrack.cohort.privacy import NO_SECRET, Secret
-from tramtrack.cohort.projection import Refusal
+from tramtrack.cohort.projection import Refusal, against
 from tramtrack.imaging import ahead
 from tramtrack.imaging.breast import Breast, NoBreast, find_breast
 from tramtrack.imaging.burned_in import has_text
@@ -119,6 +119,7 @@ def inspect_file(candidate: Candidate) -> dict[str, Any]:
 
 def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     path = Path(candidate.file)
+    named += privacy.telling_path(candidate.file, candidate.woman)
     if not path.is_file():
         return _no_file(candidate.file, path)
     if path.suffix.lower() in PICTURE_SUFFIXES:
@@ -132,7 +133,7 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
     taken = {"for_processing": candidate.for_processing, "synthesised": candidate.synthesised}
     facts: Header | Refusal | None
     try:
-        named += privacy.identifying(header, candidate.file)
+        named += [word for word in privacy.identifying(header, candidate.file) if word not in named]
         facts = not_a_view(header, **taken) if candidate.from_table else read_header(header, **taken)
     except HEADER_ERRORS as error:
         return Exclusion(candidate.file, Reason.UNREADABLE, f"the DICOM header is malformed ({_name(error)})")
@@ -183,7 +184,8 @@ def _inspect(candidate: Candidate, named: list[str]) -> View | Exclusion:
         perceptual_hash=perceptual_hash(thumbnail(picture.values, breast)),
     )
     _prepare_ahead(candidate, view, picture, breast)
-    return _pseudonymous(view if facts is None else _as_the_header_says(view, facts), candidate.secret)
+    told = _as_the_table_says(view, header) if facts is None else _as_the_header_says(view, facts)
+    return _pseudonymous(told, candidate.secret)
 
 
 def _no_file(file: str, path: Path) -> Exclusion:
@@ -244,13 +246,21 @@ def _as_the_header_says(view: View, facts: Header) -> View:
     )
 
 
+def _as_the_table_says(view: View, header: pydicom.Dataset) -> View:
+    """The view, with what its header says against the table; a header that is malformed in that says nothing."""
+    try:
+        return replace(view, contradictions="; ".join(against(header, view.side, view.view)))
+    except HEADER_ERRORS:
+        return view
+
+
 def _inspect_picture(candidate: Candidate, path: Path, named: list[str]) -> View | Exclusion:
     if not candidate.from_table:
         return Exclusion(
             candidate.file, Reason.NOT_IN_TABLE, "a picture needs a table that names its woman, exam, side, view and file"
         )
     stored = read_stored(path)
-    named += privacy.identifying_picture(path, candidate.woman)
+    named += privacy.identifying_picture(path)
     picture = picture_of(stored)
     breast = find_breast(picture.values)
     view = View(

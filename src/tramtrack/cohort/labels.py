@@ -35,7 +35,10 @@ UNKNOWN = {"", "unknown", "na", "n/a", "nan", "?", "uncertain"}
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One row of a label table: whom and what it is about (empty is "all of them"), 1, 0 or None (unknown), and its line."""
+    """One row of a label table: whom and what it is about (empty is "all of them"), 1, 0 or None (unknown), and its line.
+
+    ``table`` is the name of the table that it stands in where that is another than the label table.
+    """
 
     line: int
     woman: str
@@ -44,6 +47,7 @@ class LabelRow:
     view: str
     label: int | None
     mask: str
+    table: str = ""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -59,7 +63,8 @@ class LabelRow:
 
     def __str__(self) -> str:
         named = [f"{name} {value}" for name, value in zip(KEYS, self.key, strict=True) if value]
-        return f"line {self.line}: " + (", ".join(named) or "a row without a woman")
+        of = f" of {self.table}" if self.table else ""
+        return f"line {self.line}{of}: " + (", ".join(named) or "a row without a woman")
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ def read_labels(
         found, settled = read_table(adjudication, "a table of disagreements with the column bac_adjudicated")
         if "bac_adjudicated" not in found:
             raise TramtrackError(f"{adjudication}: expected the column bac_adjudicated, found {', '.join(found)}")
-        readings += _readings([*KEYS, "bac_adjudicated"], settled, adjudication)
+        settling = _readings([*KEYS, "bac_adjudicated"], settled, adjudication)
+        readings += [replace(reading, table=adjudication.name) for reading in settling]
     if secret:
         readings = [replace(reading, key=pseudonymous(reading.key, secret, known)) for reading in readings]
     readings = _under_their_exams(readings, exams or {}, path)
@@ -127,7 +133,10 @@ def read_labels(
     for key, by_reader in gather(readings).items():
         label = agreed(by_reader, settings.consensus)
         masks = [reading.mask for reading in by_reader.values() if reading.mask]
-        rows.append(LabelRow(min(reading.line for reading in by_reader.values()), *key, label, masks[0] if masks else ""))
+        own = [reading.line for reading in by_reader.values() if not reading.table]
+        first = min(own or [reading.line for reading in by_reader.values()])
+        table = "" if own else next(iter(by_reader.values())).table
+        rows.append(LabelRow(first, *key, label, masks[0] if masks else "", table))
     return LabelTable(rows, ignored, tuple(readings))
 
 

@@ -8,7 +8,8 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,26 +70,34 @@ def choose(wanted: str | Path | None, study: Path, known_as: str | None) -> Secr
     """What makes the pseudonyms of a study: a key file that is named, none where "none" is asked for, else the user's own.
 
     ``known_as`` is the fingerprint of the key under which the study's women are named by now ("" for plain names, None for a
-    new study): where nothing is asked for, they go on under it. Raises UsageError, and TramtrackError where that key is not
-    the user's own or no key can be written.
+    new study): they go on under it, since two names of one woman in one folder would undo the pseudonym. Raises UsageError, and
+    TramtrackError where another key is asked for, that key is not the user's own or no key can be written.
     """
     if str(wanted) == PLAIN or (wanted is None and known_as == ""):
+        if known_as:
+            raise TramtrackError(
+                f"{study}: its women are named under the key {known_as}; use another study folder for --key {PLAIN}"
+            )
         return NO_SECRET
-    if wanted is not None:
-        return Secret(read_key(Path(wanted), study))
-    path = own_key_file()
+    if known_as == "":
+        raise TramtrackError(
+            f"{study}: its women keep the names of their files (--key none); use another study folder for --key {wanted}"
+        )
+    if known_as and wanted is not None and not Path(wanted).exists():  # none is made that is not theirs
+        raise TramtrackError(f"{wanted}: expected the key {known_as}, under which the women of {study} are named, found none")
+    path = own_key_file() if wanted is None else Path(wanted)
     try:
-        own = Secret(read_key(path, study), spares_synthetic=True)
+        found = Secret(read_key(path, study), spares_synthetic=wanted is None)
     except OSError as error:
         raise TramtrackError(
             f"{path}: the key of the pseudonyms cannot be kept here ({error.strerror}); name a file outside the study by "
             "--key, or keep the patients' own numbers by --key none"
         ) from error
-    if known_as not in (None, own.name):
+    if known_as not in (None, found.name):
         raise TramtrackError(
-            f"{study}: its women are named under the key {known_as}, the one in {path} is {own.name}; give theirs by --key"
+            f"{study}: its women are named under the key {known_as}, the one in {path} is {found.name}; give theirs by --key"
         )
-    return own
+    return found
 
 
 def require_key(wanted: str | Path | None) -> None:
@@ -158,11 +167,27 @@ def identifying(dataset: Dataset, file: str) -> list[str]:
             found.add(element.keyword or str(element.tag))
     if str(dataset.get("PatientIdentityRemoved", "")) != "YES" and _filled(dataset.get("PatientID")):
         found.add("PatientID")
-    words = {word for word in re.split(r"[\^\s=,]+", str(dataset.get("PatientName", "") or "")) if len(word) > 2}
     number = str(dataset.get("PatientID", "") or "").strip()
-    if any(word.lower() in file.lower() for word in (*words, *([number] if len(number) > 3 else []))):
-        found.add("file path")
-    return sorted(found)
+    return sorted(found | set(telling_path(file, number, _names(str(dataset.get("PatientName", "") or "")))))
+
+
+def _names(person: str) -> set[str]:
+    """The words of a person's name in all its scripts, of three letters at least; where a sign may be a syllable or a word, of
+    two, and the name without gaps."""
+    words = set(re.split(r"[\^\s=,]+", person))
+    words |= {name for group in person.split("=") if not (name := re.sub(r"[\^\s,]+", "", group)).isascii()}
+    return {word for word in words if len(word) > (2 if word.isascii() else 1)}
+
+
+def telling_path(file: str, number: str, names: Iterable[str] = ()) -> list[str]:
+    """The words file path where that repeats a name, or a number of at least four signs; else nothing."""
+    words = {*names, *([number] if len(number) > 3 else [])}
+    return ["file path"] if any(_folded(word) in _folded(file) for word in words) else []
+
+
+def _folded(text: str) -> str:
+    """A text whose letters compare whatever their case is, and whether their accents stand apart, as on some disks."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def _elements(dataset: Dataset) -> Iterator[DataElement]:
@@ -178,11 +203,8 @@ def _elements(dataset: Dataset) -> Iterator[DataElement]:
                 yield from _elements(item)
 
 
-def identifying_picture(path: Path, woman: str) -> list[str]:
-    """The names of what a PNG or TIFF file says in words beside its pixels, and "file path" where that repeats ``woman``.
-
-    Raises what Pillow raises.
-    """
+def identifying_picture(path: Path) -> list[str]:
+    """The names of what a PNG or TIFF file says in words beside its pixels. Raises what Pillow raises."""
     with Image.open(path) as image:
         image.load()  # a PNG may have texts behind its pixels
         texts = [key for key, value in image.info.items() if isinstance(value, str) and _filled(value)]
@@ -190,18 +212,20 @@ def identifying_picture(path: Path, woman: str) -> list[str]:
         named = [TiffTags.lookup(tag).name for tag in tags if tag in TEXT_TAGS and _filled(tags[tag])]
         found = {"text beside the pixels" for key in texts if key != "compression"} | set(named)
         found |= {"EXIF"} if image.info.get("exif") or tags.get(EXIF_TAG) else set()
-    if len(woman) > 3 and woman.lower() in str(path).lower():
-        found.add("file path")
     return sorted(found)
 
 
 def telling_paths(folder: Path) -> set[str]:
-    """The files of the cohort in ``folder`` whose path repeats a patient's name or number: no page prints it."""
+    """The files of the cohort in ``folder`` whose path repeats a patient's name or number, and what was excluded beside them:
+    the name may be their folder's. No page prints them."""
     path = folder / "identifying.csv"
     if not path.exists():
         return set()
     named = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return set(named["file"][named["attributes"].str.split("; ").map(lambda words: "file path" in words)])
+    telling = set(named["file"][named["attributes"].str.split("; ").map(lambda words: "file path" in words)])
+    excluded = pd.read_csv(folder / "exclusions.csv", dtype=str, keep_default_na=False)["file"]
+    beside = {Path(file).parent for file in telling}
+    return telling | {file for file in excluded if Path(file).parent in beside}
 
 
 def _filled(value: object) -> bool:

@@ -45,6 +45,9 @@ DESCRIBED = re.compile(r"(?<![A-Z])(?:(L|R|LEFT|RIGHT)[ _-]*)?(CC|MLO)(?![A-Z])(
 OTHERS = re.compile(r"(?<![A-Z])[LR]?[ _-]*(ML|LM|LMO|XCC[LM]?|SIO)(?![A-Z])")
 """Projections that are none of the two, as descriptions write them; words of two letters that mean others are left out."""
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName")
+LATERALITIES = ("ImageLaterality", "Laterality", "FrameLaterality")
+NEITHER_SIDE = ("B", "U")
+"""Both and unpaired (PS3.3 C.8.11.2), which a view of one breast is not."""
 
 Value = TypeVar("Value", Side, Position)
 
@@ -76,7 +79,10 @@ def find_side(dataset: Dataset) -> Found[Side] | Refusal:
             f"expected L or R in ImageLaterality or Laterality, found {', '.join(values) or 'neither'}",
         )
     oriented = _orientation(dataset)  # a consequence of how the image is shown: it can contradict, but decides nothing
-    return _believed(statements, [(oriented[0], "PatientOrientation")] if oriented else [])
+    found = _believed(statements, [(oriented[0], "PatientOrientation")] if oriented else [])
+    neither = [(_text(dataset, key), key) for key in LATERALITIES]
+    against = tuple(f"{key} says {other}, {found.source} {found.value}" for other, key in neither if other in NEITHER_SIDE)
+    return Found(found.value, found.source, found.contradictions + against)
 
 
 def find_position(dataset: Dataset) -> Found[Position] | Refusal:
@@ -97,6 +103,19 @@ def find_position(dataset: Dataset) -> Found[Position] | Refusal:
     return Found(found.value, found.source, found.contradictions + against)
 
 
+def against(dataset: Dataset, side: Side, position: Position) -> tuple[str, ...]:
+    """What a header says of the view that a table calls ``side`` and ``position`` and that differs from it."""
+    found_side, found_position, refusal = find_side(dataset), find_position(dataset), _not_standard(dataset)
+    told: list[str] = []
+    if isinstance(found_side, Found) and found_side.value is not side:
+        told.append(f"{found_side.source} says {found_side.value}, the table {side}")
+    if refusal:
+        told.append(f"{refusal.detail}, the table {position}")
+    elif isinstance(found_position, Found) and found_position.value is not position:
+        told.append(f"{found_position.source} says {found_position.value}, the table {position}")
+    return tuple(told)
+
+
 def _other_projections(dataset: Dataset) -> Iterator[tuple[str, str]]:
     """(projection, attribute) for what names neither CC nor MLO beside something that does."""
     named = _text(dataset, "ViewPosition")
@@ -114,7 +133,7 @@ def _believed(statements: list[tuple[Value, str]], consequences: list[tuple[Valu
 
 
 def _sides(dataset: Dataset) -> Iterator[tuple[Side, str]]:
-    for key in ("ImageLaterality", "Laterality", "FrameLaterality"):
+    for key in LATERALITIES:
         value = _text(dataset, key)
         if value in ("L", "R"):
             yield Side(value), key
@@ -156,24 +175,34 @@ def _positions(dataset: Dataset) -> Iterator[tuple[Position, str]]:
 
 def _not_standard(dataset: Dataset) -> Refusal | None:
     """A view code, a modifier or a ViewPosition that names anything but a plain CC or MLO view."""
-    for item in dataset.get("ViewCodeSequence") or []:
+    coded = [item for item in dataset.get("ViewCodeSequence") or [] if len(item)]  # an empty item says nothing
+    for item in coded:
         value, meaning = str(item.get("CodeValue", "")), str(item.get("CodeMeaning", ""))
         if value in SPECIMEN_CODES:
             return Refusal(Reason.SPECIMEN, f"view code {value} ({meaning})")
-        modifiers = list(item.get("ViewModifierCodeSequence") or [])
-        if modifiers:
-            reasons = [MODIFIERS.get(str(modifier.get("CodeValue", ""))) for modifier in modifiers]
-            known = next((reason for reason in reasons if reason), Reason.UNKNOWN_POSITION)
-            return Refusal(
-                known, "view modifiers: " + ", ".join(str(modifier.get("CodeMeaning", "")) for modifier in modifiers)
-            )
+        modified = _modified(item)
+        if modified:
+            return modified
         if _code(item) not in VIEW_CODES:
             return Refusal(Reason.UNKNOWN_POSITION, f"expected CC or MLO, found view code {value} ({meaning})")
+    modified = _modified(dataset)  # misplaced, and said all the same
+    if modified:
+        return modified
     value = _text(dataset, "ViewPosition")
-    if value and not dataset.get("ViewCodeSequence") and not VIEW_POSITION.match(value):
+    if value and not coded and not VIEW_POSITION.match(value):
         reason = Reason.TANGENTIAL if value in ("TAN", "TANGENTIAL") else Reason.UNKNOWN_POSITION
         return Refusal(reason, f"expected CC or MLO, found ViewPosition {value}")
     return None
+
+
+def _modified(item: Dataset) -> Refusal | None:
+    """That a view is modified, by the codes in an item of ViewCodeSequence."""
+    modifiers = [modifier for modifier in item.get("ViewModifierCodeSequence") or [] if len(modifier)]
+    if not modifiers:
+        return None
+    reasons = [MODIFIERS.get(str(modifier.get("CodeValue", ""))) for modifier in modifiers]
+    known = next((reason for reason in reasons if reason), Reason.UNKNOWN_POSITION)
+    return Refusal(known, "view modifiers: " + ", ".join(str(modifier.get("CodeMeaning", "")) for modifier in modifiers))
 
 
 def _orientation(dataset: Dataset) -> tuple[Side, Position] | None:

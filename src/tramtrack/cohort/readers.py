@@ -20,7 +20,7 @@ Key = tuple[str, str, str, str]
 @dataclass(frozen=True)
 class Reading:
     """What one reader said (1, 0 or None: uncertain or not read) of what ``key`` (woman, exam, side, view) names; ``said`` is
-    the cell itself, empty where nothing was said."""
+    the cell itself, empty where nothing was said. ``table`` is the table's name where it is not the label table."""
 
     line: int
     key: Key
@@ -28,6 +28,7 @@ class Reading:
     label: int | None
     mask: str
     said: str = ""
+    table: str = ""
 
 
 def consensus(labels: Mapping[str, int | None], rule: str) -> int | None:
@@ -65,7 +66,8 @@ def agreed(by_reader: Mapping[str, Reading], rule: str) -> int | None:
 
 
 def disagreements(readings: Sequence[Reading]) -> pd.DataFrame:
-    """One row for what readers see differently, with a column to settle it in, and what was said there before.
+    """One row for what readers see differently, with a column to settle it in, and what was said there before; what another
+    table settled stays, though the readers agree by now.
 
     Columns woman, exam, side, view, one bac_<reader> for each reader, and bac_adjudicated: fill that in, and give the table
     back as a label table's adjudication.
@@ -74,8 +76,9 @@ def disagreements(readings: Sequence[Reading]) -> pd.DataFrame:
     rows = []
     for key, by_reader in gather(readings).items():
         said = {by_reader[name].label for name in readers if name in by_reader} - {None}
-        if len(said) > 1:
-            settled = by_reader[ADJUDICATOR].said if ADJUDICATOR in by_reader else ""
+        answer = by_reader.get(ADJUDICATOR)
+        settled = answer.said if answer else ""
+        if len(said) > 1 or (answer and answer.table and settled):
             labels = {name: by_reader[name].label if name in by_reader else None for name in readers}
             said_by = {f"bac_{name}": "" if label is None else str(label) for name, label in labels.items()}
             named = dict(zip(("woman", "exam", "side", "view"), key, strict=True))

@@ -16,6 +16,7 @@ from tramtrack.protocol import Intake as Settings
 
 KINDS = ("presentation", "synthesised", "processing")
 """Of several images of one view, an exposure for reading comes before a computed one, and that before raw data."""
+KEPT = {"presentation": "image for reading", "synthesised": "synthesised image"}
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,10 @@ def settle(outcomes: Iterable[dict[str, Any]], settings: Settings, source: str) 
     exclusions = [exclusion_from(outcome["exclusion"]) for outcome in outcomes if "exclusion" in outcome]
     found = [view_from(outcome["view"]) for outcome in outcomes if "view" in outcome]
     distinct = _without_copies(sorted(found, key=lambda view: (view.acquired, view.file)), exclusions)
-    kept: dict[tuple[str, ...], View] = {}
+    repeated: dict[tuple[str, ...], list[View]] = defaultdict(list)
     for view in distinct:
-        place = (view.woman, view.exam, view.side, view.view)
-        other = kept.get(place)
-        kept[place] = view if other is None else _better(other, view, settings, exclusions)
-    ordered = sorted(kept.values(), key=lambda view: (view.woman, view.exam, view.side, view.view))
+        repeated[view.woman, view.exam, view.side, view.view].append(view)
+    ordered = [_best(repeated[place], settings, exclusions) for place in sorted(repeated)]
     intake = Intake(_distinct_names(ordered), Exclusions(()), source)
     if settings.incomplete_exams == "leave-out":
         for exam in intake.exams():
@@ -100,15 +99,17 @@ def _without_copies(views: Iterable[View], exclusions: list[Exclusion]) -> list[
     return kept
 
 
-def _better(earlier: View, later: View, settings: Settings, exclusions: list[Exclusion]) -> View:
-    """Of two images of one view the one that is kept; the other becomes an exclusion that names it."""
-    better, other = (later, earlier) if settings.repeated_view == "last" else (earlier, later)
-    which = "later" if better is later else "earlier"
-    if earlier.kind != later.kind:
-        better, other = sorted((earlier, later), key=lambda view: KINDS.index(view.kind))
-        which = "for reading, the" if better.kind == "presentation" else "synthesised"
-    exclusions.append(Exclusion(other.file, Reason.REPEATED_VIEW, f"the {which} image {better.file} of the same view is kept"))
-    return better
+def _best(views: list[View], settings: Settings, exclusions: list[Exclusion]) -> View:
+    """Of the images of one view, in the order of acquisition, the one that is kept; the others become exclusions naming it."""
+    kind = min((view.kind for view in views), key=KINDS.index)
+    alike = [view for view in views if view.kind == kind]
+    best = alike[-1] if settings.repeated_view == "last" else alike[0]
+    for view in views:
+        if view is not best:
+            order = "later image" if settings.repeated_view == "last" else "earlier image"
+            named = order if view.kind == kind else KEPT[kind]
+            exclusions.append(Exclusion(view.file, Reason.REPEATED_VIEW, f"the {named} {best.file} of the same view is kept"))
+    return best
 
 
 def _distinct_names(views: Iterable[View]) -> tuple[View, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tramtrack import store
-from tramtrack.cohort.privacy import UID
-from tramtrack.cohort.warnings import LookAlike
+from tramtrack.cohort.warnings import LEAKING, UNIQUE_EXAM, LookAlike
 from tramtrack.errors import TramtrackError
 from tramtrack.protocol import Split
 
@@ -21,8 +19,6 @@ CALIBRATION = "calibration"
 """The fold, where there is one, that nothing but conformal calls is made from: no figure of a study speaks of it."""
 DROPPED = "dropped"
 UNLABELLED = "unlabelled"
-LEAKING = {"sop_instance_uid": "SOP instance", "sha256": "file", "pixels_sha256": "image", "exam": "exam"}
-UNIQUE_EXAM = re.compile(rf"{UID.pattern}|E-[0-9a-f]{{12}}")
 
 
 class Leak(TramtrackError):

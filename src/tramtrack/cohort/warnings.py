@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from tramtrack.cohort.privacy import UID
 from tramtrack.errors import TramtrackError
 from tramtrack.imaging.breast import find_breast
 from tramtrack.imaging.pixels import read_picture
@@ -23,6 +25,9 @@ SUSPICIOUS_P = 0.05
 PERMUTATIONS = 999
 SEED = 5
 COLUMNS = ["kind", "what"]
+LEAKING = {"sop_instance_uid": "SOP instance", "sha256": "file", "pixels_sha256": "image", "exam": "exam"}
+"""What no two women share, by its column."""
+UNIQUE_EXAM = re.compile(rf"{UID.pattern}|E-[0-9a-f]{{12}}")
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,19 @@ def _auc_of_levels(levels: np.ndarray, truth: np.ndarray) -> float:
     return float((ranks[truth == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
 
 
+def _shared(views: pd.DataFrame) -> list[dict[str, str]]:
+    """A row for what views of several women share, by the first of its names: a file that is shared is an image, too."""
+    rows: dict[str, dict[str, str]] = {}
+    for column, what in LEAKING.items():
+        values = views[column] if column in views else pd.Series("", index=views.index)
+        counts = values.map(lambda name: bool(UNIQUE_EXAM.fullmatch(name))) if column == "exam" else values != ""
+        for _, same in views[counts].groupby(values[counts], sort=False):
+            if same["woman"].nunique() > 1:
+                named = " and ".join((same.drop_duplicates("woman") if column == "exam" else same)["view_id"])
+                rows.setdefault(named, {"kind": f"the same {what} under two women, one in no fold", "what": named})
+    return list(rows.values())
+
+
 def warning_table(views: pd.DataFrame, analysed: pd.DataFrame, alike: Sequence[LookAlike]) -> pd.DataFrame:
     """One row a warning (kind, what): images of two women that are alike or the same and no leak all the same (registration
     did not confirm it, or one of the women is in no fold), factors that predict the label among the ``analysed`` views,
@@ -135,9 +153,7 @@ def warning_table(views: pd.DataFrame, analysed: pd.DataFrame, alike: Sequence[L
         }
         for one in alike
     ]
-    for _, same in views[views["pixels_sha256"] != ""].groupby("pixels_sha256", sort=False):
-        if same["woman"].nunique() > 1:
-            rows.append({"kind": "the same image under two women, one in no fold", "what": " and ".join(same["view_id"])})
+    rows += _shared(views)
     for row in confounders(analysed).to_dict("records"):
         if row["suspicious"]:
             what = f"{row['factor']}: AUC {row['auc']:.2f}, p {row['p']:.3f}, {row['women']} women"

@@ -85,13 +85,15 @@ def split(study: StudyFolder, protocol: ProtocolName = None, repeats: Repeats = 
     """Deal the women to training, validation and test; fails where anything would leak."""
     folds = open_study(study, protocol, repeats=repeats).split()
     counts = folds.groupby("fold")["bac_woman"].agg(["size", "sum"]).reset_index()
-    rows = [{"fold": r["fold"], "women": str(r["size"]), "with BAC": str(r["sum"])} for r in counts.to_dict("records")]
-    print_json(rows) if as_json else table(rows, "Women in each fold")
-    if not as_json:
-        _warnings(study)
+    rows = [{"fold": r["fold"], "women": int(r["size"]), "with BAC": int(r["sum"])} for r in counts.to_dict("records")]
+    if as_json:
+        print_json(rows)
+        return
+    table([{name: str(value) for name, value in row.items()} for row in rows], "Women in each fold")
+    say_warnings(study)
 
 
-def _warnings(study: Path) -> None:
+def say_warnings(study: Path) -> None:
     """How many warnings of each kind the split wrote down, with the first of each."""
     path = study / "cohort" / "warnings.csv"
     found: dict[str, list[str]] = {}

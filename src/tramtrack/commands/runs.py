@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tramtrack.commands.cohort import say_warnings
 from tramtrack.commands.opening import open_study, spread_study
 from tramtrack.commands.options import (
     AsJson,
@@ -113,6 +114,7 @@ def run(
     found = chosen.run(_names(networks), weights=weights, weights_dir=weights_dir, cache=cache)
     _show_results(found, as_json)
     if not as_json:
+        say_warnings(study)
         say(f"the report is {study / 'report' / 'index.html'}")
 
 

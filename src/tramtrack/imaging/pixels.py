@@ -31,6 +31,7 @@ PNG_BIT_DEPTH = 24
 """Where a PNG's header keeps its bits for each channel."""
 TIFF_BITS = 258
 TIFF_PHOTOMETRIC = 262
+NO_RANGE = {"1": "1 bit", "F": "floating point"}
 PLUGINS = {
     JPEGLSLossless: "pyjpegls",
     JPEGLSNearLossless: "pyjpegls",
@@ -176,9 +177,11 @@ def _read_picture(path: Path) -> np.ndarray:
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
                 raise PixelError("multi-frame", f"{path}: expected one picture, found {frames}")
-            grey = image.mode.startswith(("L", "I", "F"))
+            grey = image.mode.startswith(("L", "I"))
             tags = getattr(image, "tag_v2", {})
             depths = (content[PNG_BIT_DEPTH],) if content.startswith(PNG_SIGNATURE) else tags.get(TIFF_BITS, ())
+            if image.mode in ("1", "F"):  # black and white, and fractions: of no range of grey values that the file states
+                raise PixelError("unreadable", f"{path}: expected 8 or 16 bit grey values, found {NO_RANGE[image.mode]}")
             if not grey and max(depths, default=8) > 8:
                 raise PixelError(
                     "not-grey", f"{path}: a picture in 16-bit colour would be read as 8 bit; save it as 16-bit grey"
@@ -188,8 +191,8 @@ def _read_picture(path: Path) -> np.ndarray:
             values = values[..., 0] if image.mode == "LA" else values
             if white_is_zero and image.mode == "I;16":  # Pillow turns the other depths itself
                 values = np.iinfo(np.uint16).max - values
-    except UnidentifiedImageError as error:  # its own words give an address in memory, another one each time
-        raise PixelError("unreadable", f"{path}: expected a PNG or TIFF picture, found something else") from error
+    except UnidentifiedImageError as error:  # whose message has an address in memory
+        raise PixelError("unreadable", f"{path}: expected a PNG or TIFF picture, this is none that can be read") from error
     except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
         raise PixelError("unreadable", f"{path}: expected a PNG or TIFF picture, {_one_line(error)}") from error
     if values.ndim == 3:
@@ -202,7 +205,7 @@ def _read_picture(path: Path) -> np.ndarray:
     if values.dtype == np.int32 and values.min(initial=0) >= 0 and values.max(initial=0) <= 65535:
         values = values.astype(np.uint16)
     if values.dtype not in (np.uint8, np.uint16):
-        raise PixelError("not-grey", f"{path}: expected 8 or 16 bit grey values, found {values.dtype}")
+        raise PixelError("unreadable", f"{path}: expected 8 or 16 bit grey values, found {values.dtype}")
     return values
 
 

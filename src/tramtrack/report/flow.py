@@ -70,6 +70,7 @@ class Flow:
     masks: int
     inherited: int
     unmatched: list[tuple[str, list[str], int]]
+    warnings: list[tuple[str, list[str], int]]
     problems: list[str]
 
     def fold(self, name: str) -> FoldCount:
@@ -87,7 +88,7 @@ def count_flow(material: Material) -> Flow:
     analysed_exams = len(analysed[["woman", "exam"]].drop_duplicates())
     training = analysed[analysed["fold"] == "training"]
     inherits = material.protocol.labels.views_without_label == "inherit"
-    kinds = [(str(kind), [str(what) for what in group["what"]]) for kind, group in cohort.unmatched.groupby("kind", sort=False)]
+    warned = material.folder / "cohort" / "warnings.csv"
     return Flow(
         files=material.files_seen,
         excluded=len(cohort.exclusions),
@@ -103,9 +104,16 @@ def count_flow(material: Material) -> Flow:
         levels=_levels(analysed),
         masks=int((analysed["mask"] != "").sum()),
         inherited=int((training["bac_view"].isna() & training["bac_woman"].notna()).sum()) if inherits else 0,
-        unmatched=[(kind, what[:LISTED_AT_MOST], len(what)) for kind, what in kinds],
+        unmatched=_listed(cohort.unmatched),
+        warnings=_listed(pd.read_csv(warned, dtype=str, keep_default_na=False)) if warned.exists() else [],
         problems=_problems(material, folds),
     )
+
+
+def _listed(table: pd.DataFrame) -> list[tuple[str, list[str], int]]:
+    """Of each kind in a table of kind and what: the first of them, and how many there are."""
+    kinds = [(str(kind), [str(what) for what in group["what"]]) for kind, group in table.groupby("kind", sort=False)]
+    return [(kind, what[:LISTED_AT_MOST], len(what)) for kind, what in kinds]
 
 
 def _excluded_files(material: Material) -> list[dict[str, str]]:

@@ -56,6 +56,16 @@ def test_counts_add_up_to_the_last_file(study: Path) -> None:
     assert found["labels"]["woman"] == {"with BAC": 2, "without": 1, "not known": 1}
 
 
+def test_kappas_are_numbers_and_what_has_none_is_null(tmp_path: Path) -> None:
+    write_exam(tmp_path / "in", woman="W1", exam="1", seed=1)
+    write_exam(tmp_path / "in", woman="W2", exam="2", seed=2)
+    (tmp_path / "labels.csv").write_text("woman,bac_a,bac_b,bac_c\nW1,1,1,1\nW2,0,0,1\n")
+    make_cohort(tmp_path / "in", tmp_path / "study" / "cohort", tmp_path / "labels.csv")
+    told = json.loads(write_audit(tmp_path / "study").with_suffix(".json").read_text())["readers"]
+    of_women = {row["readers"]: (row["kappa"], row["low"]) for row in told if row["unit"] == "woman"}
+    assert of_women["a, b"][0] == 1.0 and of_women["a, c"] == (0.0, None)
+
+
 def test_what_does_not_add_up_is_said(study: Path) -> None:
     path = study / "cohort" / "exclusions.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
@@ -80,6 +90,7 @@ def test_the_page_is_one_file_with_contact_sheets_and_without_names(study: Path)
     assert json.loads(page.with_suffix(".json").read_text())["identifying"]["PatientName"] == 16
     assert json.loads(page.with_suffix(".json").read_text())["unmatched"] == {"view without a label row": 4}
     assert "each in unmatched.csv: 4 view without a label row." in text
+    assert "<td>women</td>" in text and "womans" not in text
     assert "Rossi" not in text and "http" not in text.replace("http-equiv", "")
     assert "PatientName</td><td>16" in text and "as --key none asked" in text
     assert "Doubtful crops" in text and "1 views; 1 are shown." in text  # the one cut at the lower edge
@@ -122,8 +133,10 @@ def test_no_caption_repeats_a_path_that_repeats_a_name(study: Path) -> None:
     (folder / "identifying.csv").write_text(f"file,attributes\n{study.parent / 'in' / 'ml.dcm'},PatientID; file path\n")
     assert [(item.name, item.shows) for item in _excluded(folder)] == [
         ("exclusions.csv, line 2", True),
-        ("in/notes.txt", False),
+        ("exclusions.csv, line 3", False),  # notes.txt names nobody, and its folder may
     ]
+    (folder / "identifying.csv").write_text(f"file,attributes\n{study.parent / 'in' / 'Rossi' / 'ml.dcm'},file path\n")
+    assert [item.name for item in _excluded(folder)] == ["in/ml.dcm", "in/notes.txt"]
     assert [item.name for item in _doubtful(folder)] == ["W0_9_L_CC"]
 
 

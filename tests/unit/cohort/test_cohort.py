@@ -94,6 +94,11 @@ def test_masks_are_absolute_paths_or_empty(tmp_path: Path, source: Path, monkeyp
     cohort = make_cohort(Path("in"), Path("cohort"), Path("labels.csv"))
     masks = cohort.views.set_index("view_id")["mask"]
     assert masks["001_1.5_L_CC"] == str(tmp_path / "masks/m.png") and (masks.drop("001_1.5_L_CC") == "").all()
+    assert ("view whose mask is not there", "001_1.5_L_CC") in [*cohort.unmatched.itertuples(index=False, name=None)]
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/m.png").touch()
+    again = make_cohort(Path("in"), Path("cohort"), Path("labels.csv"))
+    assert "view whose mask is not there" not in set(again.unmatched["kind"])
 
 
 def test_no_cohort_yet(tmp_path: Path) -> None:
@@ -149,6 +154,7 @@ def test_a_cohort_ingested_under_other_settings_than_the_protocols_is_refused(tm
         ({"labels": "good.csv", "adjudication": "none.csv"}, TramtrackError, "none.csv: expected a table of disagreements"),
         ({"adjudication": "good.csv"}, UsageError, "--adjudication .*good.csv: .* so it needs their --labels"),
         ({"findings": "none.csv"}, TramtrackError, "none.csv: expected a table of findings"),
+        ({"findings": "good.csv"}, TramtrackError, "good.csv: expected the columns woman, side, view and burden_mm2"),
     ],
 )
 def test_tables_are_read_before_the_images(

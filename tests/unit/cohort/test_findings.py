@@ -5,7 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from mammogram import write_exam
+from tramtrack.cohort.cohort import make_cohort
 from tramtrack.cohort.findings import distractors, read_findings
+from tramtrack.cohort.privacy import Secret, pseudonym
 from tramtrack.errors import TramtrackError
 
 VIEWS = pd.DataFrame(
@@ -21,7 +24,7 @@ VIEWS = pd.DataFrame(
 def read(tmp_path, text: str) -> pd.DataFrame:
     path = tmp_path / "findings.csv"
     path.write_text(text)
-    return read_findings(path, VIEWS)
+    return read_findings(path, VIEWS)[0]
 
 
 def test_a_truth_table_gives_burden_and_distractors(tmp_path):
@@ -57,6 +60,8 @@ def test_a_row_without_an_exam_is_about_that_view_of_every_exam(tmp_path):
         ("woman,side,view,burden_mm2,length_mm\na,L,CC,1,long\n", "column length_mm: expected a length in mm from 0 on"),
         ("woman,side,view,eggshell\na,L,CC,1.5\n", "expected a count from 0 on"),
         ("woman,side,view,eggshell\na,L,CC,1\na,L,CC,0\n", "line 3 is about a view that stood there already"),
+        ("woman,side,view,eggshell,lenght_mm\na,L,CC,1,1\n", "unknown column lenght_mm, did you mean length_mm?"),
+        ("woman,side,view,eggshell,distactor_clip\na,L,CC,1,1\n", "did you mean distractor_clip?"),
         ("woman,side,view,eggshell\nz,L,CC,1\n", "no row is about a view of this cohort"),
     ],
 )
@@ -64,3 +69,23 @@ def test_what_cannot_be_read_is_named(text, says, tmp_path):
     with pytest.raises(TramtrackError) as caught:
         read(tmp_path, text)
     assert says in str(caught.value) and "findings.csv" in str(caught.value)
+
+
+def test_rows_about_no_view_are_listed_beside_those_of_the_labels(tmp_path):
+    write_exam(tmp_path / "in", woman="MRN1")
+    (tmp_path / "labels.csv").write_text("woman,bac\nMRN1,1\nMRN2,0\n")
+    (tmp_path / "findings.csv").write_text("woman,side,view,eggshell\nMRN1,L,CC,1\nMRN1,LEFT,CC,1\nMRN3,R,CC,1\n")
+    tables = {"labels": tmp_path / "labels.csv", "findings": tmp_path / "findings.csv"}
+    secret = Secret(b"k" * 32)
+    cohort = make_cohort(tmp_path / "in", tmp_path / "study" / "cohort", secret=secret, **tables)
+    woman, other = (pseudonym(secret.key, "W", name) for name in ("MRN1", "MRN3"))
+    of_findings = [
+        ("row of findings without a view", f"line 3: woman {woman}, side LEFT, view CC"),
+        ("row of findings without a view", f"line 4: woman {other}, side R, view CC"),
+    ]
+    labelled = ("label row without a view", f"line 3: woman {pseudonym(secret.key, 'W', 'MRN2')}")
+    assert [*cohort.unmatched.itertuples(index=False, name=None)] == [labelled, *of_findings]
+    cohort = make_cohort(tmp_path / "in", tmp_path / "study" / "cohort", secret=secret, labels=tables["labels"])
+    assert [*cohort.unmatched.itertuples(index=False, name=None)] == [labelled, *of_findings]
+    cohort = make_cohort(tmp_path / "in", tmp_path / "study" / "cohort", secret=secret, findings=tables["findings"])
+    assert sorted(cohort.unmatched.itertuples(index=False, name=None)) == [labelled, *of_findings]

@@ -111,6 +111,7 @@ def test_refusals(options: dict, reason: Reason, detail: str) -> None:
         ({"ViewCodeSequence": [code("399368009", codes=("399161006", "399055006"))]}, Reason.SPOT_COMPRESSION, "modifiers"),
         ({"ViewCodeSequence": [code("R-10226", "SRT", codes=("R-102D5",))]}, Reason.IMPLANT_DISPLACED, "view modifiers"),
         ({"ViewCodeSequence": [code("399162004", codes=("399110001",))]}, Reason.TANGENTIAL, "view modifiers"),
+        ({"ViewModifierCodeSequence": [code("399163009")]}, Reason.MAGNIFICATION, "view modifiers"),
         ({"ViewCodeSequence": [code("127457009")]}, Reason.SPECIMEN, "view code 127457009"),
         ({"EstimatedRadiographicMagnificationFactor": 1.8}, Reason.MAGNIFICATION, "magnified 1.8 times"),
         ({"PaddleDescription": "SPOT CONTACT"}, Reason.SPOT_COMPRESSION, "PaddleDescription"),
@@ -154,6 +155,13 @@ def test_ordinary_words_exclude_nothing(words: str) -> None:
 
 def test_a_study_about_magnification_may_hold_plain_views() -> None:
     accepted(StudyDescription="Diagnostic mammogram, spot and mag views")
+    accepted(PerformedProcedureStepDescription="Diagnostic mammogram, spot and mag views")
+    assert refused(PerformedProcedureStepDescription="Phantom, weekly").reason == Reason.TEST_PATTERN
+
+
+def test_a_comment_that_speaks_of_a_report_is_none() -> None:
+    accepted(ImageComments="no prior report available")
+    assert refused(ImageComments="spot compression").reason == Reason.SPOT_COMPRESSION
 
 
 def test_codes_are_pydicoms() -> None:
@@ -186,6 +194,20 @@ def test_the_side_is_found_in_its_other_places() -> None:
     assert (behind.side, behind.position) == (Side.R, Position.MLO)
     assert refused(side=None, view=None, SeriesDescription="CC lateral").reason == Reason.UNKNOWN_SIDE
     assert refused(view=None, SeriesDescription="L CC / L MLO").reason == Reason.UNKNOWN_POSITION
+
+
+def test_a_side_that_is_neither_is_a_contradiction_too() -> None:
+    found = accepted(side="B", Laterality="L")
+    assert (found.side, found.side_source) == (Side.L, "Laterality")
+    assert found.contradictions == ("ImageLaterality says B, Laterality L",)
+
+
+def test_an_item_without_a_code_says_nothing_of_the_view() -> None:
+    accepted(ViewModifierCodeSequence=[Dataset()])
+    found = accepted(view="MLO", ViewCodeSequence=[Dataset()])
+    assert (found.position, found.view_source) == (Position.MLO, "ViewPosition")
+    assert refused(view=None, ViewCodeSequence=[Dataset()]).detail.startswith("expected CC or MLO, found no view code")
+    assert refused(view="TAN", ViewCodeSequence=[Dataset()]).reason == Reason.TANGENTIAL
 
 
 @pytest.mark.parametrize(
@@ -237,8 +259,31 @@ def test_a_reason_repeats_no_free_text() -> None:
 def test_an_absent_breast_is_known_only_with_its_side() -> None:
     assert absent_breast(mammogram(AdditionalPatientHistory="s/p left mastectomy")) is Side.L
     assert absent_breast(mammogram(PatientComments="Mastectomy RT 2003")) is Side.R
+    assert absent_breast(mammogram(PatientComments="No complaints. Mastectomy RT 2003")) is Side.R
     assert absent_breast(mammogram(PatientComments="mastectomy, left and right discussed")) is None
     assert absent_breast(mammogram(PatientComments="left lumpectomy")) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "s/p left partial mastectomy",
+        "segmental mastectomy LT 2019",
+        "no left mastectomy",
+        "denies mastectomy, left",
+        "Family history: mother, left mastectomy at 50",
+        "left mastectomy planned",
+    ],
+)
+def test_a_breast_is_not_taken_for_removed_that_is_there(said: str) -> None:
+    assert absent_breast(mammogram(AdditionalPatientHistory=said)) is None
+
+
+def test_a_view_of_a_breast_that_a_text_calls_removed_contradicts_it() -> None:
+    found = accepted(side="L", AdditionalPatientHistory="s/p left mastectomy")
+    assert found.side is Side.L
+    assert found.contradictions == ("a text says that L was removed, ImageLaterality L",)
+    assert accepted(side="R", AdditionalPatientHistory="s/p left mastectomy").contradictions == ()
 
 
 def test_kinds_of_images() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import stat
+import unicodedata
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -151,8 +153,27 @@ def test_what_still_identifies_is_named_and_what_was_removed_is_not() -> None:
     assert identifying(named, "/archive/ROSSI_MARIA/1.dcm") == ["PatientName", "file path"]
 
 
+@pytest.mark.parametrize(
+    ("name", "folder", "tells"),
+    [
+        ("Wang^Xiaodong=王^小明", "王小明", True),
+        ("Wang^Xiaodong=王^小明", "小明", True),
+        ("Wang^Xiaodong=王^小明", "王府", False),
+        ("Müller^Eva", unicodedata.normalize("NFD", "MÜLLER"), True),
+        ("Li^An", "italian", False),
+    ],
+)
+def test_a_name_is_found_in_a_path_in_any_script(name: str, folder: str, tells: bool) -> None:
+    named = mammogram(woman="1", PatientName=name, PatientIdentityRemoved="YES", SpecificCharacterSet="ISO_IR 192")
+    assert ("file path" in identifying(named, f"/archive/{folder}/1.dcm")) is tells
+
+
 def test_what_a_picture_says_beside_its_pixels_is_named(tmp_path: Path, own: Path) -> None:
     pixels = [Image.fromarray(breast_stored(16, seed=number)) for number in range(4)]
+    other = "pid5678-of-a-study"
+    (tmp_path / other).mkdir()
+    write(mammogram(breast_stored(seed=9), woman="", side=None, view=None), tmp_path / other / "view.dcm")
+    (tmp_path / other / "broken.png").write_bytes(b"no picture")
     said = PngInfo()
     said.add_text("Comment", "Rossi Maria")
     pixels[0].save(tmp_path / "said.png", pnginfo=said)
@@ -161,12 +182,14 @@ def test_what_a_picture_says_beside_its_pixels_is_named(tmp_path: Path, own: Pat
     pixels[3].save(tmp_path / "pid1234.tif")
     rows = ["said.png,L,CC", "plain.png,L,MLO", "said.tif,R,CC", "pid1234.tif,R,MLO"]
     table = "\n".join(["file,side,view,woman,exam", *(f"{row},PID1234,1" for row in rows)])
+    table += f"\n{other}/view.dcm,L,CC,PID5678,1\n{other}/broken.png,L,MLO,PID5678,1\n{other}/none.png,R,MLO,PID5678,1\n"
     (tmp_path / "views.csv").write_text(table)
     study = Study(tmp_path / "study")
-    assert len(study.ingest(tmp_path / "views.csv").views) == 4
+    assert len(study.ingest(tmp_path / "views.csv").views) == 5
     listed = pd.read_csv(study.folder / "cohort" / "identifying.csv")
     assert {Path(row.file).name: row.attributes for row in listed.itertuples()} == {
         "said.png": "text beside the pixels", "said.tif": "ImageDescription", "pid1234.tif": "file path",
+        "view.dcm": "file path", "broken.png": "file path", "none.png": "file path",
     }  # fmt: skip
     assert "Rossi" not in everything_written(study.folder)
 
@@ -233,6 +256,37 @@ def test_a_study_goes_on_under_the_names_that_it_was_begun_with(tmp_path: Path, 
     with pytest.raises(TramtrackError, match=r"its women are named under the key .* give theirs by --key"):
         study.ingest(source)
     study.ingest(source, key=tmp_path / "k")
+
+
+def test_no_other_key_and_no_plain_names_come_into_a_study(tmp_path: Path, source: Path, own: Path) -> None:
+    plain, study = Study(tmp_path / "plain"), Study(tmp_path / "study")
+    plain.ingest(source, key="none")
+    study.ingest(source, key=tmp_path / "k")
+    read_key(tmp_path / "other", study.folder)
+    before = {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()}
+    for asked, says in (
+        ("none", r"named under the key .*; use another study folder for --key none"),
+        (tmp_path / "other", r"named under the key .*, the one in .*other is .*; give theirs by --key"),
+        (tmp_path / "not-there", r"not-there: expected the key .*, under which .* are named, found none"),
+    ):
+        with pytest.raises(TramtrackError, match=says):
+            study.ingest(source, key=asked)
+    with pytest.raises(TramtrackError, match=r"keep the names of their files \(--key none\); use another study folder"):
+        plain.ingest(source, key=tmp_path / "not-there")
+    assert before == {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()}
+    assert not (tmp_path / "not-there").exists() and not own.exists()
+
+
+def test_an_intake_under_plain_names_that_did_not_end_leaves_none_beside_the_pseudonyms(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(tmp_path / "study")
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(ingest_module, "settle", Mock(side_effect=KeyboardInterrupt))
+        study.ingest(source, key="none")
+    assert "PID1234" in everything_written(study.folder)
+    study.ingest(source, key=tmp_path / "k")
+    assert "PID1234" not in everything_written(study.folder)
 
 
 def test_where_no_key_can_be_kept_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

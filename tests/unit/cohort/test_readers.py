@@ -147,6 +147,28 @@ def test_disagreements_are_listed_filled_in_and_come_back(tmp_path: Path, source
         read_labels(tmp_path / "labels.csv", adjudication=tmp_path / "labels.csv")
 
 
+def test_an_answer_stays_though_the_readers_agree_by_now(tmp_path: Path, source: Path) -> None:
+    views_of(tmp_path, source, "study")
+    path = tmp_path / "study" / "cohort" / "disagreements.csv"
+    pd.read_csv(path, dtype=str).assign(bac_adjudicated=["1", "uncertain"]).to_csv(path, index=False)
+    settled = views_of(tmp_path, source, "study", adjudication=path)
+    agreeing = TABLE.replace("MLO,1,0,0", "MLO,0,0,0").replace("CC,0,uncertain,1", "CC,0,0,0")
+    assert views_of(tmp_path, source, "study", agreeing, adjudication=path).equals(settled)
+    assert pd.read_csv(path, dtype=str)["bac_adjudicated"].tolist() == ["1", "uncertain"]
+
+
+def test_a_row_is_named_by_its_line_in_its_own_table(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("woman,bac_anna,bac_ugo\nA,1,1\nB,0,0\nC,1,0\n")
+    (tmp_path / "settled.csv").write_text("woman,exam,side,view,bac_adjudicated\nC,,,,1\nD,,,,0\n")
+    table = read_labels(tmp_path / "labels.csv", adjudication=tmp_path / "settled.csv")
+    assert [str(row) for row in table.rows] == [
+        "line 2: woman A",
+        "line 3: woman B",
+        "line 4: woman C",
+        "line 3 of settled.csv: woman D",
+    ]
+
+
 def test_disagreements_come_back_under_pseudonyms(tmp_path: Path, source: Path) -> None:
     secret = Secret(read_key(tmp_path / "key", tmp_path / "study"))
     views_of(tmp_path, source, "study", secret=secret)
@@ -228,4 +250,17 @@ def test_embeds_findings(tmp_path: Path) -> None:
         ("7", "70", "R", ""): None,
         ("8", "80", "L", ""): 1,
         ("8", "80", "R", ""): 1,
+        ("9", "90", "", ""): 1,
+    }
+
+
+def test_a_vascular_finding_without_a_side_is_the_exams_and_calls_no_breast_negative(tmp_path: Path) -> None:
+    text = "empi_anon,acc_anon,side,calcfind\n7,70,,V\n7,70,L,A\n7,70,R,\n7,71,L,A\n7,71,,A\n"
+    (tmp_path / "embed.csv").write_text(text)
+    rows = {row.key: row.label for row in read_labels(tmp_path / "embed.csv", Labels(unmarked="negative")).rows}
+    assert rows == {
+        ("7", "70", "", ""): 1,
+        ("7", "70", "L", ""): None,
+        ("7", "70", "R", ""): None,
+        ("7", "71", "L", ""): 0,
     }

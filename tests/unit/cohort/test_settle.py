@@ -44,6 +44,17 @@ def test_of_a_repeated_view_the_protocol_chooses_and_says_so(
     }
 
 
+def test_every_repeated_view_names_the_one_that_is_kept(tmp_path: Path, looked_at: list[str]) -> None:
+    days = [{"AcquisitionDate": f"2024010{day}"} for day in (1, 2, 3)]
+    shown(*days, {**COMPUTED, "AcquisitionDate": "20240104"}, {**RAW, "AcquisitionDate": "20240105"}, folder=tmp_path / "in")
+    every = Settings(for_processing=True, synthesised=True)
+    intake = ingest(tmp_path / "in", tmp_path / "cohort", every)
+    kept = tmp_path / "in" / "2.dcm"
+    named = {Path(item.file).name: item.detail for item in intake.exclusions}
+    later, reading = (f"the {which} {kept} of the same view is kept" for which in ("later image", "image for reading"))
+    assert named == {"0.dcm": later, "1.dcm": later, "3.dcm": reading, "4.dcm": reading}
+
+
 @pytest.mark.parametrize("order", [(RAW, COMPUTED, {}), ({}, COMPUTED, RAW), (COMPUTED, {}, RAW), (RAW, {}, COMPUTED)])
 @pytest.mark.parametrize("repeated", ["first", "last"])
 def test_an_image_for_reading_comes_before_a_computed_one_and_that_before_raw_data(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from intakes import reasons
 from mammogram import breast_picture, breast_stored, mammogram, write, write_exam
@@ -150,6 +151,29 @@ def test_a_table_is_believed_for_pictures_and_for_dicom(tmp_path: Path, looked_a
     loaded = load_cohort(tmp_path / "cohort").views.set_index("view_id")
     assert loaded["age_years"].dtype == "Int64" and loaded.loc["W1_e1_L_CC", "age_years"] == 61
     assert loaded["spacing_mm"].isna().tolist() == [view.spacing_mm is None for view in intake.views]
+
+
+def test_what_a_header_says_against_the_table_is_written_down(tmp_path: Path, looked_at: list[str]) -> None:
+    modified = mammogram(breast_stored(seed=2), side=None, view="CC")
+    modifier, coded = Dataset(), Dataset()
+    modifier.CodeValue, modifier.CodeMeaning = "399163009", "Magnification"
+    coded.CodeValue, coded.CodingSchemeDesignator, coded.ViewModifierCodeSequence = "399162004", "SCT", [modifier]
+    modified.ViewCodeSequence = [coded]
+    malformed = mammogram(breast_stored(seed=3), side="R", view="MLO")
+    malformed.add_new("ViewCodeSequence", "LO", "none")
+    write(mammogram(breast_stored(seed=1), side="R", view="MLO"), tmp_path / "other.dcm")
+    write(modified, tmp_path / "magnified.dcm")
+    write(malformed, tmp_path / "malformed.dcm")
+    write(mammogram(breast_stored(seed=4), side="R", view="MLO"), tmp_path / "same.dcm")
+    rows = ["L,CC,other.dcm", "R,CC,magnified.dcm", "L,MLO,malformed.dcm", "R,MLO,same.dcm"]
+    source = table(tmp_path, "woman,exam,side,view,file\n" + "".join(f"W1,e,{row}\n" for row in rows))
+    found = {Path(view.file).name: view.contradictions for view in ingest(source, tmp_path / "cohort").views}
+    assert found == {
+        "other.dcm": "ImageLaterality says R, the table L; ViewPosition says MLO, the table CC",
+        "magnified.dcm": "view modifiers: Magnification, the table CC",
+        "malformed.dcm": "",
+        "same.dcm": "",
+    }
 
 
 def test_changing_the_table_changes_the_views(tmp_path: Path, looked_at: list[str]) -> None:

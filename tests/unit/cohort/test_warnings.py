@@ -69,6 +69,12 @@ def test_alike_in_shape_and_not_in_texture_is_only_a_warning(tmp_path: Path) -> 
     assert row["kind"] == "look-alike images of two women" and row["what"].startswith("first and second: ")
     (row,) = warning_table(views.assign(pixels_sha256="x"), views, []).to_dict("records")
     assert row["kind"] == "the same image under two women, one in no fold" and row["what"] == "first and second"
+    uid = {"sop_instance_uid": "1.2", "sha256": "f", "exam": "1.2.840.1.2.3.4"}
+    (row,) = warning_table(views.assign(**uid, pixels_sha256="x"), views, []).to_dict("records")
+    assert row["kind"] == "the same SOP instance under two women, one in no fold" and row["what"] == "first and second"
+    (row,) = warning_table(views.assign(exam="1.2.840.1.2.3.4"), views, []).to_dict("records")
+    assert row["kind"] == "the same exam under two women, one in no fold" and row["what"] == "first and second"
+    assert warning_table(views.assign(exam="2024-03"), views, []).empty, "names in tables may be alike for two women"
 
 
 def test_the_same_woman_and_identical_pixels_are_not_looked_at(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ def test_findings_take_the_truth_and_tell_calcium_below_visibility_apart(made: C
     faint = truth["calcium"] == "below-visibility"
     assert (truth["faint_calcium"] == faint.astype(int)).all() and faint.sum() == made.below_visibility_views
     views = truth[["woman", "exam", "side", "view"]].assign(view_id=[f"v{n:02d}" for n in range(len(truth))])
-    found = read_findings(made.folder / "truth.csv", views)
+    found, without = read_findings(made.folder / "truth.csv", views)
+    assert without == []
     assert found["burden_mm2"].tolist() == truth["area_mm2"].tolist()
     assert found["length_mm"].tolist() == truth["visible_length_mm"].tolist()
     for kind in OF_A_PHANTOM:

@@ -102,7 +102,7 @@ def test_synthetic_is_stamped_if_and_only_if_it_is(tmp_path: Path, study_folder:
         assert "ynthetic" not in html[html.index("<body") :]
 
 
-def test_no_excluded_path_that_repeats_a_name_is_printed(study_folder: ModuleType, tmp_path: Path) -> None:
+def test_no_excluded_path_that_repeats_a_name_is_printed_and_warnings_are(study_folder: ModuleType, tmp_path: Path) -> None:
     study = study_folder.fabricate(tmp_path / "study")
     cohort = study.folder / "cohort"
     kept = pd.read_csv(cohort / "views.csv").iloc[0]
@@ -111,6 +111,7 @@ def test_no_excluded_path_that_repeats_a_name_is_printed(study_folder: ModuleTyp
     copy = f"in/copy.dcm,duplicate SOP instance,the same SOP instance as {telling}\n"
     (cohort / "exclusions.csv").write_text(f"file,reason,detail\n{repeated}{copy}")
     (cohort / "identifying.csv").write_text(f"file,attributes\n{telling},PatientName; file path\n")
+    (cohort / "warnings.csv").write_text("kind,what\npredicts the label,<vendor>: AUC 0.91\n" + "look-alike images,x\n" * 41)
     folder, protocol, _, *others = study.arguments()
     html = write_report(folder, protocol, load_cohort(cohort), *others).read_text(encoding="utf-8")
     assert Page(html).rows["exclusions"][1:] == [
@@ -118,6 +119,8 @@ def test_no_excluded_path_that_repeats_a_name_is_printed(study_folder: ModuleTyp
         ["in/copy.dcm", "duplicate SOP instance", "the same SOP instance as exclusions.csv, line 2"],
     ]
     assert "ROSSI" not in html
+    assert "1 × predicts the label" in html and "&lt;vendor&gt;: AUC 0.91" in html
+    assert "41 × look-alike images" in html and "and 1 more, in cohort/warnings.csv" in html
 
 
 def test_odd_names_stay_text(html: str, study_folder: ModuleType) -> None:
