@@ -15,6 +15,7 @@ ARTERY_FILLED = "artery filled in"
 BAND_FILLED = "equal band filled in"
 BAC_INSERTED = "BAC inserted"
 TUBE_INSERTED = "tube without calcium inserted"
+TUBE_CLAIM = "a tube without calcium"
 LEAST_RAISED = 10
 """Views that inserted BAC must raise at least, and a tube without calcium may not."""
 
@@ -48,8 +49,19 @@ class Answer:
             "its score falls with its artery filled in": artery < 0,
             "and by more than with any equal band filled in": artery < min(bands),
             f"BAC inserted raises at least {LEAST_RAISED} of {pairs}": self.raised(BAC_INSERTED) >= LEAST_RAISED,
-            f"a tube without calcium does not raise {LEAST_RAISED} of {pairs}": self.raised(TUBE_INSERTED) < LEAST_RAISED,
+            f"{TUBE_CLAIM} does not raise {LEAST_RAISED} of {pairs}": self.raised(TUBE_INSERTED) < LEAST_RAISED,
         }
+
+
+def verdict(claim: str, holds: int, seeds: int, control: bool) -> str:
+    """What is said of a claim that holds in so many seeds: of a network, whether it is met; of a control, what it is worth.
+
+    What holds in most seeds of a control, which has learnt nothing of BAC, is no evidence that a network has. The claim about
+    the tube is apart: whatever sees nothing bears it out.
+    """
+    if not control:
+        return "" if holds == seeds else ": NOT MET"
+    return ": alone, this claim is no evidence" if 2 * holds > seeds and not claim.startswith(TUBE_CLAIM) else ""
 
 
 def answer(scores: pd.DataFrame) -> Answer:

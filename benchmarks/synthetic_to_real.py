@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measuring import finish, processor
-from paired_changes import AS_IT_IS, BAC_INSERTED, TUBE_INSERTED, Answer, answer, shuffled_by_woman
+from paired_changes import AS_IT_IS, BAC_INSERTED, TUBE_INSERTED, Answer, answer, shuffled_by_woman, verdict
 from real_views import VIEWS, write_views
 from tramtrack import store
 from tramtrack.errors import TramtrackError
@@ -141,10 +141,10 @@ def print_table(title: str, found: list[Scored]) -> None:
 
 
 def print_claims(found: list[Scored], control: bool) -> bool:
-    """In how many seeds each claim holds, of a control without a verdict; whether all hold in every seed."""
+    """In how many seeds each claim holds, and what follows; whether all hold in every seed."""
     kept = pd.DataFrame([one.answer.claims() for one in found])
     for claim, count in kept.sum().items():
-        print(f"  {claim:58} {count} of {len(found)} seeds{'' if control or count == len(found) else ': NOT MET'}")
+        print(f"  {claim:58} {count} of {len(found)} seeds{verdict(str(claim), count, len(found), control)}")
     return bool(kept.all(axis=None))
 
 

@@ -19,6 +19,7 @@ from paired_changes import (
     Answer,
     answer,
     shuffled_by_woman,
+    verdict,
 )
 
 OTHERS = [f"view {number}" for number in range(12)]
@@ -69,6 +70,13 @@ def test_a_change_is_the_twins_score_less_that_of_its_own_view() -> None:
 )
 def test_each_claim_fails_alone(changed: dict[str, float], expected: list[int]) -> None:
     assert broken(answer(scores(**changed))) == expected
+
+
+def test_a_claim_that_a_control_bears_out_is_called_no_evidence() -> None:
+    first, *_, tube = answer(scores()).claims()
+    assert [verdict(first, holds, 5, control=False) for holds in (5, 4)] == ["", ": NOT MET"]
+    assert [verdict(first, holds, 5, control=True) for holds in (2, 3)] == ["", ": alone, this claim is no evidence"]
+    assert verdict(tube, 5, 5, control=True) == "", "whatever sees nothing bears this one out"
 
 
 def test_a_view_that_does_not_change_is_not_raised() -> None:
