@@ -62,6 +62,8 @@ STILL_THERE = re.compile(
     re.I,
 )
 """Words that make a mastectomy one that leaves the breast, one that was not done, or somebody else's."""
+WITHOUT_ELSE = re.compile(r"(?:,\s*(?:no|denies)|\bwith no|\bwithout)\s+(?!longer\b)\w+", re.I)
+"""What is denied behind a mastectomy that was done: complaints, a reconstruction, a family history."""
 HISTORIES = (
     "AdditionalPatientHistory",
     "PatientComments",
@@ -132,15 +134,23 @@ def absent_breast(dataset: Dataset) -> Side | None:
     """The breast that the header's free text calls removed (a mastectomy with its side), or None where none is named.
 
     A sentence that has other words beside it (partial, planned, her mother's) tells nothing: rather a breast too many is asked
-    for than one taken for removed that is there.
+    for than one taken for removed that is there. That she has no complaints or no reconstruction after it is no such word.
     """
     for key in HISTORIES:
         text = str(dataset.get(key, "") or "")
         sides = {word[0].upper() for word in re.findall(r"\b(left|right|lt|rt)\b", text, re.I)}
-        told = any(ABSENT.search(part) and not STILL_THERE.search(part) for part in re.split(r"[.;\n]", text))
-        if told and len(sides) == 1:
+        if len(sides) == 1 and any(_removed(sentence) for sentence in re.split(r"[.;\n]", text)):
             return Side(sides.pop())
     return None
+
+
+def _removed(sentence: str) -> bool:
+    """Whether a sentence says that a breast was removed, and nothing against it."""
+    found = ABSENT.search(sentence)
+    if not found:
+        return False
+    head, rest = sentence[: found.end()], sentence[found.end() :]
+    return not STILL_THERE.search(head + WITHOUT_ELSE.sub("", rest))
 
 
 def spacing_mm(dataset: Dataset) -> float | None:

@@ -260,6 +260,8 @@ def test_an_absent_breast_is_known_only_with_its_side() -> None:
     assert absent_breast(mammogram(AdditionalPatientHistory="s/p left mastectomy")) is Side.L
     assert absent_breast(mammogram(PatientComments="Mastectomy RT 2003")) is Side.R
     assert absent_breast(mammogram(PatientComments="No complaints. Mastectomy RT 2003")) is Side.R
+    assert absent_breast(mammogram(PatientComments="left mastectomy 2015, no family history")) is Side.L
+    assert absent_breast(mammogram(PatientComments="left mastectomy without reconstruction, denies pain")) is Side.L
     assert absent_breast(mammogram(PatientComments="mastectomy, left and right discussed")) is None
     assert absent_breast(mammogram(PatientComments="left lumpectomy")) is None
 
@@ -271,6 +273,11 @@ def test_an_absent_breast_is_known_only_with_its_side() -> None:
         "segmental mastectomy LT 2019",
         "no left mastectomy",
         "denies mastectomy, left",
+        "without left mastectomy, no pain",
+        "mastectomy left: no lumpectomy: yes",
+        "left mastectomy, no",
+        "left mastectomy, no longer wanted",
+        "left mastectomy without pain for her mother",
         "Family history: mother, left mastectomy at 50",
         "left mastectomy planned",
     ],
