@@ -48,11 +48,12 @@ SAID: tuple[tuple[Reason, re.Pattern[str]], ...] = (
     (Reason.IMPLANT_DISPLACED, re.compile(r"implant.?displaced|eklund|(?:cc|mlo)[ _-]?id\b", re.I)),
     (Reason.TANGENTIAL, re.compile(r"tangential|\btan\b", re.I)),
     (Reason.ULTRASOUND, re.compile(r"ultraso|\bsono", re.I)),
-    (Reason.REPORT_SCREEN, re.compile(r"\breport\b|dose (?:report|info)|screen ?save|screenshot", re.I)),
+    (Reason.REPORT_SCREEN, re.compile(r"dose (?:report|info)|screen ?save|screenshot", re.I)),
+    (Reason.REPORT_SCREEN, re.compile(r"\breport\b", re.I)),
 )
 """Words that people and machines write where the standard has an attribute. A study or a procedure that is about something
 else than the image (one called "magnification") may hold plain views, so only the first two are looked for in its description;
-and a comment that speaks of a report is none."""
+and a comment that speaks of a report, the last of them, is none."""
 OF_THE_STUDY = ("StudyDescription", "PerformedProcedureStepDescription")
 
 ABSENT = re.compile(r"mastectomy|breast (?:is )?(?:surgically )?absent|absent breast", re.I)
@@ -264,8 +265,8 @@ def _not_a_whole_breast(dataset: Dataset) -> Refusal | None:
         return Refusal(Reason.PARTIAL_VIEW, "PartialView is YES")
     for key in DESCRIPTIONS:
         text = str(dataset.get(key, "") or "")
-        for reason, words in SAID[:2] if key in OF_THE_STUDY else SAID:
-            if words.search(text) and (key, reason) != ("ImageComments", Reason.REPORT_SCREEN):
+        for reason, words in SAID[:2] if key in OF_THE_STUDY else SAID[:-1] if key == "ImageComments" else SAID:
+            if words.search(text):
                 return Refusal(reason, f"{key} says {words.search(text).group()!r}")  # type: ignore[union-attr]
     factor = _magnification(dataset)
     if factor > MOST_MAGNIFICATION:

@@ -162,6 +162,7 @@ def test_a_study_about_magnification_may_hold_plain_views() -> None:
 def test_a_comment_that_speaks_of_a_report_is_none() -> None:
     accepted(ImageComments="no prior report available")
     assert refused(ImageComments="spot compression").reason == Reason.SPOT_COMPRESSION
+    assert refused(ImageComments="screenshot, no report").reason == Reason.REPORT_SCREEN
 
 
 def test_codes_are_pydicoms() -> None:
@@ -203,11 +204,15 @@ def test_a_side_that_is_neither_is_a_contradiction_too() -> None:
 
 
 def test_an_item_without_a_code_says_nothing_of_the_view() -> None:
-    accepted(ViewModifierCodeSequence=[Dataset()])
-    found = accepted(view="MLO", ViewCodeSequence=[Dataset()])
+    emptied = code("", "")
+    emptied.CodeMeaning = ""
+    accepted(ViewModifierCodeSequence=[Dataset(), emptied])
+    found = accepted(view="MLO", ViewCodeSequence=[Dataset(), emptied])
     assert (found.position, found.view_source) == (Position.MLO, "ViewPosition")
     assert refused(view=None, ViewCodeSequence=[Dataset()]).detail.startswith("expected CC or MLO, found no view code")
     assert refused(view="TAN", ViewCodeSequence=[Dataset()]).reason == Reason.TANGENTIAL
+    emptied.ViewModifierCodeSequence = [code("399163009")]
+    assert refused(ViewCodeSequence=[emptied]).reason == Reason.MAGNIFICATION
 
 
 @pytest.mark.parametrize(
