@@ -184,10 +184,10 @@ def _answers(table: pd.DataFrame) -> set[tuple[str, ...]]:
 
 
 def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTable, to_settle: pd.DataFrame) -> None:
-    """readers.csv and disagreements.csv where there are several readers; one reader's table leaves neither."""
+    """readers.csv and disagreements.csv where there are several readers; one reader's table leaves neither, but for answers."""
     names = ("readers.csv", "disagreements.csv")
     if len(table.readers) < 2:
-        for name in names:
+        for name in names if to_settle.empty else names[:1]:
             (folder / name).unlink(missing_ok=True)
         return
     by_unit = reader_tables(views, path, table)
