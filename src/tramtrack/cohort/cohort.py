@@ -124,7 +124,8 @@ def _write_unmatched(folder: Path, found: dict[str, list[str]]) -> None:
     rows = [{"kind": kind, "what": what} for kind, all_of_it in found.items() for what in all_of_it]
     if path.exists():
         before = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
-        rows = sorted(rows + [row for row in before if row["kind"] not in found], key=lambda row: UNMATCHED.index(row["kind"]))
+        rows += [row for row in before if row.get("kind") in UNMATCHED and row["kind"] not in found]  # a person's own go
+        rows.sort(key=lambda row: UNMATCHED.index(row["kind"]))
     store.write_csv(path, pd.DataFrame(rows, columns=["kind", "what"]))
 
 
