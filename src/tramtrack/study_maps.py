@@ -152,7 +152,8 @@ def associate(study: StudyFiles, outcomes: str | Path, source: str | None, key: 
 
     folder = study.folder / "results"
     measured = measured_women(folder / "women_burden.csv")
-    women = women_of(measured, source, results.name_of(study.best()))
+    best = results.name_of(study.best()) if source is None else ""  # a study of random weights alone has no best run
+    women = women_of(measured, source, best)
     secret = choose(key, study.folder, known_as(study.folder / "cohort"))
     read = read_outcomes(Path(outcomes), frozenset(women["woman"]), secret)
     found = associate(women, read, study.protocol)

@@ -124,7 +124,8 @@ def _write_unmatched(folder: Path, found: dict[str, list[str]]) -> None:
     rows = [{"kind": kind, "what": what} for kind, all_of_it in found.items() for what in all_of_it]
     if path.exists():
         before = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
-        rows = sorted(rows + [row for row in before if row["kind"] not in found], key=lambda row: UNMATCHED.index(row["kind"]))
+        rows += [row for row in before if row.get("kind") in UNMATCHED and row["kind"] not in found]  # a person's own go
+        rows.sort(key=lambda row: UNMATCHED.index(row["kind"]))
     store.write_csv(path, pd.DataFrame(rows, columns=["kind", "what"]))
 
 
@@ -184,10 +185,10 @@ def _answers(table: pd.DataFrame) -> set[tuple[str, ...]]:
 
 
 def _write_readers(folder: Path, views: pd.DataFrame, path: Path, table: LabelTable, to_settle: pd.DataFrame) -> None:
-    """readers.csv and disagreements.csv where there are several readers; one reader's table leaves neither."""
+    """readers.csv and disagreements.csv where there are several readers; one reader's table leaves neither, but for answers."""
     names = ("readers.csv", "disagreements.csv")
     if len(table.readers) < 2:
-        for name in names:
+        for name in names if to_settle.empty else names[:1]:
             (folder / name).unlink(missing_ok=True)
         return
     by_unit = reader_tables(views, path, table)

@@ -48,11 +48,12 @@ SAID: tuple[tuple[Reason, re.Pattern[str]], ...] = (
     (Reason.IMPLANT_DISPLACED, re.compile(r"implant.?displaced|eklund|(?:cc|mlo)[ _-]?id\b", re.I)),
     (Reason.TANGENTIAL, re.compile(r"tangential|\btan\b", re.I)),
     (Reason.ULTRASOUND, re.compile(r"ultraso|\bsono", re.I)),
-    (Reason.REPORT_SCREEN, re.compile(r"\breport\b|dose (?:report|info)|screen ?save|screenshot", re.I)),
+    (Reason.REPORT_SCREEN, re.compile(r"dose (?:report|info)|screen ?save|screenshot", re.I)),
+    (Reason.REPORT_SCREEN, re.compile(r"\breport\b", re.I)),
 )
 """Words that people and machines write where the standard has an attribute. A study or a procedure that is about something
 else than the image (one called "magnification") may hold plain views, so only the first two are looked for in its description;
-and a comment that speaks of a report is none."""
+and a comment that speaks of a report, the last of them, is none."""
 OF_THE_STUDY = ("StudyDescription", "PerformedProcedureStepDescription")
 
 ABSENT = re.compile(r"mastectomy|breast (?:is )?(?:surgically )?absent|absent breast", re.I)
@@ -62,6 +63,8 @@ STILL_THERE = re.compile(
     re.I,
 )
 """Words that make a mastectomy one that leaves the breast, one that was not done, or somebody else's."""
+WITHOUT_ELSE = re.compile(r"(?:,\s*(?:no|denies)|\bwith no|\bwithout)\s+(?!longer\b)\w+", re.I)
+"""What is denied behind a mastectomy that was done: complaints, a reconstruction, a family history."""
 HISTORIES = (
     "AdditionalPatientHistory",
     "PatientComments",
@@ -132,15 +135,23 @@ def absent_breast(dataset: Dataset) -> Side | None:
     """The breast that the header's free text calls removed (a mastectomy with its side), or None where none is named.
 
     A sentence that has other words beside it (partial, planned, her mother's) tells nothing: rather a breast too many is asked
-    for than one taken for removed that is there.
+    for than one taken for removed that is there. That she has no complaints or no reconstruction after it is no such word.
     """
     for key in HISTORIES:
         text = str(dataset.get(key, "") or "")
         sides = {word[0].upper() for word in re.findall(r"\b(left|right|lt|rt)\b", text, re.I)}
-        told = any(ABSENT.search(part) and not STILL_THERE.search(part) for part in re.split(r"[.;\n]", text))
-        if told and len(sides) == 1:
+        if len(sides) == 1 and any(_removed(sentence) for sentence in re.split(r"[.;\n]", text)):
             return Side(sides.pop())
     return None
+
+
+def _removed(sentence: str) -> bool:
+    """Whether a sentence says that a breast was removed, and nothing against it."""
+    found = ABSENT.search(sentence)
+    if not found:
+        return False
+    head, rest = sentence[: found.end()], sentence[found.end() :]
+    return not STILL_THERE.search(head + WITHOUT_ELSE.sub("", rest))
 
 
 def spacing_mm(dataset: Dataset) -> float | None:
@@ -254,8 +265,8 @@ def _not_a_whole_breast(dataset: Dataset) -> Refusal | None:
         return Refusal(Reason.PARTIAL_VIEW, "PartialView is YES")
     for key in DESCRIPTIONS:
         text = str(dataset.get(key, "") or "")
-        for reason, words in SAID[:2] if key in OF_THE_STUDY else SAID:
-            if words.search(text) and (key, reason) != ("ImageComments", Reason.REPORT_SCREEN):
+        for reason, words in SAID[:2] if key in OF_THE_STUDY else SAID[:-1] if key == "ImageComments" else SAID:
+            if words.search(text):
                 return Refusal(reason, f"{key} says {words.search(text).group()!r}")  # type: ignore[union-attr]
     factor = _magnification(dataset)
     if factor > MOST_MAGNIFICATION:

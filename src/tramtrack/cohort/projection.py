@@ -175,21 +175,21 @@ def _positions(dataset: Dataset) -> Iterator[tuple[Position, str]]:
 
 def _not_standard(dataset: Dataset) -> Refusal | None:
     """A view code, a modifier or a ViewPosition that names anything but a plain CC or MLO view."""
-    coded = [item for item in dataset.get("ViewCodeSequence") or [] if len(item)]  # an empty item says nothing
-    for item in coded:
+    items = list(dataset.get("ViewCodeSequence") or [])
+    for item in items:
         value, meaning = str(item.get("CodeValue", "")), str(item.get("CodeMeaning", ""))
         if value in SPECIMEN_CODES:
             return Refusal(Reason.SPECIMEN, f"view code {value} ({meaning})")
         modified = _modified(item)
         if modified:
             return modified
-        if _code(item) not in VIEW_CODES:
+        if _says(item) and _code(item) not in VIEW_CODES:
             return Refusal(Reason.UNKNOWN_POSITION, f"expected CC or MLO, found view code {value} ({meaning})")
     modified = _modified(dataset)  # misplaced, and said all the same
     if modified:
         return modified
     value = _text(dataset, "ViewPosition")
-    if value and not coded and not VIEW_POSITION.match(value):
+    if value and not any(_says(item) for item in items) and not VIEW_POSITION.match(value):
         reason = Reason.TANGENTIAL if value in ("TAN", "TANGENTIAL") else Reason.UNKNOWN_POSITION
         return Refusal(reason, f"expected CC or MLO, found ViewPosition {value}")
     return None
@@ -197,7 +197,7 @@ def _not_standard(dataset: Dataset) -> Refusal | None:
 
 def _modified(item: Dataset) -> Refusal | None:
     """That a view is modified, by the codes in an item of ViewCodeSequence."""
-    modifiers = [modifier for modifier in item.get("ViewModifierCodeSequence") or [] if len(modifier)]
+    modifiers = [modifier for modifier in item.get("ViewModifierCodeSequence") or [] if _says(modifier)]
     if not modifiers:
         return None
     reasons = [MODIFIERS.get(str(modifier.get("CodeValue", ""))) for modifier in modifiers]
@@ -236,6 +236,11 @@ def _described(dataset: Dataset) -> list[tuple[str, Side | None, Position]]:
 def cbis_name(dataset: Dataset) -> re.Match[str] | None:
     """PatientID as CBIS-DDSM writes it: woman, side, view and, for crops and masks, a lesion's number; or None."""
     return CBIS_NAME.match(str(dataset.get("PatientID", "") or "").strip())
+
+
+def _says(item: Dataset) -> bool:
+    """Whether an item of codes has one: what was emptied says nothing."""
+    return any(item.get(key) for key in ("CodeValue", "LongCodeValue", "URNCodeValue", "CodeMeaning"))
 
 
 def _code(item: Dataset) -> tuple[str, str]:

@@ -85,6 +85,8 @@ def test_rows_about_no_view_are_listed_beside_those_of_the_labels(tmp_path):
     ]
     labelled = ("label row without a view", f"line 3: woman {pseudonym(secret.key, 'W', 'MRN2')}")
     assert [*cohort.unmatched.itertuples(index=False, name=None)] == [labelled, *of_findings]
+    with (tmp_path / "study" / "cohort" / "unmatched.csv").open("a") as written:
+        written.write("asked the archive,MRN3\n")
     cohort = make_cohort(tmp_path / "in", tmp_path / "study" / "cohort", secret=secret, labels=tables["labels"])
     assert [*cohort.unmatched.itertuples(index=False, name=None)] == [labelled, *of_findings]
     cohort = make_cohort(tmp_path / "in", tmp_path / "study" / "cohort", secret=secret, findings=tables["findings"])

@@ -162,6 +162,7 @@ def test_a_study_about_magnification_may_hold_plain_views() -> None:
 def test_a_comment_that_speaks_of_a_report_is_none() -> None:
     accepted(ImageComments="no prior report available")
     assert refused(ImageComments="spot compression").reason == Reason.SPOT_COMPRESSION
+    assert refused(ImageComments="screenshot, no report").reason == Reason.REPORT_SCREEN
 
 
 def test_codes_are_pydicoms() -> None:
@@ -203,11 +204,15 @@ def test_a_side_that_is_neither_is_a_contradiction_too() -> None:
 
 
 def test_an_item_without_a_code_says_nothing_of_the_view() -> None:
-    accepted(ViewModifierCodeSequence=[Dataset()])
-    found = accepted(view="MLO", ViewCodeSequence=[Dataset()])
+    emptied = code("", "")
+    emptied.CodeMeaning = ""
+    accepted(ViewModifierCodeSequence=[Dataset(), emptied])
+    found = accepted(view="MLO", ViewCodeSequence=[Dataset(), emptied])
     assert (found.position, found.view_source) == (Position.MLO, "ViewPosition")
     assert refused(view=None, ViewCodeSequence=[Dataset()]).detail.startswith("expected CC or MLO, found no view code")
     assert refused(view="TAN", ViewCodeSequence=[Dataset()]).reason == Reason.TANGENTIAL
+    emptied.ViewModifierCodeSequence = [code("399163009")]
+    assert refused(ViewCodeSequence=[emptied]).reason == Reason.MAGNIFICATION
 
 
 @pytest.mark.parametrize(
@@ -260,6 +265,8 @@ def test_an_absent_breast_is_known_only_with_its_side() -> None:
     assert absent_breast(mammogram(AdditionalPatientHistory="s/p left mastectomy")) is Side.L
     assert absent_breast(mammogram(PatientComments="Mastectomy RT 2003")) is Side.R
     assert absent_breast(mammogram(PatientComments="No complaints. Mastectomy RT 2003")) is Side.R
+    assert absent_breast(mammogram(PatientComments="left mastectomy 2015, no family history")) is Side.L
+    assert absent_breast(mammogram(PatientComments="left mastectomy without reconstruction, denies pain")) is Side.L
     assert absent_breast(mammogram(PatientComments="mastectomy, left and right discussed")) is None
     assert absent_breast(mammogram(PatientComments="left lumpectomy")) is None
 
@@ -271,6 +278,11 @@ def test_an_absent_breast_is_known_only_with_its_side() -> None:
         "segmental mastectomy LT 2019",
         "no left mastectomy",
         "denies mastectomy, left",
+        "without left mastectomy, no pain",
+        "mastectomy left: no lumpectomy: yes",
+        "left mastectomy, no",
+        "left mastectomy, no longer wanted",
+        "left mastectomy without pain for her mother",
         "Family history: mother, left mastectomy at 50",
         "left mastectomy planned",
     ],

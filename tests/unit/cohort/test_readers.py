@@ -155,6 +155,9 @@ def test_an_answer_stays_though_the_readers_agree_by_now(tmp_path: Path, source:
     agreeing = TABLE.replace("MLO,1,0,0", "MLO,0,0,0").replace("CC,0,uncertain,1", "CC,0,0,0")
     assert views_of(tmp_path, source, "study", agreeing, adjudication=path).equals(settled)
     assert pd.read_csv(path, dtype=str)["bac_adjudicated"].tolist() == ["1", "uncertain"]
+    before = path.read_bytes()
+    views_of(tmp_path, source, "study", "woman,bac\nA,1\n", adjudication=path)  # one reader's table removes no answers
+    assert path.read_bytes() == before and not path.with_name("readers.csv").exists()
 
 
 def test_a_row_is_named_by_its_line_in_its_own_table(tmp_path: Path) -> None:
