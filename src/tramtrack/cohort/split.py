@@ -31,7 +31,7 @@ def require_unsplit(folder: Path, name: str, table: pd.DataFrame) -> None:
     if (folder / "split.json").exists() and path.exists() and path.read_text(encoding="utf-8") != store.csv_text(table):
         raise TramtrackError(
             f"{folder}: this study is split already, and {name} would change; what is there is kept: use another study "
-            "folder for other exams or labels"
+            "folder for other exams or labels, or for what this version of tramtrack reads otherwise"
         )
 
 
