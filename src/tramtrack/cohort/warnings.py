@@ -147,9 +147,9 @@ def warning_table(views: pd.DataFrame, analysed: pd.DataFrame, alike: Sequence[L
     name = dict(zip(views["file"], views["view_id"], strict=True))
     rows = [
         {
-            "kind": "look-alike images of two women",
-            "what": f"{name[one.first]} and {name[one.second]}: {one.bits} bits, texture {one.texture:.2f}"
-            + (", one exposure" if one.confirmed else ""),
+            "kind": "look-alike images of two women, "
+            + ("one exposure, one of them in no fold" if one.confirmed else "different on a closer look"),
+            "what": f"{name[one.first]} and {name[one.second]}: {one.bits} bits, texture {one.texture:.2f}",
         }
         for one in alike
     ]

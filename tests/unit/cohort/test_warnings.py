@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,10 @@ def test_alike_in_shape_and_not_in_texture_is_only_a_warning(tmp_path: Path) -> 
     blank = dict.fromkeys(("manufacturer", "model", "site", "acquired", "contradictions", "burned_in"), "")
     views = views.assign(**blank, view_id=["first", "second"], bac_woman=pd.array([pd.NA, pd.NA], dtype="Int64"))
     (row,) = warning_table(views, views, [found]).to_dict("records")
-    assert row["kind"] == "look-alike images of two women" and row["what"].startswith("first and second: ")
+    assert row["kind"] == "look-alike images of two women, different on a closer look"
+    assert row["what"].startswith("first and second: ")
+    (row,) = warning_table(views, views, [replace(found, texture=0.9)]).to_dict("records")
+    assert row["kind"] == "look-alike images of two women, one exposure, one of them in no fold"
     (row,) = warning_table(views.assign(pixels_sha256="x"), views, []).to_dict("records")
     assert row["kind"] == "the same image under two women, one in no fold" and row["what"] == "first and second"
     uid = {"sop_instance_uid": "1.2", "sha256": "f", "exam": "1.2.840.1.2.3.4"}
