@@ -91,6 +91,9 @@ def report(table: pd.DataFrame, network: str) -> float:
         ("all", "visible", positive, negative),
         ("all", "below", (table["calcium"] == "below-visibility").to_numpy(), negative),
     ]
+    for seed in table["seed"].unique():
+        of = (table["seed"] == seed).to_numpy()
+        rows.append(("generator seed", str(seed), positive & of, negative & of))
     for column, bands in BANDS.items():
         value = table[column].to_numpy()
         for low, high in bands:

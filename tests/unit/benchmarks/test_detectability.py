@@ -55,3 +55,13 @@ def test_the_goal_is_met_only_on_enough_women(
     assert json.loads(lines[-1])["met"] is met
     assert ("too few" in lines[0]) == (women == 20) and "9401, 9402, 9403, 9404, 9405" in lines[0]
     assert [line.split()[0] for line in lines if line.startswith(("visible_length", "mean_cnr", "calibre", "density"))]
+
+
+def test_each_seed_stands_by_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(detectability, "RESAMPLES", 5)
+    tables = [views(seed, 60, apart) for seed, apart in ((9401, 0.5), (9402, 2.0))]
+    detectability.report(pd.concat(tables, ignore_index=True), "vgg16")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("generator seed")]
+    known = [table[table["calcium"] != "below-visibility"] for table in tables]
+    each = [f"{roc_auc_score(part['bac'], part['score']):.3f}" for part in known]
+    assert [(row[2], row[3], row[5]) for row in rows] == [("9401", "80", each[0]), ("9402", "80", each[1])]
