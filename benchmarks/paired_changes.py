@@ -25,15 +25,21 @@ class Answer:
     """What one run says of the real views.
 
     ``place``: that of the one view with BAC, 1 is first; a tie counts against it. ``changes``: by what was changed, each view's
-    logit after less that before, in the order of the views.
+    logit after less that before, in the order of the views. ``spread``: the standard deviation of the scores of the views
+    without BAC, as they are.
     """
 
     place: int
     changes: dict[str, list[float]]
+    spread: float
 
     def raised(self, change: str) -> int:
         """How many views a change raised."""
         return sum(value > 0 for value in self.changes[change])
+
+    def size(self, change: str) -> float:
+        """The median of a change over the spread: an answer that is nearly the same for every view has signs, but no size."""
+        return float(np.median(self.changes[change])) / self.spread
 
     def raised_more(self) -> int:
         """How many views inserted BAC raised by more than the tube without calcium did."""
@@ -74,7 +80,7 @@ def answer(scores: pd.DataFrame) -> Answer:
     before = unchanged["logit"].loc[changed["view"]].to_numpy()
     by_how_much = pd.Series(changed["logit"].to_numpy() - before)
     changes = by_how_much.groupby(changed["change"].to_numpy()).agg(list).to_dict()
-    return Answer(1 + int((rivals >= unchanged["logit"][with_bac]).sum()), changes)
+    return Answer(1 + int((rivals >= unchanged["logit"][with_bac]).sum()), changes, float(rivals.std()))
 
 
 def shuffled_by_woman(labels: pd.DataFrame, seed: int) -> pd.DataFrame:

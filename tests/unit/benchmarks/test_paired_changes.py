@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 from pathlib import Path
 
@@ -55,6 +56,16 @@ def test_a_change_is_the_twins_score_less_that_of_its_own_view() -> None:
     assert found.raised_more() == 1  # of the ten that BAC raises, the tube raises nine by more
     in_order = answer(scores()).changes[BAC_INSERTED]
     assert in_order == pytest.approx([0.25] * 10 + [-0.25] * 2)
+
+
+def test_a_change_has_the_size_of_its_median_among_the_scores_of_views_without_bac() -> None:
+    found = answer(scores(of_positive=50.0))
+    spread = statistics.stdev(place / 10 for place in range(12))
+    assert found.size(BAC_INSERTED) == pytest.approx(0.25 / spread)
+    assert found.size(ARTERY_FILLED) == pytest.approx(-2.0 / spread)
+    halved = scores(of_positive=50.0)
+    halved["logit"] /= 2
+    assert answer(halved).size(BAC_INSERTED) == pytest.approx(found.size(BAC_INSERTED)), "a scale of the answers is no size"
 
 
 @pytest.mark.parametrize(
