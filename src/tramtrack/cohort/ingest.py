@@ -30,7 +30,7 @@ from tramtrack.workers import Crew, Failure, run_each
 SECONDS_A_FILE = 60.0
 BYTES_A_WORKER = 2 << 30
 FAILURES = {"time": Reason.TIME_LIMIT, "memory": Reason.MEMORY_LIMIT, "died": Reason.WORKER_DIED, "error": Reason.UNREADABLE}
-INSPECTION = 6
+INSPECTION = 7
 """Raised whenever the same file would be seen with other eyes: what was learnt before is then read anew."""
 MACHINE_REASONS = (
     Reason.NO_DECODER,

@@ -17,7 +17,7 @@ from tramtrack import store
 from tramtrack.imaging.prepare import Prepared, png_bytes
 from tramtrack.protocol import Prepare
 
-PREPARATION = 2
+PREPARATION = 3
 """Raised whenever the same file would be prepared to other pixels: what an older version kept is then left alone."""
 
 

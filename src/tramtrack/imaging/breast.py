@@ -19,6 +19,9 @@ WORKING_ROWS = 400
 RIM_ROWS = 28
 """How far, in the reduced image, the faint rim of a breast may reach beyond its bright core."""
 
+STILL = 1.02
+"""A breast that gains less than 2 % of its area when its rim is looked for once more grows no more."""
+
 LEAST_RANGE = 0.01
 """A picture whose grey values differ by less, as a share of what its file can hold, shows nothing."""
 
@@ -156,6 +159,18 @@ def _region(small: np.ndarray, is_digital: bool) -> tuple[np.ndarray, tuple[str,
 
 
 def _grown(core: np.ndarray, smooth: np.ndarray) -> np.ndarray:
+    """``core`` with its faint rim, and the rim of that, until it grows no more.
+
+    Where fat parts the pectoral muscle from the gland, the core is only one of them, and the other lies beyond the first rim.
+    """
+    while True:
+        grown = _with_rim(core, smooth)
+        if grown.sum() < STILL * core.sum():
+            return grown
+        core = grown
+
+
+def _with_rim(core: np.ndarray, smooth: np.ndarray) -> np.ndarray:
     """``core`` with its faint rim: what lies near it and is brighter than the surround around and its noise allow."""
     near = ndimage.distance_transform_edt(~core) <= RIM_ROWS
     air = smooth[~near & (smooth > 0)]

@@ -96,6 +96,17 @@ def test_the_faint_rim_of_a_breast_on_fog_is_kept_and_the_fog_is_not() -> None:
     assert_found(film, clean, "left")
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_muscle_on_film_that_dark_fat_parts_from_the_gland_is_kept(mirrored: bool) -> None:
+    clean = breast_picture(ROWS, COLUMNS)
+    inside, rows, columns = clean > 0, np.arange(ROWS)[:, None], np.arange(COLUMNS)[None, :]
+    noise = np.random.default_rng(5).normal(0, 0.004, (ROWS, COLUMNS))
+    bright = (rows > 0.42 * ROWS) | (rows + columns < 0.32 * ROWS)  # the gland below, the muscle in the corner above
+    film = np.where(inside, np.where(bright, 0.7, 0.14), 0.06) + ndimage.gaussian_filter(noise, 1)
+    film = np.ascontiguousarray(film[:, ::-1] if mirrored else film, dtype=np.float32)
+    assert_found(film, clean[:, ::-1] if mirrored else clean, "right" if mirrored else "left", too_much=0.06)
+
+
 @pytest.mark.parametrize(
     ("make", "doubt"),
     [
