@@ -19,9 +19,6 @@ WORKING_ROWS = 400
 RIM_ROWS = 28
 """How far, in the reduced image, the faint rim of a breast may reach beyond its bright core."""
 
-STILL = 1.02
-"""A breast that gains less than 2 % of its area when its rim is looked for once more grows no more."""
-
 LEAST_RANGE = 0.01
 """A picture whose grey values differ by less, as a share of what its file can hold, shows nothing."""
 
@@ -152,25 +149,28 @@ def _region(small: np.ndarray, is_digital: bool) -> tuple[np.ndarray, tuple[str,
     if not largest or largest[0].area < 0.04 * small.size:
         return None
     core = _without_film_edge(_filled(regions == largest[0].label))
-    grown = core if is_digital else _grown(core, smooth)
+    grown = core if is_digital else _joined(core, np.where(regions == largest[0].label, 0, regions), smooth)
     region = np.asarray(ndimage.binary_dilation(grown, iterations=1))
     rival = len(largest) > 1 and largest[1].area > 0.2 * largest[0].area
     return region, _doubts(core, region, rival)
 
 
-def _grown(core: np.ndarray, smooth: np.ndarray) -> np.ndarray:
-    """``core`` with its faint rim, and the rim of that, until it grows no more.
+def _joined(core: np.ndarray, regions: np.ndarray, smooth: np.ndarray) -> np.ndarray:
+    """``core`` with its faint rim, with all other bright ``regions`` (labels) that the rim reaches, and their rims.
 
-    Where fat parts the pectoral muscle from the gland, the core is only one of them, and the other lies beyond the first rim.
+    Where fat parts the pectoral muscle from the gland, the core is only one of them. The rim itself goes no further than that
+    of what is bright, since the fog of a film may brighten towards the breast.
     """
     while True:
-        grown = _with_rim(core, smooth)
-        if grown.sum() < STILL * core.sum():
+        grown = _grown(core, smooth)
+        reached = np.unique(regions[grown & ~core])
+        joined = core | np.isin(regions, reached[reached > 0])
+        if not (joined & ~core).any():
             return grown
-        core = grown
+        core = joined
 
 
-def _with_rim(core: np.ndarray, smooth: np.ndarray) -> np.ndarray:
+def _grown(core: np.ndarray, smooth: np.ndarray) -> np.ndarray:
     """``core`` with its faint rim: what lies near it and is brighter than the surround around and its noise allow."""
     near = ndimage.distance_transform_edt(~core) <= RIM_ROWS
     air = smooth[~near & (smooth > 0)]

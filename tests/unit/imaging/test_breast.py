@@ -99,12 +99,23 @@ def test_the_faint_rim_of_a_breast_on_fog_is_kept_and_the_fog_is_not() -> None:
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_muscle_on_film_that_dark_fat_parts_from_the_gland_is_kept(mirrored: bool) -> None:
     clean = breast_picture(ROWS, COLUMNS)
-    inside, rows, columns = clean > 0, np.arange(ROWS)[:, None], np.arange(COLUMNS)[None, :]
+    inside = clean > 0
+    slanting = np.arange(ROWS)[:, None] + np.arange(COLUMNS)[None, :]
     noise = np.random.default_rng(5).normal(0, 0.004, (ROWS, COLUMNS))
-    bright = (rows > 0.42 * ROWS) | (rows + columns < 0.32 * ROWS)  # the gland below, the muscle in the corner above
+    bright = (slanting < 0.36 * ROWS) | (slanting > 0.44 * ROWS)  # the muscle in the corner above, the gland below
     film = np.where(inside, np.where(bright, 0.7, 0.14), 0.06) + ndimage.gaussian_filter(noise, 1)
     film = np.ascontiguousarray(film[:, ::-1] if mirrored else film, dtype=np.float32)
     assert_found(film, clean[:, ::-1] if mirrored else clean, "right" if mirrored else "left", too_much=0.06)
+
+
+def test_fog_that_brightens_across_a_film_does_not_carry_the_rim_away() -> None:
+    clean = breast_picture(ROWS, COLUMNS)
+    noise = ndimage.gaussian_filter(np.random.default_rng(5).normal(0, 0.01, (ROWS, COLUMNS)), 1)
+    across = np.linspace(1, 0, COLUMNS)[None, :]  # brightest at the chest wall
+    film = np.where(clean > 0, 0.1 + clean * 0.8, 0.05 + 0.06 * across + noise).astype(np.float32)
+    found = find_breast(film)
+    assert (found.mask & (clean == 0)).sum() < 0.2 * (clean > 0).sum()
+    assert (found.mask & (clean > 0)).sum() > 0.98 * (clean > 0).sum()
 
 
 @pytest.mark.parametrize(
