@@ -38,8 +38,11 @@ class Answer:
         return sum(value > 0 for value in self.changes[change])
 
     def size(self, change: str) -> float:
-        """The median of a change over the spread: an answer that is nearly the same for every view has signs, but no size."""
-        return float(np.median(self.changes[change])) / self.spread
+        """The median of a change over the spread: an answer that is nearly the same for every view has signs, but no size.
+
+        NaN where the answer is the same for all views without BAC.
+        """
+        return float(np.median(self.changes[change])) / self.spread if self.spread else float("nan")
 
     def raised_more(self) -> int:
         """How many views inserted BAC raised by more than the tube without calcium did."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -66,6 +67,9 @@ def test_a_change_has_the_size_of_its_median_among_the_scores_of_views_without_b
     halved = scores(of_positive=50.0)
     halved["logit"] /= 2
     assert answer(halved).size(BAC_INSERTED) == pytest.approx(found.size(BAC_INSERTED)), "a scale of the answers is no size"
+    same = scores(of_positive=50.0)
+    same.loc[same["change"] == AS_IT_IS, "logit"] = 0.5
+    assert math.isnan(answer(same).size(BAC_INSERTED)), "no spread, no size, and no traceback after hours of training"
 
 
 @pytest.mark.parametrize(
